@@ -1,0 +1,246 @@
+/**
+ * Pointwise expressions: the value of an IR value at an index, as code. Elementwise ops combine the values of their
+ * operands at the (broadcast) index, movement ops change the index, arguments load.
+ *
+ * An index has one coordinate per axis; `lane` says how the coordinate grows over the four lanes of a vector (0: the
+ * same for all). In vector mode every value is f32x4, conditions are lane masks; `canVectorise` says when that works.
+ */
+import { constantOf } from '../../../ir/dim.js';
+import { defOf, type Func, type Op, type OpOf, type Value } from '../../../ir/module.js';
+import type { OpName } from '../../../ir/ops/table.js';
+import { isFloat } from '../../../ir/type.js';
+import { type Expr, type Make, type Size, v128 } from './asm.js';
+import { bytesOf, failures, type KernelContext } from './kernel.js';
+import { panelWidth } from '../packing.js';
+import { constantOfType, constantVector, convertRegister, scalarOps, vectorOps } from './elementwise.js';
+import { registerType } from './memory.js';
+
+export interface Coordinate {
+  readonly at: Size;
+  readonly lane: number;
+}
+export type Index = readonly Coordinate[];
+
+const origin: Coordinate = { at: 0, lane: 0 };
+
+/** Values already in registers at a given index, such as the result of the kernel's root. */
+export type Known = ReadonlyMap<Value, (index: Index) => Expr>;
+
+export class Expressions {
+  constructor(
+    private readonly context: KernelContext,
+    private readonly known: Known = new Map(),
+  ) {}
+
+  /** One element, in the register type of its dtype. */
+  scalar(value: Value, index: Index): Expr {
+    return this.at(value, index, false);
+  }
+
+  /** Four elements as f32x4 (or a mask, for bool). */
+  vector(value: Value, index: Index): Expr {
+    return this.at(value, index, true);
+  }
+
+  private at(value: Value, index: Index, vector: boolean): Expr {
+    const known = this.known.get(value);
+    if (known !== undefined) return known(index);
+    const op = defOf(value);
+    if (op === undefined) return vector ? this.loadVector(value, index) : this.load(value, index);
+    const movement = movements[op.name];
+    if (movement !== undefined) return movement.call(this, op as never, index, vector);
+    const operands = op.operands.map((o) => this.at(o, this.broadcast(o, value, index), vector));
+    if (vector) return vectorOps[op.name as keyof typeof vectorOps](this.context, operands, op);
+    const { memory } = this.context;
+    return memory.round(value.type.dtype, scalarOps[op.name as keyof typeof scalarOps](this.context, operands, op));
+  }
+
+  /** The operand's index when the result is asked at `index`. */
+  private broadcast(operand: Value, result: Value, index: Index): Index {
+    const lead = result.type.shape.length - operand.type.shape.length;
+    return operand.type.shape.map((d, axis) => (constantOf(d) === 1 ? origin : (index[axis + lead] as Coordinate)));
+  }
+
+  private load(value: Value, index: Index): Expr {
+    const { address } = this.address(value, index);
+    return this.context.memory.load(value.type.dtype, address());
+  }
+
+  private loadVector(value: Value, index: Index): Expr {
+    const { m, memory } = this.context;
+    const { address, laneBytes } = this.address(value, index);
+    const dtype = value.type.dtype;
+    if (laneBytes === 0) return m.f32x4.splat(memory.load(dtype, address()));
+    if (laneBytes === bytesOf(dtype)) return memory.loadVector(dtype, address());
+    const lane = (i: number): Expr => memory.load(dtype, this.context.asm.expr(this.context.asm.add(address, this.context.asm.mul(laneBytes, i))));
+    return [1, 2, 3].reduce<Expr>((v, i) => m.f32x4.replace_lane(v, i, lane(i)), m.f32x4.splat(lane(0)));
+  }
+
+  /** Byte address of an argument's element, and how it grows per lane. */
+  address(value: Value, index: Index): { address: Make; laneBytes: Size } {
+    const { asm } = this.context;
+    const strides = this.strides(value);
+    const bytes = bytesOf(value.type.dtype);
+    const sum = (terms: readonly Size[]): Size => terms.reduce((total, term) => asm.add(total, term), 0);
+    const offset =
+      this.context.layout(value) === 'panels'
+        ? this.panelOffset(value, index)
+        : sum(index.map(({ at }, axis) => asm.mul(at, strides[axis] as Size)));
+    const lane = sum(index.map(({ lane: step }, axis) => asm.mul(step, strides[axis] as Size)));
+    const base = this.context.pointer(value).get;
+    return { address: () => asm.expr(asm.add(base, asm.mul(offset, bytes))), laneBytes: asm.mul(lane, bytes) };
+  }
+
+  /** Element strides; a panel steps by its width along the inner axis. */
+  private strides(value: Value): Size[] {
+    const { asm } = this.context;
+    if (this.context.layout(value) === 'panels') return [0, panelWidth];
+    const sizes = this.context.sizes(value.type.shape);
+    const strides: Size[] = sizes.map(() => 1);
+    for (let axis = sizes.length - 2; axis >= 0; axis--) strides[axis] = asm.mul(strides[axis + 1] as Size, sizes[axis + 1] as Size);
+    return strides;
+  }
+
+  private panelOffset(value: Value, [row, column]: Index): Size {
+    const { asm } = this.context;
+    const inner = this.context.sizes(value.type.shape)[1] as Size;
+    const [rowAt, columnAt] = [(row as Coordinate).at, (column as Coordinate).at];
+    const inPanel = asm.add(asm.mul(asm.div(rowAt, panelWidth), inner), columnAt);
+    return asm.add(asm.mul(inPanel, panelWidth), asm.rem(rowAt, panelWidth));
+  }
+
+  slice(op: OpOf<'slice'>, index: Index, vector: boolean): Expr {
+    const { asm } = this.context;
+    const source = op.operands[0] as Value;
+    const axis = (op.attrs.axis + source.type.shape.length) % source.type.shape.length;
+    const start = this.context.size(op.attrs.start);
+    const moved = index.map((c, i) =>
+      i === axis ? { at: asm.add(asm.mul(c.at, op.attrs.step), start), lane: c.lane * op.attrs.step } : c,
+    );
+    return this.at(source, moved, vector);
+  }
+
+  transpose(op: OpOf<'transpose'>, index: Index, vector: boolean): Expr {
+    const moved: Coordinate[] = [];
+    op.attrs.perm.forEach((from, to) => {
+      moved[from] = index[to] as Coordinate;
+    });
+    return this.at(op.operands[0] as Value, moved, vector);
+  }
+
+  broadcastTo(op: OpOf<'broadcast_to'>, index: Index, vector: boolean): Expr {
+    const source = op.operands[0] as Value;
+    return this.at(source, this.broadcast(source, op.results[0] as Value, index), vector);
+  }
+
+  /** Chooses the part by range; parts before the last that are chosen never read outside themselves. */
+  concat(op: OpOf<'concat'>, index: Index, vector: boolean): Expr {
+    const { asm, m } = this.context;
+    const rank = (op.results[0] as Value).type.shape.length;
+    const axis = (op.attrs.axis + rank) % rank;
+    const choose = (part: number, start: Size): Expr => {
+      const source = op.operands[part] as Value;
+      const end = asm.add(start, this.context.sizes(source.type.shape)[axis] as Size);
+      const moved = index.map((c, i) => (i === axis ? { at: asm.sub(c.at, start), lane: c.lane } : c));
+      const own = this.at(source, moved, vector);
+      if (part === op.operands.length - 1) return own;
+      const inside = m.i32.lt_s(asm.expr((index[axis] as Coordinate).at), asm.expr(end));
+      return m.if(inside, own, choose(part + 1, end));
+    };
+    return choose(0, 0);
+  }
+
+  pad(op: OpOf<'pad'>, index: Index, vector: boolean): Expr {
+    const { asm, m } = this.context;
+    const source = op.operands[0] as Value;
+    const sizes = this.context.sizes(source.type.shape);
+    const moved = index.map((c, i) => ({ at: asm.sub(c.at, op.attrs.before[i] as number), lane: c.lane }));
+    const padded = sizes.flatMap((size, i) =>
+      op.attrs.before[i] === 0 && op.attrs.after[i] === 0 ? [] : [m.i32.lt_u(asm.expr((moved[i] as Coordinate).at), asm.expr(size))],
+    );
+    const inside = padded.reduce<Expr | undefined>((all, one) => (all === undefined ? one : m.i32.and(all, one)), undefined);
+    const own = this.at(source, moved, vector);
+    if (inside === undefined) return own;
+    const constant = vector ? constantVector : constantOfType;
+    const fill = constant(this.context, source.type.dtype, op.attrs.value);
+    return m.if(inside, own, fill);
+  }
+
+  /** The row number is checked; a bad one fails with its value and the bound. */
+  gather(op: OpOf<'gather'>, index: Index, vector: boolean): Expr {
+    const { asm, m } = this.context;
+    const [table, indices] = op.operands as [Value, Value];
+    const axis = (op.attrs.axis + table.type.shape.length) % table.type.shape.length;
+    const inner = indices.type.shape.length;
+    const bound = this.context.sizes(table.type.shape)[axis] as Size;
+    const chosen = asm.local(registerType(indices.type.dtype));
+    const isWide = indices.type.dtype === 'i64';
+    const row = (): Expr => (isWide ? m.i32.wrap(chosen.get()) : chosen.get());
+    const own = chosen.tee(this.at(indices, index.slice(axis, axis + inner), false));
+    const outside = isWide
+      ? m.i64.ge_u(own, m.i64.extend_u(asm.expr(bound)))
+      : m.i32.ge_u(own, asm.expr(bound));
+    const check = m.if(outside, this.context.fail(failures.indexOutOfRange, row(), asm.expr(bound)));
+    const moved = [...index.slice(0, axis), { at: row, lane: 0 }, ...index.slice(axis + inner)];
+    return m.block(null, [check, this.at(table, moved, vector)], vector ? v128 : registerType(table.type.dtype));
+  }
+
+  iota(op: OpOf<'iota'>, [position]: Index, vector: boolean): Expr {
+    const { asm, m } = this.context;
+    const { at, lane } = position as Coordinate;
+    if (!vector) return convertRegister(this.context, 'i32', op.attrs.dtype, asm.expr(at));
+    const steps = [0, 1, 2, 3].map((i) => i * lane);
+    const offsets = m.i32x4.splat(asm.expr(at));
+    const ramp = steps.reduce<Expr>((v, step, i) => m.i32x4.replace_lane(v, i, asm.const(step)), asm.splatInt(0));
+    return m.f32x4.convert_i32x4_s(m.i32x4.add(offsets, ramp));
+  }
+
+  full(op: OpOf<'full'>, _index: Index, vector: boolean): Expr {
+    const constant = vector ? constantVector : constantOfType;
+    return constant(this.context, op.attrs.dtype, op.attrs.value);
+  }
+
+  dimSize(op: OpOf<'dim_size'>): Expr {
+    return this.context.asm.expr(this.context.size(op.attrs.dim));
+  }
+}
+
+type Movement = (this: Expressions, op: never, index: Index, vector: boolean) => Expr;
+
+/** Ops that change the index or make values from it, rather than combining values. */
+const movements: Partial<Record<OpName, Movement>> = {
+  slice: Expressions.prototype.slice as Movement,
+  transpose: Expressions.prototype.transpose as Movement,
+  broadcast_to: Expressions.prototype.broadcastTo as Movement,
+  concat: Expressions.prototype.concat as Movement,
+  pad: Expressions.prototype.pad as Movement,
+  gather: Expressions.prototype.gather as Movement,
+  iota: Expressions.prototype.iota as Movement,
+  full: Expressions.prototype.full as Movement,
+  dim_size: Expressions.prototype.dimSize as Movement,
+};
+
+/** Ops whose meaning is a change of index: where they move lanes apart, a kernel is emitted per element. */
+const laneBreaking: ReadonlySet<OpName> = new Set(['concat', 'pad', 'gather']);
+
+/** Whether four elements along the last axis can be computed at once. */
+export function canVectorise(func: Func): boolean {
+  const transposed = func.body.some((op) => op.name === 'transpose');
+  const indices = new Set(func.body.flatMap((op) => (op.name === 'gather' ? [op.operands[1]] : [])));
+  const argsFit = func.args.every((arg) => isFloat(arg.type.dtype) || indices.has(arg));
+  const fits = (op: Op): boolean => {
+    if (laneBreaking.has(op.name)) return !transposed && keepsLanes(op);
+    if (op.name === 'iota') return op.attrs.dtype === 'f32';
+    if (op.name === 'dim_size') return false;
+    const known = Object.hasOwn(movements, op.name) || Object.hasOwn(vectorOps, op.name);
+    return known && op.results.every((r) => r.type.dtype === 'f32' || r.type.dtype === 'bool' || isFloat(r.type.dtype) && Object.hasOwn(movements, op.name));
+  };
+  return argsFit && func.body.every(fits) && func.results.every((r) => r.type.dtype === 'f32');
+}
+
+function keepsLanes(op: Op): boolean {
+  const rank = (op.operands[0] as Value).type.shape.length;
+  if (op.name === 'pad') return op.attrs.before.at(-1) === 0 && op.attrs.after.at(-1) === 0;
+  const axis = op.name === 'concat' || op.name === 'gather' ? (op.attrs.axis + rank) % rank : 0;
+  return axis < rank - 1;
+}

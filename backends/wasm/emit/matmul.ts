@@ -1,0 +1,220 @@
+/** Matmul kernels: linear, batched matmul and grouped linear, with their epilogues. */
+import { addDims, type Dim, mulDims, productOfDims } from '../../../ir/dim.js';
+import type { Value } from '../../../ir/module.js';
+import { constantOf } from '../../../ir/dim.js';
+import { panelWidth } from '../packing.js';
+import { type Expr, f64, i32, i64, type Local, type Make, type Size } from './asm.js';
+import { canVectorise, type Coordinate, Expressions, type Index, type Known } from './expression.js';
+import { emitProduct, gatheredPanels, packedPanels, type Panels, type Product } from './gemm.js';
+import { bytesOf, failures, type KernelContext, type KernelEmitter, type ScratchSize } from './kernel.js';
+import { overRows, storeElement } from './pointwise.js';
+
+/** One widened panel. */
+const panelScratch = (inner: Dim): Dim => mulDims(inner, panelWidth * 4);
+
+function lastDim(value: Value): Dim {
+  return value.type.shape.at(-1) as Dim;
+}
+
+/** Stores of a product whose result is at `index(row, column)`, through the epilogue of the kernel. */
+export function epilogue(context: KernelContext, index: (row: Make, column: Size, lane: number) => Index): Pick<Product, 'store' | 'storeLane'> {
+  const { func, root, m } = context;
+  const [result] = func.results as [Value];
+  const rootResult = root.results[0] as Value;
+  const vectors = canVectorise({ ...func, body: func.body.filter((op) => op !== root), args: epilogueArgs(context) });
+  const known = (value: Make): Known => new Map([[rootResult, value]]);
+  const storeLane: Product['storeLane'] = (row, column, value) =>
+    storeElement(context, result, index(row, column, 0), false, new Expressions(context, known(() => value)));
+  return {
+    storeLane,
+    store: (row, column, value) => {
+      if (vectors) return storeElement(context, result, index(row, column, 1), true, new Expressions(context, known(value.get)));
+      const lanes = [0, 1, 2, 3].map((lane) => storeLane(row, context.asm.add(column, lane), m.f32x4.extract_lane(value.get(), lane)));
+      return context.asm.block(lanes);
+    },
+  };
+}
+
+/** Arguments that the epilogue reads, without those only the root reads. */
+function epilogueArgs({ func, root }: KernelContext): Value[] {
+  const read = new Set(func.body.filter((op) => op !== root).flatMap((op) => op.operands));
+  return func.args.filter((arg) => read.has(arg));
+}
+
+/** Index of a result whose leading axes are flattened into `row`. */
+function rowMajorIndex(context: KernelContext, result: Value): (row: Make, column: Size, lane: number) => Index {
+  const { asm } = context;
+  const lead = context.sizes(result.type.shape).slice(0, -1);
+  return (row, column, lane) => {
+    const coordinates: Coordinate[] = [];
+    let rest: Size = row;
+    for (let axis = lead.length - 1; axis > 0; axis--) {
+      coordinates.unshift({ at: asm.rem(rest, lead[axis] as Size), lane: 0 });
+      rest = asm.div(rest, lead[axis] as Size);
+    }
+    if (lead.length > 0) coordinates.unshift({ at: rest, lane: 0 });
+    return [...coordinates, { at: column, lane }];
+  };
+}
+
+/** Panels of a [.., out, in] weight, packed or not; `base` is the address of the matrix. */
+function weightPanels(context: KernelContext, weight: Value, base: Make): Panels {
+  const { asm } = context;
+  const [columns, inner] = context.sizes(weight.type.shape.slice(-2)) as [Size, Size];
+  const { dtype } = weight.type;
+  if (context.layout(weight) === 'panels') return packedPanels(context, base, dtype, inner);
+  return gatheredPanels(context, dtype, inner, columns, (column, k) => () =>
+    asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))),
+  );
+}
+
+export const emitLinear: KernelEmitter = (context) => {
+  const { asm, root } = context;
+  const [x, w, bias] = root.operands as [Value, Value, Value?];
+  const inner = context.size(lastDim(w));
+  const rows = context.size(productOfDims(x.type.shape.slice(0, -1)));
+  const biasAt = new Expressions(context);
+  return emitProduct(context, {
+    rows,
+    inner,
+    columns: context.size(w.type.shape[0] as Dim),
+    panels: weightPanels(context, w, context.pointer(w).get),
+    rowAddress: (row) => asm.expr(asm.add(context.pointer(x).get, asm.mul(row, asm.mul(inner, 4)))),
+    ...(bias === undefined ? {} : { initial: (column: Size) => biasAt.vector(bias, [{ at: column, lane: 1 }]) }),
+    ...epilogue(context, rowMajorIndex(context, root.results[0] as Value)),
+  });
+};
+
+export const linearScratch: ScratchSize = (_func, root) => panelScratch(lastDim(root.operands[1] as Value));
+
+export const emitMatmul: KernelEmitter = (context) => {
+  const { root } = context;
+  const [a, b] = root.operands as [Value, Value];
+  if (a.type.dtype !== 'f32') return scalarMatmul(context);
+  const result = root.results[0] as Value;
+  const [rows, inner] = context.sizes(a.type.shape.slice(-2)) as [Size, Size];
+  const columns = context.size(lastDim(b));
+  return overBatches(context, result, (batch) => {
+    const matrixOf = (value: Value, row: Size, column: Size): Make => matrixElement(context, value, batch, row, column);
+    return emitProduct(context, {
+      rows,
+      inner,
+      columns,
+      panels: gatheredPanels(context, 'f32', inner, columns, (column, k) => matrixOf(b, k, column)),
+      rowAddress: (row) => matrixOf(a, row, 0)(),
+      ...epilogue(context, (row, column, lane) => [...batch, { at: row, lane: 0 }, { at: column, lane }]),
+    });
+  });
+};
+
+export const matmulScratch: ScratchSize = (_func, root) => panelScratch(lastDim(root.operands[0] as Value));
+
+/** Loops over the leading axes of a batched result. */
+function overBatches(context: KernelContext, result: Value, body: (batch: readonly Coordinate[]) => readonly Expr[]): readonly Expr[] {
+  const sizes = context.sizes(result.type.shape).slice(0, -2);
+  const nest = (axis: number, batch: readonly Coordinate[]): readonly Expr[] =>
+    axis === sizes.length ? body(batch) : [context.asm.loop(0, sizes[axis] as Size, (i) => nest(axis + 1, [...batch, { at: i.get, lane: 0 }]))];
+  return nest(0, []);
+}
+
+/** Byte address of an element of the operand's matrix that meets `batch`, leading axes of 1 repeating. */
+function matrixElement(context: KernelContext, value: Value, batch: readonly Coordinate[], row: Size, column: Size): Make {
+  const own = value.type.shape.slice(0, -2);
+  const lead = own.map((d, axis) => (constantOf(d) === 1 ? { at: 0, lane: 0 } : (batch[axis + batch.length - own.length] as Coordinate)));
+  return new Expressions(context).address(value, [...lead, { at: row, lane: 0 }, { at: column, lane: 0 }]).address;
+}
+
+/** Integers and narrow floats: one element at a time. Narrow floats sum in f64. */
+function scalarMatmul(context: KernelContext): readonly Expr[] {
+  const { asm, m, memory, root } = context;
+  const [a, b] = root.operands as [Value, Value];
+  const result = root.results[0] as Value;
+  const { dtype } = a.type;
+  const kind = dtype === 'i64' ? 'i64' : dtype === 'f16' || dtype === 'bf16' ? 'f64' : 'i32';
+  const sum = asm.local({ i64, f64, i32 }[kind]);
+  const widen = (x: Expr): Expr => (kind === 'f64' ? m.f64.promote(x) : x);
+  const zero = { i64: () => m.i64.const(0n), f64: () => m.f64.const(0), i32: () => m.i32.const(0) }[kind];
+  const inner = context.size(lastDim(a));
+  return overRows(context, result, (outer) => [
+    asm.loop(0, context.size(lastDim(result)), (column) => {
+      const batch = outer.slice(0, -1);
+      const row = (outer.at(-1) as Coordinate).at;
+      const term = (k: Local): Expr =>
+        m[kind].mul(
+          widen(memory.load(dtype, matrixElement(context, a, batch, row, k.get)())),
+          widen(memory.load(dtype, matrixElement(context, b, batch, k.get, column.get)())),
+        );
+      const finished = kind === 'f64' ? m.f32.demote(sum.get()) : memory.round(dtype, sum.get());
+      const known: Known = new Map([[result, () => finished]]);
+      const index: Index = [...outer, { at: column.get, lane: 0 }];
+      return [
+        sum.set(zero()),
+        asm.loop(0, inner, (k) => [sum.set(m[kind].add(sum.get(), term(k)))]),
+        storeElement(context, context.func.results[0] as Value, index, false, new Expressions(context, known)),
+      ];
+    }),
+  ]);
+}
+
+/**
+ * Rows are sorted by the weight they use: for each weight, the list of its slots is collected in scratch memory, and
+ * the product runs over that list.
+ */
+export const emitGroupedLinear: KernelEmitter = (context) => {
+  const { asm, m, memory, root } = context;
+  const [x, index, w] = root.operands as [Value, Value, Value];
+  const [experts, columns, inner] = context.sizes(w.type.shape) as [Size, Size, Size];
+  const slotsPerRow = context.size(lastDim(index));
+  const slots = context.size(productOfDims(index.type.shape));
+  const perSlot = x.type.shape.length === 3;
+  const [list, count, chosen] = [asm.local(i32), asm.local(i32), asm.local(i32)];
+  const indexAt = (slot: Make): Expr => {
+    const loaded = memory.load(index.type.dtype, asm.expr(asm.add(context.pointer(index).get, asm.mul(slot, bytesOf(index.type.dtype)))));
+    return index.type.dtype === 'i64' ? m.i32.wrap(loaded) : loaded;
+  };
+  const listed = (row: Make): Make => () => m.i32.load(0, 4, asm.expr(asm.add(list.get, asm.mul(row, 4))));
+  const packed = context.layout(w) === 'panels';
+  const panels = asm.div(asm.add(columns, panelWidth - 1), panelWidth);
+  const matrixElements = asm.mul(packed ? asm.mul(panels, panelWidth) : columns, inner);
+  const product = (expert: Local): Product => ({
+    rows: count.get,
+    inner,
+    columns,
+    panels: weightPanels(context, w, () =>
+      asm.expr(asm.add(context.pointer(w).get, asm.mul(expert.get, asm.mul(matrixElements, bytesOf(w.type.dtype))))),
+    ),
+    rowAddress: (row) => {
+      const from = perSlot ? listed(row) : () => asm.expr(asm.div(listed(row), slotsPerRow));
+      return asm.expr(asm.add(context.pointer(x).get, asm.mul(from, asm.mul(inner, 4))));
+    },
+    ...epilogue(context, (row, column, lane) => [
+      { at: asm.div(listed(row), slotsPerRow), lane: 0 },
+      { at: asm.rem(listed(row), slotsPerRow), lane: 0 },
+      { at: column, lane },
+    ]),
+  });
+  return [
+    list.set(asm.expr(asm.add(context.scratch.get, asm.mul(inner, panelWidth * 4)))),
+    asm.loop(0, slots, (slot) => [
+      m.if(
+        m.i32.ge_u(chosen.tee(indexAt(slot.get)), asm.expr(experts)),
+        context.fail(failures.indexOutOfRange, chosen.get(), asm.expr(experts)),
+      ),
+    ]),
+    asm.loop(0, experts, (expert) => [
+      count.set(asm.const(0)),
+      asm.loop(0, slots, (slot) => [
+        asm.if(m.i32.eq(indexAt(slot.get), expert.get()), [
+          m.i32.store(0, 4, asm.expr(asm.add(list.get, asm.mul(count.get, 4))), slot.get()),
+          count.set(asm.expr(asm.add(count.get, 1))),
+        ]),
+      ]),
+      ...emitProduct(context, product(expert)),
+    ]),
+  ];
+};
+
+export const groupedLinearScratch: ScratchSize = (_func, root) => {
+  const [, index, w] = root.operands as [Value, Value, Value];
+  return addDims(panelScratch(lastDim(w)), mulDims(productOfDims(index.type.shape), 4));
+};

@@ -1,0 +1,80 @@
+/** The kernels of this target by the op they are named for, with their scratch memory and how they read weights. */
+import { type Dim, dim } from '../../../ir/dim.js';
+import type { Func, OpOf, Value } from '../../../ir/module.js';
+import { emitAppend } from './append.js';
+import { attentionScratch, emitAttention } from './attention.js';
+import { rootOf } from './context.js';
+import { convolutionMatrices, convolutionScratch, emitConvolution } from './convolution.js';
+import type { KernelEmitter, ScratchSize } from './kernel.js';
+import { emitGroupedLinear, emitLinear, emitMatmul, groupedLinearScratch, linearScratch, matmulScratch } from './matmul.js';
+import { emitPointwise } from './pointwise.js';
+import { emitAvgPool, emitMaxPool } from './pool.js';
+import { emitReduction } from './reduction.js';
+import { emitRope } from './rope.js';
+import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
+import { emitCumsum } from './scan.js';
+import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
+
+interface KernelEntry {
+  readonly emit: KernelEmitter;
+  readonly scratch?: ScratchSize;
+  /** The weight operand that is packed in panels, and its shape as a stack of [out, in] matrices. */
+  readonly weight?: { readonly operand: number; readonly matrices: (root: never) => readonly Dim[] };
+}
+
+const ownShape = (operand: number) => (root: { readonly operands: readonly Value[] }): readonly Dim[] =>
+  (root.operands[operand] as Value).type.shape;
+
+const entries = {
+  linear: { emit: emitLinear, scratch: linearScratch, weight: { operand: 1, matrices: ownShape(1) } },
+  matmul: { emit: emitMatmul, scratch: matmulScratch },
+  grouped_linear: { emit: emitGroupedLinear, scratch: groupedLinearScratch, weight: { operand: 2, matrices: ownShape(2) } },
+  conv2d: {
+    emit: emitConvolution,
+    scratch: convolutionScratch,
+    weight: { operand: 1, matrices: (root: OpOf<'conv2d'>) => convolutionMatrices(root) },
+  },
+  rms_norm: { emit: emitRmsNorm },
+  layer_norm: { emit: emitLayerNorm },
+  softmax: { emit: emitSoftmax },
+  attention: { emit: emitAttention, scratch: attentionScratch },
+  rope: { emit: emitRope },
+  cache_append: { emit: emitAppend },
+  reduce_sum: { emit: emitReduction },
+  reduce_mean: { emit: emitReduction },
+  reduce_max: { emit: emitReduction },
+  reduce_min: { emit: emitReduction },
+  reduce_prod: { emit: emitReduction },
+  cumsum: { emit: emitCumsum },
+  argmax: { emit: emitArgmax },
+  topk: { emit: emitTopk },
+  moe_route: { emit: emitMoeRoute },
+  max_pool2d: { emit: emitMaxPool },
+  avg_pool2d: { emit: emitAvgPool },
+} as const satisfies Record<string, KernelEntry>;
+
+function entryOf(func: Func): KernelEntry {
+  if (func.kernel === 'pointwise') return { emit: emitPointwise };
+  const { name } = rootOf(func);
+  const entry = (entries as Readonly<Record<string, KernelEntry>>)[name];
+  if (entry === undefined) throw new Error(`no kernel for ${name}`);
+  return entry;
+}
+
+export const kernelTable = {
+  emitter: (func: Func): KernelEmitter => entryOf(func).emit,
+
+  /** Bytes of scratch memory, over the kernel's dimensions. */
+  scratch: (func: Func): Dim => entryOf(func).scratch?.(func, rootOf(func), () => 'rows') ?? dim(0),
+
+  /** How argument `index` of a kernel is read: packed as the matrices returned, in any layout, or row-major only. */
+  weightUse(func: Func, index: number): readonly Dim[] | 'any' | 'rows' {
+    const arg = func.args[index] as Value;
+    if (func.kernel === 'pointwise') return arg.type.shape.length === 2 ? 'any' : 'rows';
+    const root = rootOf(func);
+    const { weight } = entryOf(func);
+    const uses = func.body.flatMap((op) => op.operands.flatMap((operand, i) => (operand === arg ? [{ op, i }] : [])));
+    const onlyAsWeight = weight !== undefined && uses.every(({ op, i }) => op === root && i === weight.operand);
+    return onlyAsWeight ? weight.matrices(root as never) : 'rows';
+  },
+} as const;

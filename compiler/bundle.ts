@@ -1,0 +1,217 @@
+/**
+ * Writing of bundles. A bundle directory is either whole or not there: it is written under a temporary name
+ * beside its target, every file synced, and renamed. Same contents give the same bytes.
+ */
+import { createHash } from 'node:crypto';
+import { lstat, mkdir, readdir, readFile, realpath, rename } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
+import {
+  bundleFormat,
+  bundleVersion,
+  type FileRecord,
+  isPlainFileName,
+  type Manifest,
+  manifestName,
+  parseManifest,
+} from '../backends/wasm/runtime/manifest.js';
+import { fail } from '../ir/diagnostics.js';
+import {
+  type ByteSource,
+  claimTemporary,
+  removeTemporary,
+  syncDirectory,
+  withTemporary,
+  writeSynced,
+} from './atomic-write.js';
+
+/** A manifest before its files are written, hashed and listed. */
+export type ManifestWithoutFiles = Omit<Manifest, 'files'>;
+
+/** Contents of a file; a function is called when the file's turn comes. */
+export type BundleSource = ByteSource | (() => ByteSource);
+
+export type BundleFiles = ReadonlyMap<string, BundleSource>;
+
+/**
+ * Writes a bundle, replacing the bundle or empty directory that is there. A process killed at any moment
+ * leaves the old bundle, the new one, or (between two renames) none.
+ * Fails with HEW8003 when the target is something else or cannot be written; a manifest that the loader would
+ * refuse is an internal error (HEW9001).
+ */
+export async function writeBundle(
+  directory: string,
+  manifest: ManifestWithoutFiles,
+  files: BundleFiles,
+): Promise<void> {
+  const target = await resolveTarget(directory);
+  await withTemporary(target, async (temporary) => {
+    await mkdir(temporary);
+    const records = await writeFiles(temporary, files);
+    const bytes = manifestBytes(manifest, records);
+    await writeSynced(join(temporary, manifestName), bytes);
+    await syncDirectory(temporary);
+    await replaceDirectory(target, temporary);
+  });
+}
+
+/** Creates the parent, follows links, and makes sure that nothing but a bundle would be replaced. */
+async function resolveTarget(directory: string): Promise<string> {
+  const path = resolve(directory);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const target = (await exists(path)) ? await realpath(path) : path;
+    await checkReplaceable(target);
+    return target;
+  } catch (error) {
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    return fail('HEW8003', `${path} cannot be written: ${error.message}`);
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+async function checkReplaceable(target: string): Promise<void> {
+  if (!(await exists(target))) return;
+  const help = 'choose another output directory, or remove this one yourself';
+  if (!(await lstat(target)).isDirectory())
+    fail('HEW8003', `${target} exists and is not a directory`, { help });
+  const names = await readdir(target);
+  if (names.length === 0) return;
+  const own = await filesOfBundle(target);
+  if (own === undefined) fail('HEW8003', `${target} exists and is not a bundle`, { help });
+  const foreign = names.find((name) => !own.has(name));
+  if (foreign !== undefined) {
+    fail('HEW8003', `${target} holds '${foreign}', which is not part of the bundle there`, { help });
+  }
+}
+
+/** Names of the files of a bundle, the manifest included; undefined when the directory holds no bundle. */
+async function filesOfBundle(directory: string): Promise<Set<string> | undefined> {
+  const shape = z.object({ format: z.literal(bundleFormat), files: z.record(z.string(), z.unknown()) });
+  try {
+    const path = join(directory, manifestName);
+    if (!(await lstat(path)).isFile()) return undefined;
+    const parsed = shape.safeParse(JSON.parse(await readFile(path, 'utf8')));
+    return parsed.success ? new Set([manifestName, ...Object.keys(parsed.data.files)]) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function writeFiles(directory: string, files: BundleFiles): Promise<Record<string, FileRecord>> {
+  const records: [string, FileRecord][] = [];
+  for (const [name, source] of files) {
+    if (!isPlainFileName(name) || name === manifestName)
+      fail('HEW9001', `'${name}' is no name of a bundle file`);
+    const hash = createHash('sha256');
+    let bytes = 0;
+    await writeSynced(join(directory, name), typeof source === 'function' ? source() : source, (chunk) => {
+      hash.update(chunk);
+      bytes += chunk.byteLength;
+    });
+    records.push([name, { bytes, sha256: hash.digest('hex') }]);
+  }
+  return Object.fromEntries(records.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+async function replaceDirectory(target: string, temporary: string): Promise<void> {
+  // Looked at again: compiling takes time, and somebody may have put files there.
+  await checkReplaceable(target);
+  const parent = dirname(target);
+  if (!(await exists(target)) || (await readdir(target)).length === 0) {
+    await rename(temporary, target);
+    await syncDirectory(parent);
+    return;
+  }
+  const old = claimTemporary(target, 'old');
+  await rename(target, old);
+  try {
+    await rename(temporary, target);
+  } catch (error) {
+    await rename(old, target);
+    throw error;
+  }
+  await syncDirectory(parent);
+  await removeTemporary(old);
+}
+
+// --- The manifest ---
+
+const count = z.int().nonnegative();
+const fileName = z.string().refine(isPlainFileName, 'not a plain file name');
+const dtype = z.enum(['f32', 'f16', 'bf16', 'i64', 'i32', 'i8', 'u8', 'bool']);
+const term = z.tuple([z.int()], z.string());
+const dimension = z.union([count, z.array(term)]);
+const slot = z.strictObject({ name: z.string(), dtype, shape: z.array(dimension), address: count });
+const number = z.number();
+
+const sampler = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('text'),
+    temperature: number.nonnegative().optional(),
+    top_k: count.optional(),
+    top_p: number.positive().max(1).optional(),
+    bos: count.nullable().optional(),
+    stop: z.array(count).optional(),
+  }),
+  z.strictObject({
+    kind: z.literal('diffusion'),
+    steps: count.optional(),
+    schedule: z.string().optional(),
+    beta_start: number.optional(),
+    beta_end: number.optional(),
+    predict: z.string().optional(),
+    clip: number.positive().nullable().optional(),
+    null_class: count.nullable().optional(),
+  }),
+]);
+
+/** The compiler's side of the format: strict, so that a misspelt key does not go unnoticed. */
+export const manifestSchema = z.strictObject({
+  format: z.literal(bundleFormat),
+  version: z.literal(bundleVersion),
+  target: z.literal('wasm'),
+  name: z.string(),
+  hew: z.string(),
+  files: z.record(fileName, z.strictObject({ bytes: count, sha256: z.hex().length(64) })),
+  wasm: z.strictObject({ module: fileName, memory_pages: count, features: z.array(z.string()) }),
+  weights: z.array(z.strictObject({ file: fileName, offset: count, bytes: count, address: count })),
+  symbols: z.record(z.string(), z.strictObject({ min: count, max: count })),
+  entries: z.record(
+    z.string(),
+    z.strictObject({
+      export: z.string(),
+      symbols: z.array(z.string()),
+      inputs: z.array(slot),
+      outputs: z.array(slot),
+    }),
+  ),
+  states: z.array(
+    z.strictObject({ name: z.string(), dtype, shape: z.array(count), address: count, bytes: count }),
+  ),
+  tokenizer: z.strictObject({ file: fileName }).nullable(),
+  sampler: sampler.nullable(),
+});
+
+/** Reads back what it writes with the loader's own checks, so that the compiler cannot emit a bad bundle. */
+function manifestBytes(manifest: ManifestWithoutFiles, files: Record<string, FileRecord>): Uint8Array {
+  const checked = manifestSchema.safeParse({ ...manifest, files });
+  if (!checked.success)
+    return fail('HEW9001', `the manifest is not valid: ${z.prettifyError(checked.error)}`);
+  const bytes = new TextEncoder().encode(`${JSON.stringify(checked.data, undefined, 1)}\n`);
+  try {
+    parseManifest(bytes);
+  } catch (error) {
+    return fail('HEW9001', `the manifest is not valid: ${error instanceof Error ? error.message : error}`);
+  }
+  return bytes;
+}

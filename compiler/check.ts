@@ -1,0 +1,49 @@
+/** Everything that can be said about a model without writing a bundle. */
+import { emitWasm, lower } from '../backends/wasm/compile.js';
+import { type Diagnostic, diagnostic, HewError } from '../ir/diagnostics.js';
+import { parsePipeline, runPipeline } from '../passes/pipeline.js';
+import { standardPipeline } from '../passes/registry.js';
+import { checkTarget, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+
+export interface CheckOptions extends ModelOptions {
+  readonly target?: string | undefined;
+}
+
+/**
+ * Diagnostics of a model: of its spec, configuration and, where there is one, its checkpoint; then of what the target
+ * does not support. Errors are returned, not thrown.
+ */
+export function checkModel(options: CheckOptions): readonly Diagnostic[] {
+  return collect([], () => {
+    checkTarget(options.target ?? 'wasm');
+    const model = openModel(options);
+    try {
+      return collect([...model.warnings, ...weightsNote(model)], () => checkTargetSupport(model));
+    } finally {
+      model.close();
+    }
+  });
+}
+
+/** `found` and what `work` returns or throws. */
+function collect(found: readonly Diagnostic[], work: () => readonly Diagnostic[]): readonly Diagnostic[] {
+  try {
+    return [...found, ...work()];
+  } catch (error) {
+    if (!(error instanceof HewError)) throw error;
+    return [...found, ...error.diagnostics];
+  }
+}
+
+function weightsNote({ module, checkpoint }: OpenedModel): Diagnostic[] {
+  if (checkpoint !== undefined || module.params.size === 0) return [];
+  const message = 'no checkpoint was found, so names and shapes of the weights were not checked';
+  return [diagnostic('HEW4006', message, { severity: 'warning', help: 'give one with --weights' })];
+}
+
+/** Compiles all but the weights, without optimising. */
+function checkTargetSupport({ module }: OpenedModel): Diagnostic[] {
+  const simplified = runPipeline(module, parsePipeline(standardPipeline));
+  emitWasm(lower(simplified.module).module, { relaxed: false, optimize: false });
+  return [];
+}

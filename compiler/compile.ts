@@ -1,0 +1,221 @@
+/**
+ * The driver: from files to a bundle. `openModel` reads a spec, its configuration and its checkpoint into a module;
+ * `compile` runs the passes and a backend and writes the bundle.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { emitWasm, lower, type WasmModule } from '../backends/wasm/compile.js';
+import { packageManifest, weightFiles } from '../backends/wasm/package.js';
+import { type Diagnostic, didYouMean, diagnostic, fail, HewError } from '../ir/diagnostics.js';
+import type { Module } from '../ir/module.js';
+import type { TensorSource } from '../ir/materialise.js';
+import { printModule } from '../ir/print.js';
+import type { Pass } from '../passes/pass.js';
+import { parsePipeline, type PipelineOptions, runPipeline, type StepReport } from '../passes/pipeline.js';
+import { passes as registeredPasses, standardPipeline } from '../passes/registry.js';
+import type { BundleSource } from './bundle.js';
+import { writeBundle } from './bundle.js';
+import { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint.js';
+import { tensorSource } from './checkpoint/dtypes.js';
+import { elaborate, type References, specReferences } from './frontend/elaborate.js';
+import { nodeFiles } from './frontend/files.js';
+import { createTokenizer } from './tokenizer.js';
+import { version } from './version.js';
+
+/** What decides a model: paths are relative to the working directory. */
+export interface ModelOptions {
+  /** A `.hew` file. */
+  readonly spec: string;
+  /** JSON configuration; default is the one the spec names. */
+  readonly config?: string | undefined;
+  /** Configuration values that win over the JSON, as text. */
+  readonly set?: Readonly<Record<string, string>> | undefined;
+  /** A safetensors file, an index, or a directory; default is the one the spec names. */
+  readonly weights?: string | undefined;
+  /** Storage dtype of floating-point weights; default is the checkpoint's own. */
+  readonly weightsDtype?: 'f32' | 'f16' | 'bf16' | undefined;
+}
+
+export interface OpenedModel {
+  readonly module: Module;
+  readonly checkpoint: Checkpoint | undefined;
+  readonly source: TensorSource | undefined;
+  readonly tokenizerFile: string | undefined;
+  readonly warnings: readonly Diagnostic[];
+  close(): void;
+}
+
+export const targets = ['wasm'] as const;
+
+export interface CompileOptions extends ModelOptions {
+  /** Directory of the bundle. */
+  readonly output: string;
+  readonly target?: string | undefined;
+  /** Passes to run before the backend's own; default `standardPipeline`. */
+  readonly pipeline?: string | undefined;
+  readonly relaxedSimd?: boolean | undefined;
+  readonly printAfter?: readonly string[] | 'all' | undefined;
+  readonly onDump?: ((pass: string, text: string) => void) | undefined;
+  readonly onProgress?: ((event: { readonly stage: string; readonly done: number; readonly total: number }) => void) | undefined;
+  /** Passes the pipeline may name beside the registered ones. */
+  readonly passes?: readonly Pass[] | undefined;
+}
+
+export interface CompileReport {
+  readonly output: string;
+  readonly passes: readonly StepReport[];
+  /** Sizes of the parts of the memory image and of the code, in bytes. */
+  readonly bytes: { readonly weights: number; readonly states: number; readonly io: number; readonly arena: number; readonly total: number; readonly code: number };
+  readonly seconds: number;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/** Reads spec, configuration and checkpoint. Fails with every error found, as one HewError. */
+export function openModel(options: ModelOptions): OpenedModel {
+  const references = specReferences(options.spec, nodeFiles);
+  const weights = options.weights ?? existing(references.weights);
+  const checkpoint = weights === undefined ? undefined : openCheckpoint(weights);
+  try {
+    const { module, warnings } = elaborateModel(options, checkpoint);
+    const tokenizerFile = findTokenizer(references, weights);
+    return {
+      module,
+      checkpoint,
+      source: checkpoint === undefined ? undefined : tensorSource(checkpoint),
+      tokenizerFile,
+      warnings,
+      close: () => checkpoint?.close(),
+    };
+  } catch (error) {
+    checkpoint?.close();
+    throw error;
+  }
+}
+
+/** A checkpoint the spec names may be absent: the model can be inspected without it. */
+function existing(path: string | undefined): string | undefined {
+  return path !== undefined && existsSync(path) ? path : undefined;
+}
+
+function elaborateModel(options: ModelOptions, checkpoint: Checkpoint | undefined): { module: Module; warnings: Diagnostic[] } {
+  const { module, diagnostics, weightsUsed } = elaborate(options.spec, {
+    files: nodeFiles,
+    config: { ...(options.config === undefined ? {} : { json: readConfig(options.config) }), overrides: options.set ?? {} },
+    tensors: checkpoint && { tensor: (name) => tensorInfo(checkpoint, name), names: () => checkpoint.tensors.keys() },
+    weightsDType: options.weightsDtype,
+  });
+  if (module === undefined) throw new HewError(diagnostics);
+  const unused = checkpoint === undefined ? [] : [...checkpoint.tensors.keys()].filter((name) => !weightsUsed.has(name));
+  return { module, warnings: [...diagnostics, ...unusedWarning(unused)] };
+}
+
+function tensorInfo(checkpoint: Checkpoint, name: string): { dtype: string; shape: readonly number[] } | undefined {
+  const found = checkpoint.tensors.get(name);
+  return found && { dtype: found.dtype.toLowerCase(), shape: found.shape };
+}
+
+const namesShown = 5;
+
+function unusedWarning(names: readonly string[]): Diagnostic[] {
+  if (names.length === 0) return [];
+  const more = names.length > namesShown ? `, and ${names.length - namesShown} more` : '';
+  const message = `${names.length} tensor${names.length === 1 ? '' : 's'} of the checkpoint are not used: ${names.slice(0, namesShown).join(', ')}${more}`;
+  return [diagnostic('HEW4004', message, { severity: 'warning' })];
+}
+
+function readConfig(path: string): unknown {
+  const text = nodeFiles.read(path);
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    return fail('HEW3004', `'${path}' is not valid JSON: ${(error as Error).message}`);
+  }
+}
+
+/** The spec's tokenizer, beside the spec or, if it is not there, beside the weights. */
+function findTokenizer({ tokenizer }: References, weights: string | undefined): string | undefined {
+  if (tokenizer === undefined) return undefined;
+  const besideWeights = weights === undefined ? undefined : join(dirname(weights), tokenizer.split('/').at(-1) as string);
+  return existing(tokenizer) ?? existing(besideWeights);
+}
+
+/** Compiles a model and writes its bundle. Nothing is left at `output` when it fails. */
+export async function compile(options: CompileOptions): Promise<CompileReport> {
+  const started = performance.now();
+  checkTarget(options.target ?? 'wasm');
+  const steps = parsePipeline(options.pipeline ?? standardPipeline, [...registeredPasses, ...(options.passes ?? [])]);
+  const model = openModel(options);
+  try {
+    if (model.checkpoint === undefined && needsCheckpoint(model.module)) {
+      fail('HEW4006', 'the model has weights, but no checkpoint is given', { help: 'give one with --weights, or name it in the spec: weights "model.safetensors"' });
+    }
+    const pipelineOptions: PipelineOptions = { ...(options.printAfter && { printAfter: options.printAfter }), ...(options.onDump && { onDump: options.onDump }) };
+    const simplified = runPipeline(model.module, steps, pipelineOptions);
+    const lowered = lower(simplified.module, pipelineOptions);
+    const wasm = emitWasm(lowered.module, { relaxed: options.relaxedSimd ?? false });
+    await writeWasmBundle(wasm, model, options);
+    return {
+      output: options.output,
+      passes: [...simplified.reports, ...lowered.reports],
+      bytes: { ...wasm.schedule.bytes, code: wasm.code.length },
+      seconds: (performance.now() - started) / 1000,
+      warnings: model.warnings,
+    };
+  } finally {
+    model.close();
+  }
+}
+
+/** Fails with HEW6005 for a name that is no target. */
+export function checkTarget(target: string): void {
+  if ((targets as readonly string[]).includes(target)) return;
+  fail('HEW6005', `there is no target '${target}'`, { help: didYouMean(target, targets) ?? `targets: ${targets.join(', ')}` });
+}
+
+function needsCheckpoint(module: Module): boolean {
+  return [...module.params.values()].some((param) => param.recipe.kind !== 'constant');
+}
+
+async function writeWasmBundle(wasm: WasmModule, model: OpenedModel, options: CompileOptions): Promise<void> {
+  const tokenizer = model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile);
+  const manifest = packageManifest({
+    module: wasm.module,
+    schedule: wasm.schedule,
+    pages: wasm.pages,
+    relaxed: options.relaxedSimd ?? false,
+    compilerVersion: version,
+    tokenizerFile: tokenizer && 'tokenizer.json',
+  });
+  const onTensor = (done: number, total: number): void => options.onProgress?.({ stage: 'weights', done, total });
+  const files = new Map<string, BundleSource>([
+    ['module.wasm', wasm.code],
+    ...weightFiles(wasm.module, wasm.schedule, model.source, onTensor),
+    ...(tokenizer === undefined ? [] : [['tokenizer.json', tokenizer] as const]),
+  ]);
+  await writeBundle(options.output, manifest, files);
+}
+
+/** The tokenizer's bytes; a file that is no tokenizer fails now rather than when the bundle is used. */
+function readTokenizer(path: string): Uint8Array {
+  const bytes = readFileSync(path);
+  createTokenizer(bytes.toString('utf8'), { file: path });
+  return bytes;
+}
+
+/** Hash of everything that decides the bundle: compiler, model, weights, options. */
+export function cacheKey(options: CompileOptions): string {
+  const model = openModel(options);
+  try {
+    const hash = createHash('sha256');
+    const tokenizer = model.tokenizerFile === undefined ? '' : readFileSync(model.tokenizerFile);
+    const parts = [version, printModule(model.module), model.checkpoint?.fingerprint() ?? '', tokenizer, options.target ?? 'wasm', options.pipeline ?? standardPipeline, String(options.relaxedSimd ?? false)];
+    for (const part of parts) {
+      hash.update(`${part.length}:`);
+      hash.update(part);
+    }
+    return hash.digest('hex');
+  } finally {
+    model.close();
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Computes the value of a parameter from its recipe. Recipes of plain sources and stacks pass their bytes through
+ * unchanged; inner ops are evaluated by their declarations.
+ */
+import { evalDim } from './dim.js';
+import { fail } from './diagnostics.js';
+import { type Module, modelDims, type Param } from './module.js';
+import { decodeBytes, encodeBytes, roundTo } from './numeric.js';
+import type { EvalContext } from './op.js';
+import { opTable } from './ops/table.js';
+import { fillName, type Recipe } from './recipe.js';
+import type { Tensor } from './tensor.js';
+import { type DType, evalShape } from './type.js';
+
+/** Access to checkpoint tensors, by their full names. Returns little-endian bytes in the tensor's own dtype. */
+export interface TensorSource {
+  read(name: string): { readonly dtype: DType; readonly bytes: Uint8Array };
+}
+
+interface RawTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/** A parameter's value for one turn of its loop (`turn` is ignored for parameters without one). */
+export function materialise(module: Module, name: string, turn: number | undefined, source?: TensorSource): Tensor {
+  const raw = materialiseBytes(module, name, turn, source);
+  return { dtype: raw.dtype, shape: raw.shape, data: decodeBytes(raw.dtype, raw.bytes) };
+}
+
+/** The same as little-endian bytes. */
+export function materialiseBytes(module: Module, name: string, turn: number | undefined, source?: TensorSource): RawTensor {
+  const param = module.params.get(name) as Param;
+  const dims = modelDims(module);
+  const loop = param.loop === undefined ? undefined : module.loops.get(param.loop);
+  const index =
+    param.loop === undefined || loop === undefined || turn === undefined
+      ? undefined
+      : { loop: param.loop, value: loop.indices[turn] as number };
+  const shapeOf = (type: Param['type']): number[] => evalShape(type.shape, dims);
+
+  const evaluate = (recipe: Recipe): RawTensor => {
+    switch (recipe.kind) {
+      case 'source': {
+        const full = fillName(recipe.name, index);
+        if (source === undefined) return fail('HEW4006', `the value of ${full} is needed, but no weights are given`);
+        const { dtype, bytes } = source.read(full);
+        const raw = { dtype, shape: shapeOf(recipe.type), bytes };
+        return dtype === recipe.type.dtype ? raw : convert(raw, recipe.type.dtype);
+      }
+      case 'constant':
+        return { dtype: recipe.type.dtype, shape: shapeOf(recipe.type), bytes: recipe.bytes };
+      case 'stack':
+        return stackParts(recipe.parts.map(evaluate));
+      case 'per_index':
+        return evaluate(recipe.parts[turn ?? 0] as Recipe);
+      case 'op':
+        return evaluateOp(recipe, recipe.args.map(evaluate));
+    }
+  };
+
+  const context: EvalContext = {
+    dimValue: (d) => evalDim(d, dims),
+    round: (dtype) => roundTo[dtype],
+    param: unavailable,
+    readState: unavailable,
+    writeState: unavailable,
+    loopCount: unavailable,
+    call: unavailable,
+  };
+
+  const evaluateOp = (recipe: Recipe & { kind: 'op' }, args: readonly RawTensor[]): RawTensor => {
+    const inputs = args.map((a) => ({ dtype: a.dtype, shape: a.shape, data: decodeBytes(a.dtype, a.bytes) }));
+    const [result] = opTable[recipe.op as keyof typeof opTable].evaluate(inputs, recipe.attrs, context);
+    const { dtype, shape, data } = result as Tensor;
+    return { dtype, shape, bytes: encodeBytes(dtype, data) };
+  };
+
+  return evaluate(param.recipe);
+}
+
+function unavailable(): never {
+  throw new RangeError('a recipe cannot reach parameters, states or functions');
+}
+
+/** The tensor in another dtype, rounded to nearest. */
+export function convert(raw: RawTensor, dtype: DType): RawTensor {
+  const values = decodeBytes(raw.dtype, raw.bytes);
+  const round = roundTo[dtype];
+  return { dtype, shape: raw.shape, bytes: encodeBytes(dtype, values.map(round)) };
+}
+
+function stackParts(parts: readonly RawTensor[]): RawTensor {
+  const first = parts[0] as RawTensor;
+  const bytes = new Uint8Array(parts.reduce((sum, p) => sum + p.bytes.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    bytes.set(part.bytes, offset);
+    offset += part.bytes.length;
+  }
+  return { dtype: first.dtype, shape: [parts.length, ...first.shape], bytes };
+}
