@@ -7,12 +7,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { emitWasm, lower, type WasmModule } from '../backends/wasm/compile.js';
 import { packageManifest, weightFiles } from '../backends/wasm/package.js';
-import { type Diagnostic, didYouMean, diagnostic, fail, HewError } from '../ir/diagnostics.js';
-import type { Module } from '../ir/module.js';
+import { type Diagnostic, diagnostic, didYouMean, fail, HewError } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';
+import type { Module } from '../ir/module.js';
 import { printModule } from '../ir/print.js';
 import type { Pass } from '../passes/pass.js';
-import { parsePipeline, type PipelineOptions, runPipeline, type StepReport } from '../passes/pipeline.js';
+import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
 import { passes as registeredPasses, standardPipeline } from '../passes/registry.js';
 import type { BundleSource } from './bundle.js';
 import { writeBundle } from './bundle.js';
@@ -57,7 +57,9 @@ export interface CompileOptions extends ModelOptions {
   readonly relaxedSimd?: boolean | undefined;
   readonly printAfter?: readonly string[] | 'all' | undefined;
   readonly onDump?: ((pass: string, text: string) => void) | undefined;
-  readonly onProgress?: ((event: { readonly stage: string; readonly done: number; readonly total: number }) => void) | undefined;
+  readonly onProgress?:
+    | ((event: { readonly stage: string; readonly done: number; readonly total: number }) => void)
+    | undefined;
   /** Passes the pipeline may name beside the registered ones. */
   readonly passes?: readonly Pass[] | undefined;
 }
@@ -66,7 +68,14 @@ export interface CompileReport {
   readonly output: string;
   readonly passes: readonly StepReport[];
   /** Sizes of the parts of the memory image and of the code, in bytes. */
-  readonly bytes: { readonly weights: number; readonly states: number; readonly io: number; readonly arena: number; readonly total: number; readonly code: number };
+  readonly bytes: {
+    readonly weights: number;
+    readonly states: number;
+    readonly io: number;
+    readonly arena: number;
+    readonly total: number;
+    readonly code: number;
+  };
   readonly seconds: number;
   readonly warnings: readonly Diagnostic[];
 }
@@ -98,19 +107,32 @@ function existing(path: string | undefined): string | undefined {
   return path !== undefined && existsSync(path) ? path : undefined;
 }
 
-function elaborateModel(options: ModelOptions, checkpoint: Checkpoint | undefined): { module: Module; warnings: Diagnostic[] } {
+function elaborateModel(
+  options: ModelOptions,
+  checkpoint: Checkpoint | undefined,
+): { module: Module; warnings: Diagnostic[] } {
   const { module, diagnostics, weightsUsed } = elaborate(options.spec, {
     files: nodeFiles,
-    config: { ...(options.config === undefined ? {} : { json: readConfig(options.config) }), overrides: options.set ?? {} },
-    tensors: checkpoint && { tensor: (name) => tensorInfo(checkpoint, name), names: () => checkpoint.tensors.keys() },
+    config: {
+      ...(options.config === undefined ? {} : { json: readConfig(options.config) }),
+      overrides: options.set ?? {},
+    },
+    tensors: checkpoint && {
+      tensor: (name) => tensorInfo(checkpoint, name),
+      names: () => checkpoint.tensors.keys(),
+    },
     weightsDType: options.weightsDtype,
   });
   if (module === undefined) throw new HewError(diagnostics);
-  const unused = checkpoint === undefined ? [] : [...checkpoint.tensors.keys()].filter((name) => !weightsUsed.has(name));
+  const unused =
+    checkpoint === undefined ? [] : [...checkpoint.tensors.keys()].filter((name) => !weightsUsed.has(name));
   return { module, warnings: [...diagnostics, ...unusedWarning(unused)] };
 }
 
-function tensorInfo(checkpoint: Checkpoint, name: string): { dtype: string; shape: readonly number[] } | undefined {
+function tensorInfo(
+  checkpoint: Checkpoint,
+  name: string,
+): { dtype: string; shape: readonly number[] } | undefined {
   const found = checkpoint.tensors.get(name);
   return found && { dtype: found.dtype.toLowerCase(), shape: found.shape };
 }
@@ -136,7 +158,8 @@ function readConfig(path: string): unknown {
 /** The spec's tokenizer, beside the spec or, if it is not there, beside the weights. */
 function findTokenizer({ tokenizer }: References, weights: string | undefined): string | undefined {
   if (tokenizer === undefined) return undefined;
-  const besideWeights = weights === undefined ? undefined : join(dirname(weights), tokenizer.split('/').at(-1) as string);
+  const besideWeights =
+    weights === undefined ? undefined : join(dirname(weights), tokenizer.split('/').at(-1) as string);
   return existing(tokenizer) ?? existing(besideWeights);
 }
 
@@ -144,13 +167,21 @@ function findTokenizer({ tokenizer }: References, weights: string | undefined): 
 export async function compile(options: CompileOptions): Promise<CompileReport> {
   const started = performance.now();
   checkTarget(options.target ?? 'wasm');
-  const steps = parsePipeline(options.pipeline ?? standardPipeline, [...registeredPasses, ...(options.passes ?? [])]);
+  const steps = parsePipeline(options.pipeline ?? standardPipeline, [
+    ...registeredPasses,
+    ...(options.passes ?? []),
+  ]);
   const model = openModel(options);
   try {
     if (model.checkpoint === undefined && needsCheckpoint(model.module)) {
-      fail('HEW4006', 'the model has weights, but no checkpoint is given', { help: 'give one with --weights, or name it in the spec: weights "model.safetensors"' });
+      fail('HEW4006', 'the model has weights, but no checkpoint is given', {
+        help: 'give one with --weights, or name it in the spec: weights "model.safetensors"',
+      });
     }
-    const pipelineOptions: PipelineOptions = { ...(options.printAfter && { printAfter: options.printAfter }), ...(options.onDump && { onDump: options.onDump }) };
+    const pipelineOptions: PipelineOptions = {
+      ...(options.printAfter && { printAfter: options.printAfter }),
+      ...(options.onDump && { onDump: options.onDump }),
+    };
     const simplified = runPipeline(model.module, steps, pipelineOptions);
     const lowered = lower(simplified.module, pipelineOptions);
     const wasm = emitWasm(lowered.module, { relaxed: options.relaxedSimd ?? false });
@@ -170,7 +201,9 @@ export async function compile(options: CompileOptions): Promise<CompileReport> {
 /** Fails with HEW6005 for a name that is no target. */
 export function checkTarget(target: string): void {
   if ((targets as readonly string[]).includes(target)) return;
-  fail('HEW6005', `there is no target '${target}'`, { help: didYouMean(target, targets) ?? `targets: ${targets.join(', ')}` });
+  fail('HEW6005', `there is no target '${target}'`, {
+    help: didYouMean(target, targets) ?? `targets: ${targets.join(', ')}`,
+  });
 }
 
 function needsCheckpoint(module: Module): boolean {
@@ -187,7 +220,8 @@ async function writeWasmBundle(wasm: WasmModule, model: OpenedModel, options: Co
     compilerVersion: version,
     tokenizerFile: tokenizer && 'tokenizer.json',
   });
-  const onTensor = (done: number, total: number): void => options.onProgress?.({ stage: 'weights', done, total });
+  const onTensor = (done: number, total: number): void =>
+    options.onProgress?.({ stage: 'weights', done, total });
   const files = new Map<string, BundleSource>([
     ['module.wasm', wasm.code],
     ...weightFiles(wasm.module, wasm.schedule, model.source, onTensor),
@@ -209,7 +243,15 @@ export function cacheKey(options: CompileOptions): string {
   try {
     const hash = createHash('sha256');
     const tokenizer = model.tokenizerFile === undefined ? '' : readFileSync(model.tokenizerFile);
-    const parts = [version, printModule(model.module), model.checkpoint?.fingerprint() ?? '', tokenizer, options.target ?? 'wasm', options.pipeline ?? standardPipeline, String(options.relaxedSimd ?? false)];
+    const parts = [
+      version,
+      printModule(model.module),
+      model.checkpoint?.fingerprint() ?? '',
+      tokenizer,
+      options.target ?? 'wasm',
+      options.pipeline ?? standardPipeline,
+      String(options.relaxedSimd ?? false),
+    ];
     for (const part of parts) {
       hash.update(`${part.length}:`);
       hash.update(part);

@@ -17,8 +17,19 @@ function diagnosticOf(error: unknown): Diagnostic {
   });
 }
 
-const fileErrors = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'EMFILE']);
+const fileErrors = new Set([
+  'ENOENT',
+  'EACCES',
+  'EPERM',
+  'EISDIR',
+  'ENOTDIR',
+  'ELOOP',
+  'ENAMETOOLONG',
+  'EMFILE',
+]);
 
 function isFileError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error && 'code' in error && fileErrors.has(String(error.code));
+  return (
+    error instanceof Error && 'syscall' in error && 'code' in error && fileErrors.has(String(error.code))
+  );
 }

@@ -1,5 +1,8 @@
 /** Loading of bundles with their own tokenizer attached. */
+
+import { bundleReader } from '../backends/wasm/runtime/files.js';
 import { type LoadOptions, load, type Model } from '../backends/wasm/runtime/load.js';
+import { type Manifest, manifestName, parseManifest } from '../backends/wasm/runtime/manifest.js';
 import { createTokenizer } from './tokenizer.js';
 
 /**
@@ -9,4 +12,9 @@ import { createTokenizer } from './tokenizer.js';
  */
 export function loadBundle(source: string | URL, options: LoadOptions = {}): Promise<Model> {
   return load(source, { tokenizer: (json) => createTokenizer(json), ...options });
+}
+
+/** The checked manifest of a bundle, without loading its weights. Fails as `loadBundle` does. */
+export async function readManifest(source: string | URL): Promise<Manifest> {
+  return parseManifest(await bundleReader(source, undefined)(manifestName));
 }

@@ -38,7 +38,11 @@ export function renderDiagnostic(d: Diagnostic, sources: SourceLookup, options: 
   const width = String(Math.max(0, ...[primary, ...others].map((p) => p?.excerpt?.line ?? 0))).length;
   const lines = [primary ? `${paint('bold', `${place(primary)}:`)} ${head}` : head];
   if (primary) lines.push(...renderExcerpt(primary, { width, mark: '^', style: accent, paint }));
-  for (const other of others) lines.push(...renderSecondary(other, primary, width, paint));
+  let above = primary;
+  for (const other of others) {
+    lines.push(...renderSecondary(other, above, width, paint));
+    above = other;
+  }
   for (const note of d.notes) lines.push(`  ${paint('bold', 'note:')} ${hanging(note)}`);
   if (d.help !== undefined) lines.push(`  ${paint('help', 'help:')} ${hanging(d.help)}`);
   return `${lines.join('\n')}\n`;
@@ -134,17 +138,12 @@ function renderExcerpt({ label, excerpt }: Located, { width, mark, style, paint 
   return [`${paint('gutter', `  ${number} |`)} ${excerpt.text}`.trimEnd(), `${gutter} ${underline}`];
 }
 
-/** A label on the line shown just before repeats no source; one in another file says where it is. */
-function renderSecondary(
-  label: Located,
-  primary: Located | undefined,
-  width: number,
-  paint: Paint,
-): string[] {
+/** A label on the line shown just above repeats no source; one in another file says where it is. */
+function renderSecondary(label: Located, above: Located | undefined, width: number, paint: Paint): string[] {
   const lines = renderExcerpt(label, { width, mark: '-', style: 'gutter', paint });
-  const sameFile = primary?.label.span.file === label.label.span.file;
+  const sameFile = above?.label.span.file === label.label.span.file;
   if (!sameFile) return [`  ${place(label)}:`, ...lines];
-  return primary?.excerpt?.line === label.excerpt?.line && label.excerpt ? lines.slice(1) : lines;
+  return above?.excerpt?.line === label.excerpt?.line && label.excerpt ? lines.slice(1) : lines;
 }
 
 function hanging(text: string): string {

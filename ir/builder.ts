@@ -104,7 +104,8 @@ function checkOperandCount(name: string, decl: OpDecl, count: number): void {
   );
 }
 
-function completeAttrs(name: string, decl: OpDecl, given: Attrs): Attrs {
+/** Attributes with their defaults filled in; throws InferError for one that is unknown, missing or of the wrong kind. */
+export function completeAttrs(name: string, decl: OpDecl, given: Attrs): Attrs {
   for (const key of Object.keys(given)) {
     if (!Object.hasOwn(decl.attrs, key)) {
       const known = Object.keys(decl.attrs).join(', ') || 'none';
@@ -199,9 +200,6 @@ export class FuncBuilder implements Emitter {
   }
 }
 
-/** Copies values of the old function to values of the new one. */
-export type Remap = (value: Value) => Value;
-
 /**
  * Copies `func`, asking `replace` for each op: it returns the values that take the place of the op's results (having
  * emitted what they need), or undefined to copy the op with its operands remapped.
@@ -215,7 +213,7 @@ export function rewriteFunc(
   const builder = new FuncBuilder(name, scope, { loop, kernel, outputs });
   const mapped = new Map<Value, Value>();
   for (const arg of func.args) mapped.set(arg, builder.arg(arg.type, arg.name));
-  const remap: Remap = (value) => {
+  const remap = (value: Value): Value => {
     const target = mapped.get(value);
     if (target === undefined) throw new Error(`value of @${func.name} used before its definition`);
     return target;
@@ -249,10 +247,11 @@ function named(op: Op, original: Op): Op {
   return op;
 }
 
-/** Applies `change` to every function of a module that it accepts. */
+/** Applies `change` to every function; the module itself comes back when each function does. */
 export function mapFunctions(module: Module, change: (func: Func, scope: Scope) => Func): Module {
   const functions = new Map(
     [...module.functions].map(([name, f]) => [name, change(f, moduleScope(module, f.loop))]),
   );
-  return { ...module, functions };
+  const changed = [...functions].some(([name, f]) => f !== module.functions.get(name));
+  return changed ? { ...module, functions } : module;
 }

@@ -39,6 +39,8 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 interface CodeInfo {
   readonly title: string;
+  /** What it means, in one or two sentences for docs/errors.md. */
+  readonly doc: string;
   readonly exit?: ExitCode;
 }
 
@@ -47,63 +49,229 @@ interface CodeInfo {
  * 5xxx IR text and verifier · 6xxx passes and backends · 7xxx bundles and running · 8xxx command line and gates.
  */
 export const diagnosticCodes = {
-  HEW1001: { title: 'unexpected character' },
-  HEW1002: { title: 'syntax error' },
-  HEW1003: { title: 'unterminated string' },
-  HEW1004: { title: 'the file is nested too deeply' },
-  HEW2001: { title: 'unknown name' },
-  HEW2002: { title: 'name defined twice' },
-  HEW2003: { title: 'wrong number or kind of arguments' },
-  HEW2004: { title: 'shapes do not agree' },
-  HEW2005: { title: 'data types do not agree' },
-  HEW2006: { title: 'not a compile-time constant' },
-  HEW2007: { title: 'bad dimension' },
-  HEW2008: { title: 'bad return or output list' },
-  HEW2009: { title: 'bad state update' },
-  HEW2010: { title: 'one weight requested with two types' },
-  HEW2011: { title: 'a requirement of the model does not hold' },
-  HEW2012: { title: 'bad rearrangement' },
-  HEW2013: { title: 'recursive definition' },
-  HEW2014: { title: 'bad loop' },
-  HEW2015: { title: 'bad operation attribute' },
-  HEW3001: { title: 'file not found or not readable' },
-  HEW3002: { title: 'configuration value missing' },
-  HEW3003: { title: 'configuration value of the wrong kind' },
-  HEW3004: { title: 'configuration file is not valid JSON' },
-  HEW3005: { title: 'a file refers to a path that is not allowed' },
-  HEW3006: { title: 'file too large' },
-  HEW3007: { title: 'import cycle' },
-  HEW3008: { title: 'unknown configuration key' },
-  HEW4001: { title: 'not a valid safetensors file' },
-  HEW4002: { title: 'tensor missing from the checkpoint' },
-  HEW4003: { title: 'tensor has the wrong shape or type' },
-  HEW4004: { title: 'tensor in the checkpoint is not used' },
-  HEW4005: { title: 'checkpoint index is not valid' },
-  HEW4006: { title: 'weights are not given' },
-  HEW4007: { title: 'weights contain values that cannot be stored' },
-  HEW5001: { title: 'IR text cannot be parsed' },
-  HEW5002: { title: 'IR invariant broken' },
-  HEW5003: { title: 'value cannot be computed by the interpreter' },
-  HEW6001: { title: 'unknown pass' },
-  HEW6002: { title: 'bad pipeline or pass option' },
-  HEW6003: { title: 'operation not supported by the target', exit: exitCodes.unsupported },
-  HEW6004: { title: 'model does not fit the memory of the target', exit: exitCodes.unsupported },
-  HEW6005: { title: 'unknown target', exit: exitCodes.unsupported },
-  HEW7001: { title: 'not a Hew bundle' },
-  HEW7002: { title: 'bundle version not supported', exit: exitCodes.unsupported },
-  HEW7003: { title: 'bundle file damaged' },
-  HEW7004: { title: 'unknown entry point, input, output or state' },
-  HEW7005: { title: 'input has the wrong type or shape' },
-  HEW7006: { title: 'the context is full' },
-  HEW7007: { title: 'index out of range' },
-  HEW7008: { title: 'the bundle lacks what this command needs' },
-  HEW7009: { title: 'this engine lacks a WebAssembly feature', exit: exitCodes.unsupported },
-  HEW7010: { title: 'tokenizer is not valid' },
-  HEW7011: { title: 'sampler setting is not valid' },
-  HEW8001: { title: 'bad command-line usage', exit: exitCodes.usage },
-  HEW8002: { title: 'a gate failed', exit: exitCodes.gateFailed },
-  HEW8003: { title: 'output cannot be written' },
-  HEW9001: { title: 'internal error', exit: exitCodes.internal },
+  HEW1001: {
+    title: 'unexpected character',
+    doc: 'A character that no token of the language begins with, such as a stray quote or a letter outside ASCII.',
+  },
+  HEW1002: {
+    title: 'syntax error',
+    doc: 'The text does not follow the grammar of docs/language.md. Parsing goes on after the error, so one run reports several.',
+  },
+  HEW1003: { title: 'unterminated string', doc: 'A string must end on the line it begins on.' },
+  HEW1004: {
+    title: 'the file is nested too deeply',
+    doc: 'Brackets, blocks or chains of operators stand inside one another more often than any model needs, or calls multiply without end.',
+  },
+  HEW2001: {
+    title: 'unknown name',
+    doc: 'A name is used that nothing declares. Names are declared before their use; modules and fns may stand anywhere in the file.',
+  },
+  HEW2002: {
+    title: 'name defined twice',
+    doc: 'A name has one meaning: a declaration cannot hide another one.',
+  },
+  HEW2003: {
+    title: 'wrong number or kind of arguments',
+    doc: 'A call does not fit what it calls: too many or too few arguments, an unknown argument name, or a value of another kind.',
+  },
+  HEW2004: {
+    title: 'shapes do not agree',
+    doc: 'Tensors do not fit each other or their declaration. Dimensions agree by name or are 1; two names with the same value do not agree.',
+  },
+  HEW2005: {
+    title: 'data types do not agree',
+    doc: 'An operation got a data type it does not take. Types are converted only where cast(...) says so.',
+  },
+  HEW2006: {
+    title: 'not a compile-time constant',
+    doc: 'A value that is known only at run time stands where the compiler needs one, such as in a condition or a size.',
+  },
+  HEW2007: {
+    title: 'bad dimension',
+    doc: 'A dimension is not a positive integer, a division is not exact, or a run-time symbol stands where a size must be fixed.',
+  },
+  HEW2008: {
+    title: 'bad return or output list',
+    doc: 'Modules return once, at their end; entry points return exactly the outputs they declare.',
+  },
+  HEW2009: {
+    title: 'bad state update',
+    doc: "State is written once per call and read before it is written; writes must fit the state's type.",
+  },
+  HEW2010: {
+    title: 'one weight requested with two types',
+    doc: 'Two weight statements ask for the same tensor of the checkpoint with different types.',
+  },
+  HEW2011: {
+    title: 'a requirement of the model does not hold',
+    doc: 'A require statement of the spec is false for this configuration. Its text says what must hold.',
+  },
+  HEW2012: {
+    title: 'bad rearrangement',
+    doc: 'In x : [axes] -> [axes], both sides must have the same axes, grouped by parentheses on either side.',
+  },
+  HEW2013: {
+    title: 'recursive definition',
+    doc: 'A module or fn calls itself, directly or through others. Calls are expanded, so this would not end.',
+  },
+  HEW2014: {
+    title: 'bad loop',
+    doc: 'A loop runs over a model dimension, and variables it assigns keep their types from turn to turn.',
+  },
+  HEW2015: {
+    title: 'bad operation attribute',
+    doc: 'An attribute of an operation is unknown, missing, or of another kind; docs/ops.md lists them.',
+  },
+  HEW3001: {
+    title: 'file not found or not readable',
+    doc: 'The file does not exist, is no regular file, or may not be read.',
+  },
+  HEW3002: {
+    title: 'configuration value missing',
+    doc: 'The spec declares a configuration value without a default, and neither the JSON file nor --set gives it.',
+  },
+  HEW3003: {
+    title: 'configuration value of the wrong kind',
+    doc: 'A configuration value is not of the kind that the spec declares (int, float, bool, string).',
+  },
+  HEW3004: { title: 'configuration file is not valid JSON', doc: 'The configuration file cannot be parsed.' },
+  HEW3005: {
+    title: 'a file refers to a path that is not allowed',
+    doc: 'Files that a spec or an index names are relative paths of an expected ending; shards stay within the folder of their index.',
+  },
+  HEW3006: { title: 'file too large', doc: 'The file is far larger than any file of its kind needs to be.' },
+  HEW3007: { title: 'import cycle', doc: 'Files extend or import one another in a circle.' },
+  HEW3008: { title: 'unknown configuration key', doc: '--set names a value that the spec does not declare.' },
+  HEW3009: {
+    title: 'not a token file',
+    doc: 'A token file is a safetensors file with integers, or raw little-endian .u16 or .u32 with at least two tokens.',
+  },
+  HEW4001: {
+    title: 'not a valid safetensors file',
+    doc: 'The header of the file is damaged, or does not describe exactly the bytes that follow it.',
+  },
+  HEW4002: {
+    title: 'tensor missing from the checkpoint',
+    doc: 'The model asks for a tensor that the checkpoint does not have.',
+  },
+  HEW4003: {
+    title: 'tensor has the wrong shape or type',
+    doc: 'A tensor of the checkpoint is not of the shape or data type that the model declares.',
+  },
+  HEW4004: {
+    title: 'tensor in the checkpoint is not used',
+    doc: 'The checkpoint has tensors that no weight statement reads: a warning, because some checkpoints carry more than the model.',
+  },
+  HEW4005: {
+    title: 'checkpoint index is not valid',
+    doc: 'model.safetensors.index.json is not JSON of the usual form, or disagrees with its shards.',
+  },
+  HEW4006: {
+    title: 'weights are not given',
+    doc: 'The model has weights, and no checkpoint was found: give one with --weights or name it in the spec.',
+  },
+  HEW4007: {
+    title: 'weights contain values that cannot be stored',
+    doc: 'A value of the weights cannot be represented in the data type they are stored in.',
+  },
+  HEW5001: {
+    title: 'IR text cannot be parsed',
+    doc: 'The text form of the IR is not as the printer writes it.',
+  },
+  HEW5002: {
+    title: 'IR invariant broken',
+    doc: 'A module breaks an invariant of ir/verify.ts. After a pass, this is a mistake of the pass.',
+  },
+  HEW5003: {
+    title: 'value cannot be computed by the interpreter',
+    doc: 'The reference interpreter lacks an entry point, an input or a value.',
+  },
+  HEW6001: { title: 'unknown pass', doc: 'A pipeline names a pass that is neither registered nor given.' },
+  HEW6002: {
+    title: 'bad pipeline or pass option',
+    doc: 'A pipeline does not have the form name{option=value},name, or a pass has no such option.',
+  },
+  HEW6003: {
+    title: 'operation not supported by the target',
+    doc: 'The target has no kernel for an operation, a data type or a shape of the model.',
+    exit: exitCodes.unsupported,
+  },
+  HEW6004: {
+    title: 'model does not fit the memory of the target',
+    doc: 'WebAssembly memories end at 4 GiB; weights, states and intermediates together need more.',
+    exit: exitCodes.unsupported,
+  },
+  HEW6005: {
+    title: 'unknown target',
+    doc: '--target names something that Hew does not compile for.',
+    exit: exitCodes.unsupported,
+  },
+  HEW7001: { title: 'not a Hew bundle', doc: 'The directory or URL has no manifest.json of a Hew bundle.' },
+  HEW7002: {
+    title: 'bundle version not supported',
+    doc: 'The bundle was made by a version of Hew, or for a target, that this loader does not know.',
+    exit: exitCodes.unsupported,
+  },
+  HEW7003: {
+    title: 'bundle file damaged',
+    doc: 'A file of the bundle is missing, has another size or hash than the manifest says, or breaks off when it runs.',
+  },
+  HEW7004: {
+    title: 'unknown entry point, input, output or state',
+    doc: 'The model has no entry point, input, output or state of that name.',
+  },
+  HEW7005: {
+    title: 'input has the wrong type or shape',
+    doc: 'An input has another type, length or shape than the entry point takes.',
+  },
+  HEW7006: {
+    title: 'the context is full',
+    doc: 'The prompt and what was generated do not fit the context that the model was compiled for.',
+  },
+  HEW7007: {
+    title: 'index out of range',
+    doc: 'A token id or class is not below the size of the table that it selects from.',
+  },
+  HEW7008: {
+    title: 'the bundle lacks what this command needs',
+    doc: 'The model is of another kind than the command works on, for example has no tokenizer or no diffusion sampler.',
+  },
+  HEW7009: {
+    title: 'this engine lacks a WebAssembly feature',
+    doc: 'The JavaScript engine cannot run the module: a newer browser or Node is needed.',
+    exit: exitCodes.unsupported,
+  },
+  HEW7010: {
+    title: 'tokenizer is not valid',
+    doc: 'tokenizer.json is damaged, or does something with a text that it should not.',
+  },
+  HEW7011: {
+    title: 'sampler setting is not valid',
+    doc: 'A setting of generation or sampling is out of its range.',
+  },
+  HEW8001: {
+    title: 'bad command-line usage',
+    doc: 'The command line does not have the form that --help shows.',
+    exit: exitCodes.usage,
+  },
+  HEW8002: {
+    title: 'a gate failed',
+    doc: 'A measured value is beyond its limit. The exit code is 3, so that continuous integration stops.',
+    exit: exitCodes.gateFailed,
+  },
+  HEW8003: {
+    title: 'output cannot be written',
+    doc: 'The output exists and is something else, or the file system refuses to write it.',
+  },
+  HEW8004: {
+    title: 'golden outputs of no known kind',
+    doc: 'A golden file is recognised by the names of its tensors, and these fit none of the kinds.',
+  },
+  HEW9001: {
+    title: 'internal error',
+    doc: 'A mistake in Hew itself. --debug shows where it happened; please report it.',
+    exit: exitCodes.internal,
+  },
 } as const satisfies Record<string, CodeInfo>;
 
 export type DiagnosticCode = keyof typeof diagnosticCodes;

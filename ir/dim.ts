@@ -94,14 +94,20 @@ function removeFactors(factors: readonly string[], remove: readonly string[]): s
   return kept;
 }
 
+/** No shape needs more; a bound, so that hostile text cannot make polynomials explode. */
+const maxTerms = 1024;
+
 function normalise(terms: readonly Term[], divisor: number): Dim {
   const byKey = new Map<string, Term>();
+  const exact = Number.isSafeInteger(divisor) && terms.every((t) => Number.isSafeInteger(t.coefficient));
+  if (!exact) throw new DimError('dimension is too large');
   for (const term of terms) {
     const key = term.factors.join('*');
     const sum = (byKey.get(key)?.coefficient ?? 0) + term.coefficient;
     byKey.set(key, { coefficient: sum, factors: term.factors });
   }
   const kept = [...byKey.entries()].filter(([, term]) => term.coefficient !== 0);
+  if (kept.length > maxTerms) throw new DimError('dimension has too many terms');
   kept.sort(([a, x], [b, y]) => y.factors.length - x.factors.length || (a < b ? -1 : 1));
   const common = kept.reduce((g, [, term]) => gcd(g, Math.abs(term.coefficient)), divisor);
   const result = {
@@ -134,7 +140,18 @@ function printTerm(term: Term): string {
 export const dimKey = printDim;
 
 export function dimsEqual(a: Dim, b: Dim): boolean {
-  return a === b || printDim(a) === printDim(b);
+  return a === b || (a.divisor === b.divisor && a.terms.length === b.terms.length && a.terms.every((t, i) => sameTerm(t, b.terms[i] as Term)));
+}
+
+function sameTerm(a: Term, b: Term): boolean {
+  return a.coefficient === b.coefficient && a.factors.length === b.factors.length && a.factors.every((name, i) => name === b.factors[i]);
+}
+
+/** The name a dimension consists of, undefined when it is anything else than a bare name. */
+export function nameOf(value: Dim): string | undefined {
+  const [only, ...rest] = value.terms;
+  const bare = rest.length === 0 && only?.coefficient === 1 && only.factors.length === 1 && value.divisor === 1;
+  return bare ? only?.factors[0] : undefined;
 }
 
 /** The integer a dimension is written as, or undefined when it mentions a name. */
@@ -163,7 +180,7 @@ export function tryEvalDim(value: Dim, env: DimEnv): number | undefined {
     sum += product;
   }
   const quotient = sum / value.divisor;
-  if (!Number.isSafeInteger(quotient)) {
+  if (!Number.isSafeInteger(sum) || !Number.isSafeInteger(quotient)) {
     throw new DimError(`${printDim(value)} is ${quotient}, which is not an exact integer`);
   }
   return quotient;

@@ -2,9 +2,9 @@
  * The reference interpreter: the meaning of a module, executed op by op from the declarations.
  * Sums are float64 and every result element is rounded once to its dtype; in `f64` mode floats are not rounded.
  */
-import { type Dim, DimError, evalDim, printDim, tryEvalDim } from './dim.js';
+import { type Dim, DimError, evalDim, nameOf, tryEvalDim } from './dim.js';
 import { fail } from './diagnostics.js';
-import { type Func, type Module, modelDims, type Op, type Value } from './module.js';
+import { dimRange, type Func, type Module, modelDims, type Op, type Value } from './module.js';
 import type { EvalContext } from './op.js';
 import { opTable } from './ops/table.js';
 import { roundTo } from './numeric.js';
@@ -42,23 +42,40 @@ export function bindSymbols(module: Module, func: Func, args: readonly Tensor[])
   const values = modelDims(module);
   func.args.forEach((arg, i) => {
     arg.type.shape.forEach((d, axis) => {
-      const [term, ...rest] = d.terms;
-      const name = term?.factors[0];
-      const isName = rest.length === 0 && d.divisor === 1 && term?.coefficient === 1 && term.factors.length === 1;
-      if (isName && name !== undefined && !values.has(name)) values.set(name, args[i]?.shape[axis] as number);
+      const name = nameOf(d);
+      const size = args[i]?.shape[axis];
+      if (name !== undefined && size !== undefined && !values.has(name)) values.set(name, size);
     });
   });
   func.args.forEach((arg, i) => {
     checkShape(arg, args[i] as Tensor, values);
   });
+  checkBounds(module, values);
   return values;
 }
 
+function checkBounds(module: Module, values: ReadonlyMap<string, number>): void {
+  for (const [name, size] of values) {
+    const { min, max } = dimRange(module, name);
+    if (size < min || size > max) fail('HEW5003', `${name} is ${size}, its bounds are ${min}..${max}`);
+  }
+}
+
 function checkShape(arg: Value, given: Tensor, values: ReadonlyMap<string, number>): void {
-  const wanted = arg.type.shape.map((d) => tryEvalDim(d, values));
+  const wanted = arg.type.shape.map((d) => valueOrNothing(d, values));
   const agrees = wanted.length === given.shape.length && wanted.every((n, axis) => n === given.shape[axis]);
   if (agrees && given.dtype === arg.type.dtype) return;
-  fail('HEW5003', `input '${arg.name}' must be ${arg.type.dtype}[${wanted.join(', ')}], not ${given.dtype}[${given.shape.join(', ')}]`);
+  fail('HEW5003', `input '${arg.name}' must be ${arg.type.dtype}[${wanted.map((n) => n ?? '?').join(', ')}], not ${given.dtype}[${given.shape.join(', ')}]`);
+}
+
+/** Undefined as well when the symbols' values make no integer of it, such as T/2 with an odd T. */
+function valueOrNothing(d: Dim, values: ReadonlyMap<string, number>): number | undefined {
+  try {
+    return tryEvalDim(d, values);
+  } catch (error) {
+    if (error instanceof DimError) return undefined;
+    throw error;
+  }
 }
 
 class Interpreter {
@@ -145,9 +162,4 @@ class Interpreter {
     if (state === undefined) return fail('HEW5003', `there is no state @${name}`);
     return this.states.get(key) ?? emptyTensor(state.type.dtype, evalShape(state.type.shape, this.dims));
   }
-}
-
-/** Text of a shape for messages. */
-export function printShape(shape: readonly Dim[]): string {
-  return `[${shape.map(printDim).join(', ')}]`;
 }

@@ -2,12 +2,12 @@
  * Computes the value of a parameter from its recipe. Recipes of plain sources and stacks pass their bytes through
  * unchanged; inner ops are evaluated by their declarations.
  */
-import { evalDim } from './dim.js';
+import { DimError, evalDim } from './dim.js';
 import { fail } from './diagnostics.js';
 import { type Module, modelDims, type Param } from './module.js';
-import { decodeBytes, encodeBytes, roundTo } from './numeric.js';
+import { castTo, decodeBytes, encodeBytes, roundTo } from './numeric.js';
 import type { EvalContext } from './op.js';
-import { opTable } from './ops/table.js';
+import { type OpName, opTable } from './ops/table.js';
 import { fillName, type Recipe } from './recipe.js';
 import type { Tensor } from './tensor.js';
 import { type DType, evalShape } from './type.js';
@@ -31,7 +31,7 @@ export function materialise(module: Module, name: string, turn: number | undefin
 
 /** The same as little-endian bytes. */
 export function materialiseBytes(module: Module, name: string, turn: number | undefined, source?: TensorSource): RawTensor {
-  const param = module.params.get(name) as Param;
+  const param = module.params.get(name) ?? fail('HEW5003', `there is no parameter @${name}`);
   const dims = modelDims(module);
   const loop = param.loop === undefined ? undefined : module.loops.get(param.loop);
   const index =
@@ -72,23 +72,32 @@ export function materialiseBytes(module: Module, name: string, turn: number | un
 
   const evaluateOp = (recipe: Recipe & { kind: 'op' }, args: readonly RawTensor[]): RawTensor => {
     const inputs = args.map((a) => ({ dtype: a.dtype, shape: a.shape, data: decodeBytes(a.dtype, a.bytes) }));
-    const [result] = opTable[recipe.op as keyof typeof opTable].evaluate(inputs, recipe.attrs, context);
-    const { dtype, shape, data } = result as Tensor;
+    const { dtype, shape, data } = evaluateNamed(recipe, inputs, context);
     return { dtype, shape, bytes: encodeBytes(dtype, data) };
   };
 
   return evaluate(param.recipe);
 }
 
+function evaluateNamed(recipe: Recipe & { kind: 'op' }, inputs: readonly Tensor[], context: EvalContext): Tensor {
+  try {
+    return opTable[recipe.op as OpName].evaluate(inputs, recipe.attrs, context)[0] as Tensor;
+  } catch (error) {
+    if (error instanceof RangeError || error instanceof DimError) {
+      fail('HEW5003', `${recipe.op} in a recipe: ${error.message}`);
+    }
+    throw error;
+  }
+}
+
 function unavailable(): never {
   throw new RangeError('a recipe cannot reach parameters, states or functions');
 }
 
-/** The tensor in another dtype, rounded to nearest. */
-export function convert(raw: RawTensor, dtype: DType): RawTensor {
+/** The tensor in another dtype, as the `cast` op converts. */
+function convert(raw: RawTensor, dtype: DType): RawTensor {
   const values = decodeBytes(raw.dtype, raw.bytes);
-  const round = roundTo[dtype];
-  return { dtype, shape: raw.shape, bytes: encodeBytes(dtype, values.map(round)) };
+  return { dtype, shape: raw.shape, bytes: encodeBytes(dtype, values.map(castTo[dtype])) };
 }
 
 function stackParts(parts: readonly RawTensor[]): RawTensor {

@@ -111,6 +111,7 @@ export function dimRange(module: Module, name: string): { readonly min: number; 
   return 'value' in decl ? { min: decl.value, max: decl.value } : decl;
 }
 
+/** The module with these functions alone; callees stand before their callers. */
 export function withFunctions(module: Module, functions: Iterable<Func>): Module {
   return { ...module, functions: new Map([...functions].map((f) => [f.name, f])) };
 }

@@ -8,9 +8,12 @@ export function roundBf16(value: number): number {
   return bf16ToNumber(numberToBf16(value));
 }
 
+/** Bits of the nearest bf16, as if rounded once: a tie that only rounding to f32 made is resolved by the value. */
 export function numberToBf16(value: number): number {
   scratch.setFloat32(0, value);
-  const bits = scratch.getUint32(0);
+  const nearest = scratch.getFloat32(0);
+  const tie = (scratch.getUint32(0) & 0xffff) === 0x8000;
+  const bits = scratch.getUint32(0) + (tie ? Math.sign(Math.abs(value) - Math.abs(nearest)) : 0);
   if ((bits & 0x7fffffff) > 0x7f800000) return ((bits >>> 16) | 0x40) & 0xffff;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
@@ -22,7 +25,7 @@ export function bf16ToNumber(bits: number): number {
 
 function saturate(value: number, low: number, high: number): number {
   if (Number.isNaN(value)) return 0;
-  return Math.min(high, Math.max(low, Math.trunc(value)));
+  return Math.min(high, Math.max(low, Math.trunc(value))) + 0; // no integer is -0
 }
 
 const int64Limit = 2 ** 63;

@@ -47,6 +47,12 @@ export type AttrSchema = Readonly<Record<string, AttrSpec>>;
 export type AttrsOf<A extends AttrSchema> = { readonly [N in keyof A]: AttrTypes[A[N]['kind']] };
 export type Attrs = Readonly<Record<string, AttrValue>>;
 
+/** Every dimension in the attributes of an op. */
+export function attrDims(attrs: Attrs): Dim[] {
+  const isDim = (value: unknown): value is Dim => typeof value === 'object' && value !== null && 'terms' in value;
+  return Object.values(attrs).flatMap((value) => (Array.isArray(value) ? value.filter(isDim) : isDim(value) ? [value] : []));
+}
+
 /** An SSA value: the result of an op, or an argument of a function (then `def` is undefined). */
 export interface Value {
   readonly type: TensorType;
@@ -94,7 +100,7 @@ export interface EvalContext {
   param(name: string): Tensor;
   readState(name: string): Tensor;
   writeState(name: string, value: Tensor): void;
-  /** Indices a loop runs over: 0, 1, … count - 1. */
+  /** How many turns a loop runs. */
   loopCount(loop: string): number;
   call(functionName: string, args: readonly Tensor[], loopIndex?: number): readonly Tensor[];
 }
@@ -152,7 +158,7 @@ export interface OpDecl<A extends AttrSchema = AttrSchema> {
   readonly category: OpCategory;
   readonly operands: readonly OperandSpec[];
   readonly attrs: A;
-  /** False for ops that write state. Ops without effects may be merged, moved and deleted. */
+  /** True for ops that may write a state. Ops without effects may be merged, moved and deleted. */
   readonly effects?: boolean;
   /** Result types; throws InferError. Attributes are complete and of the declared kinds. */
   infer(types: readonly TensorType[], attrs: AttrsOf<A>, context: InferContext): readonly TensorType[];

@@ -1,10 +1,13 @@
-/** Parser of the IR text form that print.ts writes. Errors are HEW5001 with the place in the text. */
+/**
+ * Parser of the IR text form that print.ts writes. Errors are HEW5001 with the place in the text. Declarations precede
+ * their uses: dimensions before types, functions before their callers.
+ */
 import { addDims, type Dim, DimError, dim, divDims, mulDims, subDims } from './dim.js';
 import { fail } from './diagnostics.js';
-import { FuncBuilder, makeOp, moduleScope, type Scope } from './builder.js';
+import { completeAttrs, FuncBuilder, makeOp, moduleScope, type Scope } from './builder.js';
 import type { DimDecl, Func, Loop, Module, Param, SamplerDecl, State, TokenizerDecl, Value } from './module.js';
-import { type AttrKind, type Attrs, type AttrValue, InferError } from './op.js';
-import { isOpName, opTable } from './ops/table.js';
+import { type AttrKind, type AttrValue, InferError } from './op.js';
+import { isOpName, type OpName, opTable } from './ops/table.js';
 import type { Recipe } from './recipe.js';
 import { isDType, printType, type TensorType, typesEqual } from './type.js';
 
@@ -15,7 +18,10 @@ interface Token {
 }
 
 const tokenPattern =
-  /\s+|\/\/[^\n]*|(?<string>"(?:[^"\\]|\\.)*")|(?<symbol>@(?:[\w.{}+-]+|"(?:[^"\\]|\\.)*"))|(?<value>%\w+)|(?<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?<word>[A-Za-z_]\w*)|(?<punctuation>->|\.\.|[-+*/(){}[\]:,=])/gy;
+  /\s+|\/\/[^\n]*|(?<string>"[^"\\]*(?:\\.[^"\\]*)*")|(?<symbol>@(?:[\w.{}+-]+|"(?:[^"\\]|\\.)*"))|(?<value>%\w+)|(?<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?<word>[A-Za-z_]\w*)|(?<punctuation>->|\.\.|[-+*/(){}[\]:,=])/gy;
+
+/** Nesting of recipes and dimensions that the recursive parser follows. */
+const maxDepth = 256;
 
 function tokenise(text: string, file: string): Token[] {
   const tokens: Token[] = [];
@@ -37,6 +43,7 @@ export function parseModule(text: string, file = '<ir>'): Module {
 
 class ModuleParser {
   private position = 0;
+  private depth = 0;
   private readonly dims = new Map<string, DimDecl>();
   private readonly loops = new Map<string, Loop>();
   private readonly params = new Map<string, Param>();
@@ -70,7 +77,7 @@ class ModuleParser {
   }
 
   private readonly items: Record<string, () => void> = {
-    dim: () => this.dims.set(this.word(), this.dimDecl()),
+    dim: () => this.dims.set(this.fresh(this.dims, this.word()), this.dimDecl()),
     loop: () => this.loop(),
     param: () => this.param(),
     state: () => this.state(),
@@ -101,7 +108,7 @@ class ModuleParser {
   }
 
   private loop(): void {
-    const name = this.word();
+    const name = this.fresh(this.loops, this.word());
     this.expectWord('over');
     const count = this.dim();
     this.expect('=');
@@ -113,7 +120,7 @@ class ModuleParser {
   }
 
   private param(): void {
-    const name = this.symbol();
+    const name = this.fresh(this.params, this.symbol());
     const loop = this.inLoop();
     this.expect(':');
     const type = this.type();
@@ -122,13 +129,23 @@ class ModuleParser {
   }
 
   private state(): void {
-    const name = this.symbol();
+    const name = this.fresh(this.states, this.symbol());
     const loop = this.inLoop();
     this.expect(':');
     this.states.set(name, { type: this.type(), loop });
   }
 
+  /** The name that was just read, unless it is taken. */
+  private fresh(taken: ReadonlyMap<string, unknown>, name: string): string {
+    if (taken.has(name)) this.error(this.tokens[this.position - 1] as Token, `${name} is declared twice`);
+    return name;
+  }
+
   private recipe(): Recipe {
+    return this.nested(() => this.recipeHere());
+  }
+
+  private recipeHere(): Recipe {
     const at = this.peek();
     const head = this.word();
     this.expect('(');
@@ -159,19 +176,19 @@ class ModuleParser {
       if (this.tokens[this.position + 1]?.text === '=') this.attribute(head, attrs);
       else args.push(this.recipe());
     });
-    return { kind: 'op', op: head, attrs: withDefaults(head, attrs), args };
+    return { kind: 'op', op: head, attrs: this.attempt(at, () => completeAttrs(head, opTable[head], attrs)), args };
   }
 
   private func(): void {
     const entry = this.tokens[this.position - 1]?.text === 'entry';
-    const name = this.symbol();
+    const name = this.fresh(this.functions, this.symbol());
     const loop = this.inLoop();
     const kernel = this.acceptWord('kernel') ? this.word() : undefined;
     const scope = moduleScope(this.module(), loop);
     const builder = new FuncBuilder(name, scope, { loop, kernel });
     const values = new Map<string, Value>();
     this.list('(', ')', () => {
-      const token = this.next('value', 'an argument such as %x');
+      const token = this.define(values, 'an argument such as %x');
       this.expect(':');
       values.set(token.text, builder.arg(this.type(), hint(token)));
     });
@@ -193,7 +210,7 @@ class ModuleParser {
   }
 
   private operation(builder: FuncBuilder, scope: Scope, values: Map<string, Value>): void {
-    const results = this.peek().kind === 'value' ? this.commaSeparated(() => this.next('value', 'a value')) : [];
+    const results = this.peek().kind === 'value' ? this.commaSeparated(() => this.define(values, 'a value')) : [];
     if (results.length > 0) this.expect('=');
     const at = this.peek();
     const name = this.word();
@@ -214,6 +231,7 @@ class ModuleParser {
     if (results.length !== op.results.length) this.error(at, `${name} has ${op.results.length} results, ${results.length} named`);
     const own = op.results as Value[];
     results.forEach((token, i) => {
+      if (values.has(token.text)) this.error(token, `${token.text} is defined twice`);
       own[i] = { ...(own[i] as Value), name: hint(token) };
       values.set(token.text, own[i] as Value);
     });
@@ -225,11 +243,13 @@ class ModuleParser {
     if (!agree) this.error(at, `${what}: declared ${declared.map(printType).join(', ')}, but it is ${actual.map(printType).join(', ')}`);
   }
 
-  private attribute(op: keyof typeof opTable, into: Record<string, AttrValue>): void {
+  private attribute(op: OpName, into: Record<string, AttrValue>): void {
     const at = this.peek();
     const key = this.word();
-    const spec = opTable[op].attrs[key];
+    const schema = opTable[op].attrs;
+    const spec = Object.hasOwn(schema, key) ? schema[key] : undefined;
     if (spec === undefined) this.error(at, `${op} has no attribute '${key}'`);
+    if (Object.hasOwn(into, key)) this.error(at, `attribute '${key}' is given twice`);
     this.expect('=');
     into[key] = this.attrParsers[spec.kind]();
   }
@@ -237,7 +257,7 @@ class ModuleParser {
   private readonly attrParsers: Record<AttrKind, () => AttrValue> = {
     int: () => this.integer(),
     float: () => this.number(),
-    bool: () => this.word() === 'true',
+    bool: () => this.boolean(),
     string: () => this.string(),
     ints: () => this.list('[', ']', () => this.integer()),
     dim: () => this.dim(),
@@ -245,6 +265,12 @@ class ModuleParser {
     dtype: () => this.word(),
     symbol: () => this.symbol(),
   };
+
+  /** The token of a value that is not defined yet. */
+  private define(values: ReadonlyMap<string, Value>, wanted: string): Token {
+    const token = this.next('value', wanted);
+    return values.has(token.text) ? this.error(token, `${token.text} is defined twice`) : token;
+  }
 
   private use(values: ReadonlyMap<string, Value>): Value {
     const token = this.next('value', 'a value');
@@ -259,6 +285,11 @@ class ModuleParser {
   }
 
   private dim(): Dim {
+    const at = this.peek();
+    return this.attempt(at, () => this.nested(() => this.dimSum()));
+  }
+
+  private dimSum(): Dim {
     let sum = this.dimProduct();
     for (;;) {
       if (this.accept('+')) sum = addDims(sum, this.dimProduct());
@@ -268,17 +299,16 @@ class ModuleParser {
   }
 
   private dimProduct(): Dim {
-    const at = this.peek();
     let product = this.dimFactor();
     for (;;) {
       if (this.accept('*')) product = mulDims(product, this.dimFactor());
-      else if (this.accept('/')) product = this.attempt(at, () => divDims(product, this.dimFactor()));
+      else if (this.accept('/')) product = divDims(product, this.dimFactor());
       else return product;
     }
   }
 
   private dimFactor(): Dim {
-    if (this.accept('-')) return mulDims(-1, this.dimFactor());
+    if (this.accept('-')) return mulDims(-1, this.nested(() => this.dimFactor()));
     if (this.accept('(')) {
       const inner = this.dim();
       this.expect(')');
@@ -292,7 +322,9 @@ class ModuleParser {
   }
 
   private json(): unknown {
-    const start = this.peek().at;
+    const first = this.peek();
+    const start = first.at;
+    if (first.text !== '{') this.unexpected("'{'");
     let depth = 0;
     do {
       const text = this.peek().text;
@@ -302,7 +334,7 @@ class ModuleParser {
       this.position++;
     } while (depth > 0);
     const tokens = this.tokens.filter((t) => t.at >= start && t.at < this.peek().at);
-    return this.attempt(this.peek(), () => JSON.parse(tokens.map((t) => t.text).join('')));
+    return this.attempt(first, () => JSON.parse(tokens.map((t) => t.text).join('')));
   }
 
   private integer(): number {
@@ -311,8 +343,17 @@ class ModuleParser {
     return Number.isSafeInteger(value) ? value : this.error(at, `${value} is not an integer`);
   }
 
+  private boolean(): boolean {
+    if (this.acceptWord('true')) return true;
+    if (!this.acceptWord('false')) this.unexpected("'true' or 'false'");
+    return false;
+  }
+
   private number(): number {
-    if (this.accept('-')) return -this.number();
+    return this.accept('-') ? -this.magnitude() : this.magnitude();
+  }
+
+  private magnitude(): number {
     if (this.acceptWord('Infinity')) return Number.POSITIVE_INFINITY;
     if (this.acceptWord('NaN')) return Number.NaN;
     return Number(this.next('number', 'a number').text);
@@ -350,6 +391,15 @@ class ModuleParser {
     const items = this.commaSeparated(one);
     this.expect(close);
     return items;
+  }
+
+  /** Parses something that may contain itself, to a bounded depth. */
+  private nested<T>(parse: () => T): T {
+    if (this.depth >= maxDepth) this.error(this.peek(), 'this is nested too deeply');
+    this.depth++;
+    const result = parse();
+    this.depth--;
+    return result;
   }
 
   private peek(): Token {
@@ -408,9 +458,4 @@ class ModuleParser {
 function hint(token: Token): string | undefined {
   const name = token.text.slice(1);
   return /^\d+$/.test(name) ? undefined : name;
-}
-
-function withDefaults(op: keyof typeof opTable, attrs: Attrs): Attrs {
-  const defaults = Object.entries(opTable[op].attrs).flatMap(([key, spec]) => (spec.default === undefined ? [] : [[key, spec.default] as const]));
-  return { ...Object.fromEntries(defaults), ...attrs };
 }

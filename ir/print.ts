@@ -23,8 +23,9 @@ export function printModule(module: Module): string {
     ...(module.tokenizer ? [`tokenizer ${JSON.stringify(module.tokenizer.file)}`] : []),
     ...(module.sampler ? [`sampler ${module.sampler.kind} ${JSON.stringify(module.sampler.settings)}`] : []),
   ];
-  const functions = [...module.functions.values()].map((f) => indent(printFunc(f)));
-  return `module ${symbol(module.name)} {\n${indent(lines.join('\n'))}\n\n${functions.join('\n\n')}\n}\n`;
+  const functions = [...module.functions.values()].map((f) => printFunc(f));
+  const sections = [...(lines.length > 0 ? [lines.join('\n')] : []), ...functions];
+  return `module ${symbol(module.name)} {\n${sections.map((text) => `${indent(text)}\n`).join('\n')}}\n`;
 }
 
 function indent(text: string): string {

@@ -1,17 +1,19 @@
 /** The type a recipe makes, inferred through the ops it uses. */
-import { printDim, tryEvalDim } from './dim.js';
+import { printDim, productOfDims, tryEvalDim } from './dim.js';
 import { makeOp, moduleScope } from './builder.js';
 import { type Module, modelDims } from './module.js';
 import { InferError } from './op.js';
+import { isOpName, opTable } from './ops/table.js';
 import type { Recipe } from './recipe.js';
-import { printType, type TensorType, typesEqual } from './type.js';
+import { dtypes, printType, type TensorType, typesEqual } from './type.js';
 
 /** Type of one instance; throws InferError or DimError when the recipe does not make sense. */
 export function recipeType(module: Module, recipe: Recipe): TensorType {
   switch (recipe.kind) {
     case 'source':
-    case 'constant':
       return recipe.type;
+    case 'constant':
+      return checkedConstant(module, recipe);
     case 'per_index':
       return commonType(module, recipe.parts);
     case 'stack': {
@@ -21,12 +23,20 @@ export function recipeType(module: Module, recipe: Recipe): TensorType {
       return { dtype: part.dtype, shape: [recipe.count, ...part.shape] };
     }
     case 'op': {
+      if (isOpName(recipe.op) && opTable[recipe.op].category === 'structure') throw new InferError(`${recipe.op} cannot stand in a recipe`);
       const operands = recipe.args.map((arg) => ({ type: recipeType(module, arg) }));
-      const [result] = makeOp(moduleScope(module), recipe.op, operands, recipe.attrs).results;
-      if (result === undefined) throw new InferError(`${recipe.op} has no result`);
+      const [result, ...more] = makeOp(moduleScope(module), recipe.op, operands, recipe.attrs).results;
+      if (result === undefined || more.length > 0) throw new InferError(`${recipe.op} does not have exactly one result`);
       return result.type;
     }
   }
+}
+
+function checkedConstant(module: Module, { type, bytes }: Recipe & { kind: 'constant' }): TensorType {
+  const size = tryEvalDim(productOfDims(type.shape), modelDims(module));
+  const wanted = size === undefined ? undefined : size * dtypes[type.dtype].bytes;
+  if (wanted === bytes.length) return type;
+  throw new InferError(`the constant has ${bytes.length} bytes, ${printType(type)} has ${wanted ?? 'no fixed number'}`);
 }
 
 function commonType(module: Module, parts: readonly Recipe[]): TensorType {

@@ -32,17 +32,8 @@ export function fillName(
   return index === undefined ? name : name.replaceAll(`{${index.loop}}`, String(index.value));
 }
 
-/** Every source name in a recipe, placeholders unfilled. */
-export function recipeSources(recipe: Recipe): string[] {
-  switch (recipe.kind) {
-    case 'source':
-      return [recipe.name];
-    case 'constant':
-      return [];
-    case 'stack':
-    case 'per_index':
-      return recipe.parts.flatMap(recipeSources);
-    case 'op':
-      return recipe.args.flatMap(recipeSources);
-  }
+/** The recipes a recipe is made of. */
+export function recipeParts(recipe: Recipe): readonly Recipe[] {
+  if (recipe.kind === 'stack' || recipe.kind === 'per_index') return recipe.parts;
+  return recipe.kind === 'op' ? recipe.args : [];
 }

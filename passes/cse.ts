@@ -9,7 +9,11 @@ export const cse = definePass({
   summary: 'Merges ops of one function that compute the same value.',
   run(module) {
     const tally = new Tally();
-    const result = mapFunctions(module, (func, scope) => mergeEqualOps(func, scope, tally));
+    const result = mapFunctions(module, (func, scope) => {
+      const before = tally.total;
+      const merged = mergeEqualOps(func, scope, tally);
+      return tally.total > before ? merged : func;
+    });
     return { module: result, report: tally.report() };
   },
 });
@@ -36,6 +40,10 @@ function mergeEqualOps(func: Func, scope: Scope, tally: Tally): Func {
   });
 }
 
-function attrKey(op: Op): string {
-  return JSON.stringify(op.attrs, (_key, value: unknown) => (typeof value === 'number' && !Number.isFinite(value) ? String(value) : value));
+/** Attributes as text; unlike plain JSON it tells -0, infinities and NaN apart. */
+export function attrKey(op: Op): string {
+  return JSON.stringify(op.attrs, (_key, value: unknown) => {
+    if (typeof value !== 'number') return value;
+    return Object.is(value, -0) ? '-0' : Number.isFinite(value) ? value : String(value);
+  });
 }

@@ -1,17 +1,18 @@
 /**
- * fold: moves work from run time to compile time. Ops whose operands are all constants become constant parameters;
- * movement ops (reshape, transpose, …) of a weight become part of the weight's recipe.
+ * fold: moves work from run time to compile time. Ops whose operands are all constants become constants; movement ops
+ * (reshape, transpose, …) of a weight become part of the weight's recipe. Equal results are one parameter, so entries
+ * that share a weight still share it afterwards.
  */
-import { DimError, evalDim, tryEvalDim } from '../ir/dim.js';
-import { makeOp, rewriteFunc, moduleScope } from '../ir/builder.js';
+import { type FuncBuilder, mapFunctions, rewriteFunc } from '../ir/builder.js';
+import { type Dim, DimError, evalDim, productOfDims, tryEvalDim } from '../ir/dim.js';
+import { materialise } from '../ir/materialise.js';
 import { defOf, type Module, modelDims, type Op, type Param, type Value } from '../ir/module.js';
 import { encodeBytes, roundTo } from '../ir/numeric.js';
-import type { EvalContext, OpDecl } from '../ir/op.js';
-import { opTable } from '../ir/ops/table.js';
+import { attrDims, type EvalContext } from '../ir/op.js';
+import { type OpName, opTable } from '../ir/ops/table.js';
 import type { Recipe } from '../ir/recipe.js';
-import { materialise } from '../ir/materialise.js';
 import type { Tensor } from '../ir/tensor.js';
-import { elementCount } from '../ir/type.js';
+import { attrKey } from './cse.js';
 import { definePass, option, Tally } from './pass.js';
 
 /** Constants above this many elements are computed at run time rather than stored. */
@@ -24,19 +25,28 @@ export const fold = definePass({
   run(module, { limit }) {
     const tally = new Tally();
     const folder = new Folder(module, limit, tally);
-    const functions = [...module.functions.values()].map((func) =>
-      func.kernel === undefined ? rewriteFunc(func, moduleScope(folder.module, func.loop), folder.fold) : func,
-    );
-    return {
-      module: { ...folder.module, functions: new Map(functions.map((f) => [f.name, f])) },
-      report: tally.report(),
-    };
+    const result = mapFunctions(folder.module, (func, scope) => {
+      const before = tally.total;
+      const folded = func.kernel === undefined ? rewriteFunc(func, scope, folder.fold) : func;
+      return tally.total > before ? folded : func;
+    });
+    return { module: tally.total > 0 ? result : module, report: tally.report() };
   },
 });
 
+/** Ops that only move elements to places that do not depend on other data. */
+const foldedIntoRecipes: ReadonlySet<OpName> = new Set(['reshape', 'transpose', 'slice', 'concat', 'pad']);
+
+/** Constants that cost nothing to make where they are needed. */
+const sources: ReadonlySet<OpName> = new Set(['full', 'iota', 'dim_size']);
+
 class Folder {
-  module: Module;
+  readonly module: Module;
   private readonly params: Map<string, Param>;
+  private readonly dims: ReadonlyMap<string, number>;
+  private readonly context: EvalContext;
+  /** Parameters made so far by what they were made of. */
+  private readonly made = new Map<string, string>();
 
   constructor(
     module: Module,
@@ -45,67 +55,94 @@ class Folder {
   ) {
     this.params = new Map(module.params);
     this.module = { ...module, params: this.params };
+    this.dims = modelDims(module);
+    this.context = constantContext(this.dims);
   }
 
-  readonly fold = (op: Op, operands: readonly Value[], builder: { one(name: string, operands: readonly Value[], attrs?: Op['attrs']): Value }): readonly Value[] | undefined => {
-    const decl: OpDecl = opTable[op.name];
-    if (decl.effects || decl.category === 'structure' || op.results.length !== 1) return undefined;
-    const name = this.foldWeight(op, operands) ?? this.foldConstant(op, operands);
-    return name === undefined ? undefined : [builder.one('param', [], { name })];
+  readonly fold = (op: Op, operands: readonly Value[], builder: FuncBuilder): readonly Value[] | undefined => {
+    const [result, ...more] = op.results;
+    const { category } = opTable[op.name];
+    if (result === undefined || more.length > 0 || category === 'structure' || sources.has(op.name)) return undefined;
+    if (!this.isStatic([...attrDims(op.attrs), ...result.type.shape])) return undefined;
+    const value = this.foldConstant(op, result, operands, builder) ?? this.foldWeight(op, result, operands, builder);
+    return value === undefined ? undefined : [value];
   };
 
-  /** Recipe of `movement(param, ..)`, whatever the weight's value is. */
-  private foldWeight(op: Op, operands: readonly Value[]): string | undefined {
-    if (opTable[op.name].category !== 'movement' || op.name === 'gather' || op.name === 'broadcast_to') return undefined;
-    const names = operands.map(paramName);
-    if (names.length === 0 || names.includes(undefined)) return undefined;
-    const sources = (names as string[]).map((name) => this.params.get(name) as Param);
-    const loop = sources.find((p) => p.loop !== undefined)?.loop;
-    const recipe: Recipe = { kind: 'op', op: op.name, attrs: op.attrs, args: sources.map((p) => p.recipe) };
+  private isStatic(dims: readonly Dim[]): boolean {
+    return dims.every((d) => tryEvalDim(d, this.dims) !== undefined);
+  }
+
+  /** Elements of a value, or infinitely many when it depends on run-time symbols. */
+  private sizeOf(value: Value): number {
+    return this.isStatic(value.type.shape) ? evalDim(productOfDims(value.type.shape), this.dims) : Number.POSITIVE_INFINITY;
+  }
+
+  /** A parameter whose recipe is the op, whatever the weight's value is. */
+  private foldWeight(op: Op, result: Value, operands: readonly Value[], builder: FuncBuilder): Value | undefined {
+    if (!foldedIntoRecipes.has(op.name)) return undefined;
+    const names = operands.map(paramName).filter((name) => name !== undefined);
+    if (names.length < operands.length) return undefined;
+    const weights = names.map((name) => this.params.get(name) as Param);
+    const recipe: Recipe = { kind: 'op', op: op.name, attrs: op.attrs, args: weights.map((w) => w.recipe) };
+    const loop = weights.find((w) => w.loop !== undefined)?.loop;
     this.tally.add('weights');
-    return this.addParam(`${names.join('+')}.${op.name}`, { type: (op.results[0] as Value).type, loop, recipe });
+    const key = `${op.name}(${names.join(',')})${attrKey(op)}`;
+    return this.param(key, `${names.join('+')}.${op.name}`, () => ({ type: result.type, loop, recipe }), builder);
   }
 
-  private foldConstant(op: Op, operands: readonly Value[]): string | undefined {
-    if (op.name === 'full' || op.name === 'iota' || op.name === 'dim_size') return undefined;
-    const size = this.staticSize(op);
-    if (size === undefined || size > this.limit) return undefined;
-    const inputs = operands.map((o) => this.constantValue(o));
-    if (inputs.includes(undefined)) return undefined;
-    const type = (makeOp(moduleScope(this.module), op.name, operands, op.attrs).results[0] as Value).type;
-    const [value] = opTable[op.name].evaluate(inputs as Tensor[], op.attrs, constantContext(this.module));
-    const bytes = encodeBytes(type.dtype, (value as Tensor).data);
+  private foldConstant(op: Op, result: Value, operands: readonly Value[], builder: FuncBuilder): Value | undefined {
+    const small = [result, ...operands].every((value) => this.sizeOf(value) <= this.limit);
+    if (!small || !operands.every((value) => this.isConstant(value))) return undefined;
+    const value = this.evaluate(op, operands.map((operand) => this.constantValue(operand)));
+    if (value === undefined) return undefined;
     this.tally.add('constants');
-    return this.addParam(`constant.${op.name}`, { type, recipe: { kind: 'constant', type, bytes } });
-  }
-
-  private staticSize(op: Op): number | undefined {
-    const dims = modelDims(this.module);
-    const shape = (op.results[0] as Value).type.shape.map((d) => tryEvalDim(d, dims));
-    return shape.includes(undefined) ? undefined : elementCount(shape as number[]);
-  }
-
-  /** The value of a constant parameter or of a constant source op without run-time symbols. */
-  private constantValue(value: Value): Tensor | undefined {
-    const op = defOf(value);
-    if (op === undefined) return undefined;
-    if (op.name === 'param') {
-      const param = this.params.get(op.attrs.name);
-      return param?.recipe.kind === 'constant' && param.loop === undefined ? materialise(this.module, op.attrs.name, undefined) : undefined;
+    const { type } = result;
+    const [first] = value.data;
+    if (first !== undefined && value.data.every((v) => Object.is(v, first))) {
+      return builder.one('full', [], { value: first, dtype: type.dtype, shape: type.shape });
     }
-    if (op.name !== 'full' && op.name !== 'iota' && op.name !== 'dim_size') return undefined;
+    const bytes = encodeBytes(type.dtype, value.data);
+    const key = `${JSON.stringify(type)} ${Buffer.from(bytes).toString('base64')}`;
+    return this.param(key, `constant.${op.name}`, () => ({ type, recipe: { kind: 'constant', type, bytes } }), builder);
+  }
+
+  /** Undefined when the op fails on these values: then it must fail at run time, if it is reached. */
+  private evaluate(op: Op, inputs: readonly Tensor[]): Tensor | undefined {
     try {
-      return opTable[op.name].evaluate([], op.attrs, constantContext(this.module))[0];
+      return opTable[op.name].evaluate(inputs, op.attrs, this.context)[0];
     } catch (error) {
-      if (error instanceof DimError) return undefined;
+      if (error instanceof RangeError) return undefined;
       throw error;
     }
   }
 
-  private addParam(hint: string, param: Param): string {
+  private isConstant(value: Value): boolean {
+    const op = defOf(value);
+    if (op?.name === 'param') {
+      const param = this.params.get(op.attrs.name);
+      return param?.recipe.kind === 'constant' && param.loop === undefined;
+    }
+    return op !== undefined && sources.has(op.name) && this.isStatic(attrDims(op.attrs));
+  }
+
+  /** The value of what `isConstant` accepts. */
+  private constantValue(value: Value): Tensor {
+    const op = defOf(value) as Op;
+    if (op.name === 'param') return materialise(this.module, op.attrs.name, undefined);
+    return opTable[op.name].evaluate([], op.attrs, this.context)[0] as Tensor;
+  }
+
+  /** Reads the parameter made from `key`, making it the first time. */
+  private param(key: string, hint: string, make: () => Param, builder: FuncBuilder): Value {
+    const name = this.made.get(key) ?? this.freeName(hint);
+    if (!this.params.has(name)) this.params.set(name, make());
+    this.made.set(key, name);
+    return builder.one('param', [], { name });
+  }
+
+  private freeName(hint: string): string {
     let name = hint;
     for (let i = 2; this.params.has(name); i++) name = `${hint}.${i}`;
-    this.params.set(name, param);
     return name;
   }
 }
@@ -115,8 +152,7 @@ function paramName(value: Value): string | undefined {
   return op?.name === 'param' ? op.attrs.name : undefined;
 }
 
-function constantContext(module: Module): EvalContext {
-  const dims = modelDims(module);
+function constantContext(dims: ReadonlyMap<string, number>): EvalContext {
   const unavailable = (): never => {
     throw new DimError('not a constant');
   };

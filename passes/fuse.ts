@@ -3,11 +3,14 @@
  * pointwise ops that follow it elementwise (its epilogue), and pointwise ops that only this kernel reads. Equal
  * kernels are one function, so code does not grow with the number of places that use it.
  *
+ * A group has one value that leaves it, made by its last op, and joins another group only where that is the one reader
+ * of this value. So no group waits for itself, and a kernel may stand where its last op stood.
+ *
  * What stays in the caller: parameters, states, repetition, calls and reshapes (which are views).
  */
 import { FuncBuilder, moduleScope, type Scope } from '../ir/builder.js';
-import { dimsEqual } from '../ir/dim.js';
-import { countUses, defOf, type Func, type Module, type Op, type Value } from '../ir/module.js';
+import { type Dim, dimsEqual } from '../ir/dim.js';
+import { countUses, defOf, type Func, type Module, type Op, type Value, withFunctions } from '../ir/module.js';
 import { opTable } from '../ir/ops/table.js';
 import { printFunc } from '../ir/print.js';
 import type { TensorType } from '../ir/type.js';
@@ -20,16 +23,16 @@ export const fuse = definePass({
   options: { epilogues: option('bool', 'false makes every op its own kernel', true) },
   run(module, { epilogues }) {
     const tally = new Tally();
-    const kernels = new KernelTable();
+    const kernels = new KernelTable(module);
     const callers = [...module.functions.values()].map((func) =>
       func.kernel === undefined ? outline(module, func, epilogues, kernels, tally) : func,
     );
-    const functions = [...kernels.functions(), ...callers];
-    return { module: { ...module, functions: new Map(functions.map((f) => [f.name, f])) }, report: tally.report() };
+    const result = tally.total > 0 ? withFunctions(module, [...kernels.added(), ...callers]) : module;
+    return { module: result, report: tally.report() };
   },
 });
 
-/** A kernel in the making. `result` is the one value that leaves it (the root's results when it has several). */
+/** A kernel in the making. `results` leave it: the last op's one result, or all results of a root that has several. */
 interface Group {
   readonly root: Op;
   readonly kernelClass: KernelClass;
@@ -39,41 +42,37 @@ interface Group {
 }
 
 function outline(module: Module, func: Func, epilogues: boolean, kernels: KernelTable, tally: Tally): Func {
-  const groups = epilogues ? groupOps(func) : singleGroups(func);
-  const lastOps = new Map([...new Set(groups.values())].map((group) => [group.ops.at(-1) as Op, group]));
+  const inlined = inlinedOps(func);
+  const groups = groupOps(func, inlined, epilogues);
   const scope = moduleScope(module, func.loop);
   const { name, loop, outputs } = func;
   const mapped = new Map<Value, Value>(func.args.map((arg) => [arg, arg]));
+  const outer = (values: readonly Value[]): Value[] => values.map((v) => mapped.get(v) as Value);
   const body: Op[] = [];
-  const place = (op: Op): void => {
-    body.push(op);
-  };
   for (const op of func.body) {
     const group = groups.get(op);
     if (group === undefined) {
-      place(relinked(op, mapped));
-    } else if (lastOps.get(op) === group) {
+      if (!inlined.has(op)) body.push(placed(op.name, outer(op.operands), op.attrs, op, op.results, mapped));
+    } else if (group.ops.at(-1) === op) {
       const kernel = buildKernel(group, scope);
       const callee = kernels.intern(kernel.func);
       tally.add(group.kernelClass);
-      place(kernelCall(callee, kernel.inputs.map((v) => mapped.get(v) as Value), group.results, mapped));
+      body.push(placed('kernel', outer(kernel.inputs), { callee }, group.root, group.results, mapped));
     }
   }
-  return { name, loop, outputs, args: func.args, body, results: func.results.map((r) => mapped.get(r) as Value) };
+  return { name, loop, outputs, args: func.args, body, results: outer(func.results) };
 }
 
-function relinked(op: Op, mapped: Map<Value, Value>): Op {
-  const copy = { ...op, operands: op.operands.map((o) => mapped.get(o) as Value), results: [] as Value[] };
-  for (const result of op.results) {
-    const value = { ...result, def: copy as unknown as Op };
-    copy.results.push(value);
-    mapped.set(result, value);
-  }
-  return copy as unknown as Op;
-}
-
-function kernelCall(callee: string, operands: readonly Value[], results: readonly Value[], mapped: Map<Value, Value>): Op {
-  const op = { name: 'kernel', operands, attrs: { callee }, results: [] as Value[] };
+/** An op in the new body whose results take the place of `results`. */
+function placed(
+  name: Op['name'],
+  operands: readonly Value[],
+  attrs: Op['attrs'],
+  { span }: Op,
+  results: readonly Value[],
+  mapped: Map<Value, Value>,
+): Op {
+  const op = { name, operands, attrs, span, results: [] as Value[] };
   for (const result of results) {
     const value: Value = { type: result.type, name: result.name, def: op };
     op.results.push(value);
@@ -82,100 +81,101 @@ function kernelCall(callee: string, operands: readonly Value[], results: readonl
   return op as unknown as Op;
 }
 
-/** Sources of constants are copied into every kernel that reads them. */
-function isInlined(op: Op): boolean {
+/** Sources of constants, which every kernel that reads them makes for itself. */
+function isConstant(op: Op): boolean {
   return op.name === 'full' || op.name === 'dim_size';
 }
 
-function singleGroups(func: Func): Map<Op, Group> {
-  const groups = new Map<Op, Group>();
+/** The constants that nothing but kernels reads: they need no place of their own. */
+function inlinedOps(func: Func): Set<Op> {
+  const readOutside = new Set<Value>(func.results);
   for (const op of func.body) {
     const role = opRoles[op.name];
-    if (role !== 'view' && role !== 'structure') groups.set(op, newGroup(op, role));
+    if (role === 'view' || role === 'structure') for (const operand of op.operands) readOutside.add(operand);
   }
-  return groups;
-}
-
-function newGroup(op: Op, kernelClass: KernelClass): Group {
-  return { root: op, kernelClass, ops: [op], results: op.results };
+  return new Set(func.body.filter((op) => isConstant(op) && !op.results.some((r) => readOutside.has(r))));
 }
 
 /** Decides which ops share a kernel. */
-function groupOps(func: Func): Map<Op, Group> {
+function groupOps(func: Func, inlined: ReadonlySet<Op>, epilogues: boolean): Map<Op, Group> {
   const uses = countUses(func);
   const groups = new Map<Op, Group>();
-  const inlined = new Set(func.body.filter((op) => isInlined(op) && !func.results.includes(op.results[0] as Value) && feedsOnlyKernels(op, func)));
   for (const op of func.body) {
     const role = opRoles[op.name];
     if (role === 'view' || role === 'structure' || inlined.has(op)) continue;
-    const host = role === 'pointwise' ? findHost(op, groups, uses) : undefined;
-    const group = host ?? newGroup(op, role);
-    if (host !== undefined) {
-      host.ops.push(op);
-      host.results = op.results;
+    const host = epilogues && role === 'pointwise' ? findHost(op, groups, uses) : undefined;
+    const group = host ?? { root: op, kernelClass: role, ops: [], results: op.results };
+    const absorbed = epilogues && role === 'pointwise' ? absorbedProducers(op, group, groups, uses) : [];
+    for (const other of absorbed) {
+      for (const moved of other.ops) {
+        group.ops.push(moved);
+        groups.set(moved, group);
+      }
     }
+    group.ops.push(op);
+    group.results = op.results;
     groups.set(op, group);
-    if (role === 'pointwise') absorbProducers(op, group, groups, uses);
   }
   return groups;
 }
 
-/** Constants are only copied when nothing but kernels reads them. */
-function feedsOnlyKernels(op: Op, func: Func): boolean {
-  const value = op.results[0];
-  return func.body.every((user) => {
-    const role = opRoles[user.name];
-    return !user.operands.includes(value as Value) || (role !== 'view' && role !== 'structure');
-  });
-}
-
 function sameShape(a: TensorType, b: TensorType): boolean {
-  return a.shape.length === b.shape.length && a.shape.every((d, i) => dimsEqual(d, b.shape[i] as never));
+  return a.shape.length === b.shape.length && a.shape.every((d, i) => dimsEqual(d, b.shape[i] as Dim));
 }
 
-/** The kernel whose result this elementwise op alone consumes, at the same index; the costliest class first. */
-function findHost(op: Op, groups: ReadonlyMap<Op, Group>, uses: ReadonlyMap<Value, number>): Group | undefined {
-  if (opTable[op.name].category !== 'elementwise' && op.name !== 'swiglu') return undefined;
-  const [result] = op.results as [Value];
-  const candidates = op.operands.flatMap((operand) => {
-    const producer = defOf(operand);
-    const group = producer === undefined ? undefined : groups.get(producer);
-    const fits = group?.results.length === 1 && group.results[0] === operand && uses.get(operand) === countIn(op, operand);
-    return fits && hostsEpilogue.has(group.kernelClass) && sameShape(operand.type, result.type) ? [group] : [];
-  });
-  return candidates.find((group) => group.kernelClass !== 'pointwise') ?? candidates.at(-1);
+/** The group whose value `operand` is, when `op` alone reads it, at the same index. */
+function groupRead(
+  op: Op,
+  operand: Value,
+  groups: ReadonlyMap<Op, Group>,
+  uses: ReadonlyMap<Value, number>,
+): Group | undefined {
+  const producer = defOf(operand);
+  const group = producer === undefined ? undefined : groups.get(producer);
+  const sole = group?.results.length === 1 && group.results[0] === operand && uses.get(operand) === countIn(op, operand);
+  return sole && sameShape(operand.type, (op.results[0] as Value).type) ? group : undefined;
 }
 
 function countIn(op: Op, value: Value): number {
   return op.operands.filter((o) => o === value).length;
 }
 
-/** Pulls pointwise kernels into `group` that only `op` reads, when no element would be computed more than once. */
-function absorbProducers(op: Op, group: Group, groups: Map<Op, Group>, uses: ReadonlyMap<Value, number>): void {
-  for (const operand of new Set(op.operands)) {
-    const producer = defOf(operand);
-    const other = producer === undefined ? undefined : groups.get(producer);
-    if (other === undefined || other === group || other.kernelClass !== 'pointwise') continue;
-    const once = uses.get(operand) === 1 && other.results[0] === operand && other.results.length === 1;
-    if (!once || !sameShape(operand.type, (op.results[0] as Value).type)) continue;
-    if (opTable[op.name].category === 'movement') continue;
-    group.ops.splice(group.ops.indexOf(op), 0, ...other.ops);
-    for (const moved of other.ops) groups.set(moved, group);
-  }
+/**
+ * The kernel that an elementwise op ends: the first that is more than pointwise, otherwise the longest, so that few
+ * ops change groups.
+ */
+function findHost(op: Op, groups: ReadonlyMap<Op, Group>, uses: ReadonlyMap<Value, number>): Group | undefined {
+  if (opTable[op.name].category !== 'elementwise' && op.name !== 'swiglu') return undefined;
+  const candidates = op.operands
+    .map((operand) => groupRead(op, operand, groups, uses))
+    .filter((group) => group !== undefined)
+    .filter((group) => hostsEpilogue.has(group.kernelClass));
+  const computing = candidates.find((group) => group.kernelClass !== 'pointwise');
+  return computing ?? candidates.toSorted((a, b) => b.ops.length - a.ops.length)[0];
+}
+
+/** Pointwise groups that only `op` reads, each element once, so that none is computed more often in its kernel. */
+function absorbedProducers(
+  op: Op,
+  group: Group,
+  groups: ReadonlyMap<Op, Group>,
+  uses: ReadonlyMap<Value, number>,
+): Group[] {
+  if (opTable[op.name].category === 'movement') return [];
+  const producers = op.operands.filter((operand) => uses.get(operand) === 1).map((operand) => groupRead(op, operand, groups, uses));
+  return producers.filter((other) => other !== undefined).filter((other) => other !== group && other.kernelClass === 'pointwise');
 }
 
 /** The kernel function of a group, and the outer values it reads. */
 function buildKernel(group: Group, scope: Scope): { func: Func; inputs: Value[] } {
-  const name = kernelName(group);
-  const builder = new FuncBuilder(name, scope, { kernel: group.kernelClass });
+  const builder = new FuncBuilder(kernelName(group), scope, { kernel: group.kernelClass });
   const mapped = new Map<Value, Value>();
   const inputs: Value[] = [];
   const own = new Set(group.ops);
   const input = (value: Value): void => {
-    if (mapped.has(value)) return;
     const op = defOf(value);
-    if (op !== undefined && own.has(op)) return;
-    if (op !== undefined && isInlined(op)) {
+    if (mapped.has(value) || (op !== undefined && own.has(op))) return;
+    if (op !== undefined && isConstant(op)) {
       mapped.set(value, builder.one(op.name, [], op.attrs));
       return;
     }
@@ -200,21 +200,41 @@ function kernelName(group: Group): string {
 
 /** Kernel functions by their text, so that equal ones are shared; names are numbered where texts differ. */
 class KernelTable {
-  private readonly byText = new Map<string, Func>();
-  private readonly names = new Map<string, number>();
+  private readonly byText = new Map<string, string>();
+  private readonly taken: Set<string>;
+  private readonly counts = new Map<string, number>();
+  private readonly made: Func[] = [];
 
+  constructor(module: Module) {
+    this.taken = new Set(module.functions.keys());
+    for (const func of module.functions.values()) if (func.kernel !== undefined) this.byText.set(textOf(func), func.name);
+  }
+
+  /** Name of the kernel function that equals `func`. */
   intern(func: Func): string {
-    const text = printFunc({ ...func, name: '' }, { names: false });
+    const text = textOf(func);
     const known = this.byText.get(text);
-    if (known !== undefined) return known.name;
-    const count = (this.names.get(func.name) ?? 0) + 1;
-    this.names.set(func.name, count);
-    const named = { ...func, name: `${func.name}.${count}` };
-    this.byText.set(text, named);
-    return named.name;
+    if (known !== undefined) return known;
+    const name = this.freeName(func.name);
+    this.byText.set(text, name);
+    this.made.push({ ...func, name });
+    return name;
   }
 
-  functions(): Func[] {
-    return [...this.byText.values()];
+  private freeName(stem: string): string {
+    let count = this.counts.get(stem) ?? 0;
+    do count++;
+    while (this.taken.has(`${stem}.${count}`));
+    this.counts.set(stem, count);
+    return `${stem}.${count}`;
   }
+
+  /** Kernels that the module did not have, in the order they were first needed. */
+  added(): readonly Func[] {
+    return this.made;
+  }
+}
+
+function textOf(func: Func): string {
+  return printFunc({ ...func, name: '' }, { names: false });
 }

@@ -65,6 +65,10 @@ export class Tally {
     this.counts.set(name, (this.counts.get(name) ?? 0) + by);
   }
 
+  get total(): number {
+    return [...this.counts.values()].reduce((sum, n) => sum + n, 0);
+  }
+
   report(): Pick<PassReport, 'counts'> {
     return { counts: Object.fromEntries([...this.counts].sort(([a], [b]) => (a < b ? -1 : 1))) };
   }

@@ -6,7 +6,7 @@ import { fold } from './fold.js';
 import { fuse } from './fuse.js';
 import type { Pass } from './pass.js';
 
-export const passes: readonly Pass[] = [canonicalize, fold, cse, dce, fuse] as unknown as readonly Pass[];
+export const passes: readonly Pass[] = [canonicalize, fold, cse, dce, fuse];
 
 /** The exact passes a compilation runs before the backend legalises and fuses. */
 export const standardPipeline = 'canonicalize,fold,canonicalize,cse,dce';

@@ -44,7 +44,9 @@ function widenRule(name: OpName): Rule {
   return rule(name, `${name.replaceAll('_', '-')}-in-f32`, algebra, (op, operands, builder) => {
     const narrow = operands.map((value, i) => isNarrow(value) && decl.operands[i]?.widens !== true);
     if (!narrow.includes(true)) return undefined;
-    const wide = operands.map((value, i) => (narrow[i] ? builder.one('cast', [value], { dtype: 'f32' }) : value));
+    const wide = operands.map((value, i) =>
+      narrow[i] ? builder.one('cast', [value], { dtype: 'f32' }) : value,
+    );
     const { attrs, results } = op as Op;
     return builder.emit(name, wide, attrs).map((value, i) => {
       const { dtype } = (results[i] as Value).type;

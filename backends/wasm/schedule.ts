@@ -3,7 +3,8 @@
  * else is a buffer in the frame of its function, planned for the greatest size its run-time symbols allow.
  *
  * Values without a buffer of their own: a reshape is its operand; a state that is read is the state itself, unless the
- * value is still used after the state is written; an append whose result becomes the state's value happens in place.
+ * value is still used after the state is written. An append whose result becomes the state's value, or the next value
+ * that a loop carries, happens in place.
  */
 import { constantOf, type Dim, dimBounds, evalDim, productOfDims } from '../../ir/dim.js';
 import { countUses, defOf, dimRange, type Func, type Module, modelDims, type Op, type OpOf, type Value } from '../../ir/module.js';
@@ -42,6 +43,8 @@ export interface FunctionPlan {
   readonly locations: ReadonlyMap<Value, Location>;
   /** Frame offset of an op's private memory: scratch of a kernel, carried copies and frame of a repetition. */
   readonly privates: ReadonlyMap<Op, readonly number[]>;
+  /** Carried values of a loop body whose result is written over the argument; callers pass one pointer for both. */
+  readonly inPlace: ReadonlySet<number>;
   readonly frameBytes: number;
 }
 
@@ -196,7 +199,7 @@ class Planner {
         if (!locations.has(result)) locations.set(result, locations.get(aliases.rootOf(result)) as Location);
       }
     }
-    return { func, locations, privates, frameBytes: bytes };
+    return { func, locations, privates, inPlace: inPlaceCarried(this.module, func), frameBytes: bytes };
   }
 
   /** Values whose place does not depend on the plan. */
@@ -212,6 +215,7 @@ class Planner {
         fixed.set(op.results[0] as Value, locate(this.states.get(op.attrs.name) as Placement));
       }
     }
+    for (const index of inPlaceCarried(this.module, func)) fixed.set(func.results[index] as Value, { kind: 'argument', index });
     for (const { append, state } of inPlaceAppends(this.module, func)) {
       fixed.set(append, locate(this.states.get(state) as Placement));
     }
@@ -232,8 +236,9 @@ class Planner {
       return bytes === 0 ? [] : [bytes];
     }
     if (op.name !== 'repeat') return [];
-    const carried = op.operands.slice(0, op.attrs.carried).map((value) => maxBytes(this.module, value.type));
-    return [...carried, this.plan(op.attrs.callee).frameBytes];
+    const callee = this.plan(op.attrs.callee);
+    const carried = op.operands.slice(0, op.attrs.carried);
+    return [...carried.map((value, i) => (callee.inPlace.has(i) ? 0 : maxBytes(this.module, value.type))), callee.frameBytes];
   }
 }
 
@@ -276,6 +281,19 @@ function isUsedAfterWrite(func: Func, read: OpOf<'state_read'>): boolean {
     if (uses && op.name === 'reshape') views.add(op.results[0] as Value);
     return uses && position > written;
   }) || func.results.some((r) => views.has(r));
+}
+
+/** Results of a loop body that append to the argument of the same index, which nothing else reads. */
+function inPlaceCarried(module: Module, func: Func): Set<number> {
+  if (func.loop === undefined) return new Set();
+  const uses = countUses(func);
+  const inPlace = func.results.flatMap((result, index) => {
+    const call = defOf(result);
+    const arg = func.args[index] as Value;
+    const appends = call?.name === 'kernel' && module.functions.get(call.attrs.callee)?.kernel === 'append';
+    return appends && call.operands[0] === arg && uses.get(arg) === 1 && uses.get(result) === 1 ? [index] : [];
+  });
+  return new Set(inPlace);
 }
 
 /** Appends to a state that nothing else reads and whose result is the state's next value. */

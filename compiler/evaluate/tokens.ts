@@ -104,7 +104,10 @@ function tensorRows(path: string, name: string | undefined): Int32Array[] {
     const values = integers(checkpoint, info);
     const length = info.shape.at(-1) ?? 0;
     if (info.shape.length < 1 || info.shape.length > 2 || values.length === 0) {
-      fail('HEW4003', `tensor '${info.name}' is [${info.shape.join(', ')}], not [windows, length] or [length]`);
+      fail(
+        'HEW4003',
+        `tensor '${info.name}' is [${info.shape.join(', ')}], not [windows, length] or [length]`,
+      );
     }
     return Array.from({ length: values.length / length }, (_, row) =>
       values.slice(row * length, (row + 1) * length),

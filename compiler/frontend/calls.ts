@@ -1,8 +1,8 @@
 /** Calls: of modules and fns (inlined where they stand), of operations, and of compile-time functions. */
 import { didYouMean } from '../../ir/diagnostics.js';
 import type { Argument, CallExpression, Definition, Parameter } from './ast.js';
-import { callConstantFunction, constantFunctions } from './constants.js';
 import { checkpointFunctions } from './checkpoint.js';
+import { callConstantFunction, constantFunctions } from './constants.js';
 import { computeConstant, evaluate } from './expressions.js';
 import { callOperation, operationNames } from './operations.js';
 import { Environment } from './scope.js';
@@ -34,11 +34,14 @@ export function evaluateCall(call: CallExpression, context: Context): SpecValue 
 /** The arguments when all of them are constants; undefined when one is a tensor. */
 function constantArguments(call: CallExpression, context: Context): Constant[] | 'poison' | undefined {
   const isOperation = operationNames.has(call.callee.name);
-  if (isOperation && context.frame !== undefined && call.arguments.some((a) => mentionsTensor(a, context))) return undefined;
+  if (isOperation && context.frame !== undefined && call.arguments.some((a) => mentionsTensor(a, context)))
+    return undefined;
   const values = call.arguments.map((argument) => evaluate(argument.value, context));
   if (values.some((value) => value.kind === 'poison')) return 'poison';
   if (values.every(isConstant)) return values;
-  report(context, 'HEW2006', `${call.callee.name} of tensors is not known when the model is compiled`, { span: call.span });
+  report(context, 'HEW2006', `${call.callee.name} of tensors is not known when the model is compiled`, {
+    span: call.span,
+  });
   return 'poison';
 }
 
@@ -56,9 +59,13 @@ function mentionsTensor({ value }: Argument, context: Context): boolean {
     case 'unary':
       return mentionsTensor({ name: undefined, value: value.operand }, context);
     case 'binary':
-      return [value.left, value.right].some((side) => mentionsTensor({ name: undefined, value: side }, context));
+      return [value.left, value.right].some((side) =>
+        mentionsTensor({ name: undefined, value: side }, context),
+      );
     case 'conditional':
-      return [value.whenTrue, value.whenFalse].some((side) => mentionsTensor({ name: undefined, value: side }, context));
+      return [value.whenTrue, value.whenFalse].some((side) =>
+        mentionsTensor({ name: undefined, value: side }, context),
+      );
     case 'call':
       return !Object.hasOwn(constantFunctions, value.callee.name)
         ? !Object.hasOwn(checkpointFunctions, value.callee.name)
@@ -97,14 +104,24 @@ function unknownCallee(call: CallExpression, context: Context): SpecValue {
   ];
   const near = didYouMean(name, candidates);
   const help = near ?? (/^[A-Z]/.test(name) ? 'the standard blocks need: import "hew:blocks"' : undefined);
-  report(context, 'HEW2001', isValue ? `'${name}' is a value and cannot be called` : `there is no '${name}'`, { span, help });
+  report(
+    context,
+    'HEW2001',
+    isValue ? `'${name}' is a value and cannot be called` : `there is no '${name}'`,
+    { span, help },
+  );
   for (const argument of call.arguments) evaluate(argument.value, context);
   return poison;
 }
 
 // ---- modules and fns
 
-function callDefinition(call: CallExpression, definition: Definition, unit: Unit, context: Context): SpecValue {
+function callDefinition(
+  call: CallExpression,
+  definition: Definition,
+  unit: Unit,
+  context: Context,
+): SpecValue {
   if (!mayCall(call, definition, context) || context.session.isExhausted(call.span)) return poison;
   const path = pathOfCall(call, context);
   const callee: Context = {
@@ -137,12 +154,19 @@ const callDepthLimit = 40;
 function mayCall({ callee, at }: CallExpression, definition: Definition, context: Context): boolean {
   const { name, span } = callee;
   if (definition.kind === 'entry') {
-    report(context, 'HEW2003', `'${name}' is an entry point and cannot be called`, { span, help: 'move what both need into a module' });
+    report(context, 'HEW2003', `'${name}' is an entry point and cannot be called`, {
+      span,
+      help: 'move what both need into a module',
+    });
     return false;
   }
   const labels = [{ span: definition.name.span, text: 'defined here' }];
   if (context.calls.some((site) => site.definition === definition)) {
-    report(context, 'HEW2013', `${name} calls itself`, { span, labels, help: "repetition is written with 'for'" });
+    report(context, 'HEW2013', `${name} calls itself`, {
+      span,
+      labels,
+      help: "repetition is written with 'for'",
+    });
     return false;
   }
   if (context.calls.length >= callDepthLimit) {
@@ -150,7 +174,10 @@ function mayCall({ callee, at }: CallExpression, definition: Definition, context
     return false;
   }
   if (definition.kind === 'module' || at === undefined) return true;
-  report(context, 'HEW2003', `${name} is a fn and has no weights, so 'at' has nothing to place`, { span: at.span, labels });
+  report(context, 'HEW2003', `${name} is a fn and has no weights, so 'at' has nothing to place`, {
+    span: at.span,
+    labels,
+  });
   return false;
 }
 
@@ -159,7 +186,9 @@ function pathOfCall({ at }: CallExpression, context: Context): string | undefine
   const value = evaluate(at, context);
   if (value.kind === 'string') return joinPath(context.path, value.value);
   if (value.kind !== 'poison') {
-    report(context, 'HEW2003', "'at' is followed by a string, the prefix of the names of the weights", { span: at.span });
+    report(context, 'HEW2003', "'at' is followed by a string, the prefix of the names of the weights", {
+      span: at.span,
+    });
   }
   return undefined;
 }
@@ -171,11 +200,19 @@ export function joinPath(prefix: string, name: string): string {
 function bindDims(call: CallExpression, definition: Definition, context: Context, callee: Context): boolean {
   const { generics } = definition;
   if (call.dims.length > generics.length) {
-    const taken = generics.length === 0 ? 'no dimensions' : `${generics.length}: [${generics.map((g) => g.name).join(', ')}]`;
-    report(context, 'HEW2003', `${definition.name.name} takes ${taken} in brackets, ${call.dims.length} given`, {
-      span: call.dims[generics.length]?.span ?? call.span,
-      labels: [{ span: definition.signatureSpan, text: 'declared here' }],
-    });
+    const taken =
+      generics.length === 0
+        ? 'no dimensions'
+        : `${generics.length}: [${generics.map((g) => g.name).join(', ')}]`;
+    report(
+      context,
+      'HEW2003',
+      `${definition.name.name} takes ${taken} in brackets, ${call.dims.length} given`,
+      {
+        span: call.dims[generics.length]?.span ?? call.span,
+        labels: [{ span: definition.signatureSpan, text: 'declared here' }],
+      },
+    );
     return false;
   }
   let sound = true;
@@ -211,10 +248,15 @@ function matchArguments(
   const missing = definition.parameters.filter((p) => !given.has(p) && p.fallback === undefined);
   if (missing.length > 0 && sound) {
     const names = missing.map((p) => `'${p.name.name}'`).join(', ');
-    report(context, 'HEW2003', `${definition.name.name} needs the argument${missing.length > 1 ? 's' : ''} ${names}`, {
-      span: call.callee.span,
-      labels: [{ span: definition.signatureSpan, text: 'declared here' }],
-    });
+    report(
+      context,
+      'HEW2003',
+      `${definition.name.name} needs the argument${missing.length > 1 ? 's' : ''} ${names}`,
+      {
+        span: call.callee.span,
+        labels: [{ span: definition.signatureSpan, text: 'declared here' }],
+      },
+    );
     sound = false;
   }
   if (!sound) return undefined;
@@ -253,17 +295,26 @@ function parameterFor(
 ): Parameter | undefined {
   const { parameters } = definition;
   const labels = [{ span: definition.signatureSpan, text: 'declared here' }];
-  const parameter = name === undefined ? parameters[position] : parameters.find((p) => p.name.name === name.name);
+  const parameter =
+    name === undefined ? parameters[position] : parameters.find((p) => p.name.name === name.name);
   if (parameter === undefined) {
     const message =
       name === undefined
         ? `${definition.name.name} takes ${parameters.length} argument${parameters.length === 1 ? '' : 's'}, this is number ${position + 1}`
         : `${definition.name.name} has no parameter '${name.name}'`;
-    const help = name && didYouMean(name.name, parameters.map((p) => p.name.name));
+    const help =
+      name &&
+      didYouMean(
+        name.name,
+        parameters.map((p) => p.name.name),
+      );
     report(context, 'HEW2003', message, { span: name?.span ?? value.span, labels, help });
     return undefined;
   }
   if (!given.has(parameter)) return parameter;
-  report(context, 'HEW2003', `'${parameter.name.name}' is given twice`, { span: name?.span ?? value.span, labels });
+  report(context, 'HEW2003', `'${parameter.name.name}' is given twice`, {
+    span: name?.span ?? value.span,
+    labels,
+  });
   return undefined;
 }

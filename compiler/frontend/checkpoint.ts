@@ -2,8 +2,9 @@
  * Weights: from `weight` statements to parameters of the module, checked against the checkpoint's table of contents;
  * and the two functions by which a spec may ask what a checkpoint contains.
  */
-import type { Dim } from '../../ir/dim.js';
+
 import { didYouMean, type Span } from '../../ir/diagnostics.js';
+import type { Dim } from '../../ir/dim.js';
 import type { Value } from '../../ir/module.js';
 import { fillName, type Recipe, sourceRecipe } from '../../ir/recipe.js';
 import { type DType, isDType, isFloat, printType, type TensorType, typesEqual } from '../../ir/type.js';
@@ -97,11 +98,16 @@ function declareParam(request: Request, context: Context): boolean {
     const same = typesEqual({ ...known.type, dtype: full.dtype }, full);
     if (same) return true;
     const first = session.paramSpans.get(name);
-    report(context, 'HEW2010', `'${name}' is ${printType(full)} here and ${printType(known.type)} elsewhere`, {
-      span: statement.type.span,
-      labels: first ? [{ span: first, text: 'first used here' }] : [],
-      help: 'one tensor of the checkpoint is one weight; use the same dimensions in both places',
-    });
+    report(
+      context,
+      'HEW2010',
+      `'${name}' is ${printType(full)} here and ${printType(known.type)} elsewhere`,
+      {
+        span: statement.type.span,
+        labels: first ? [{ span: first, text: 'first used here' }] : [],
+        help: 'one tensor of the checkpoint is one weight; use the same dimensions in both places',
+      },
+    );
     return false;
   }
   const dtype = checkTensors(request, context);
@@ -160,7 +166,11 @@ function checkTensors(request: Request, context: Context): DType | undefined {
   return chosen ?? (others.length > 0 ? wanted : only);
 }
 
-function checkTensor(name: string, { type, statement }: Request, context: Context): DType | 'missing' | 'wrong' {
+function checkTensor(
+  name: string,
+  { type, statement }: Request,
+  context: Context,
+): DType | 'missing' | 'wrong' {
   const { session } = context;
   const tensor = session.checkpoint?.tensor(name);
   if (tensor === undefined) return 'missing';
@@ -192,8 +202,17 @@ function reportMissing(missing: readonly string[], { statement }: Request, conte
   const [name, ...others] = missing as [string, ...string[]];
   const earlier = session.diagnostics.filter((d) => d.code === 'HEW4002').length;
   const help = earlier < hintedReports ? didYouMean(name, session.checkpoint?.names() ?? []) : undefined;
-  const notes = others.length > 0 ? [`so are ${others.length} more of this statement, the last is '${others.at(-1)}'`] : [];
-  report(context, 'HEW4002', `'${name}' is missing from the checkpoint`, { span: statement.path.span, notes, help }, name);
+  const notes =
+    others.length > 0
+      ? [`and ${others.length} more that this statement asks for, up to '${others.at(-1)}'`]
+      : [];
+  report(
+    context,
+    'HEW4002',
+    `'${name}' is missing from the checkpoint`,
+    { span: statement.path.span, notes, help },
+    name,
+  );
 }
 
 // ---- questions to the checkpoint
@@ -222,7 +241,8 @@ function tensorNamed(call: CallExpression, position: number, context: Context) {
 }
 
 function checkArity(call: CallExpression, count: number, usage: string, context: Context): boolean {
-  if (call.arguments.length === count && call.arguments.every((argument) => argument.name === undefined)) return true;
+  if (call.arguments.length === count && call.arguments.every((argument) => argument.name === undefined))
+    return true;
   report(context, 'HEW2003', `${call.callee.name} is called as ${usage}`, { span: call.span });
   return false;
 }

@@ -6,7 +6,17 @@ import type { SpecFiles } from './files.js';
 import { type Context, report } from './session.js';
 import { convertConstant } from './signature.js';
 import { type ConstantTypeName, constantTypeNames } from './types.js';
-import { bool, type Constant, describeValue, float, int, isConstant, poison, type SpecValue, text } from './values.js';
+import {
+  bool,
+  type Constant,
+  describeValue,
+  float,
+  int,
+  isConstant,
+  poison,
+  type SpecValue,
+  text,
+} from './values.js';
 
 export interface ConfigSource {
   /** A parsed JSON object, in the style of Hugging Face's config.json. */
@@ -30,12 +40,17 @@ export function readJsonFile(file: string, files: SpecFiles, context: Context, s
 }
 
 /** The value of a declaration: an override, the JSON's value, or the default. */
-export function configValue(declaration: ConfigDeclaration, source: ConfigSource, context: Context): SpecValue {
+export function configValue(
+  declaration: ConfigDeclaration,
+  source: ConfigSource,
+  context: Context,
+): SpecValue {
   const kind = constantTypeNames.find((name) => name === declaration.type.name);
   if (kind === undefined) {
     report(context, 'HEW2001', `there is no configuration type '${declaration.type.name}'`, {
       span: declaration.type.span,
-      help: didYouMean(declaration.type.name, constantTypeNames) ?? 'the types are int, float, bool and string',
+      help:
+        didYouMean(declaration.type.name, constantTypeNames) ?? 'the types are int, float, bool and string',
     });
     return poison;
   }
@@ -97,9 +112,14 @@ function checkedValue(
   const constant = readers[kind](value);
   if (constant !== undefined) return constant;
   const shown = JSON.stringify(value)?.slice(0, 60);
-  report(context, 'HEW3003', `'${declaration.name.name}' must be ${kindWords[kind]}; ${where} it is ${shown}`, {
-    span: declaration.span,
-  });
+  report(
+    context,
+    'HEW3003',
+    `'${declaration.name.name}' must be ${kindWords[kind]}; ${where} it is ${shown}`,
+    {
+      span: declaration.span,
+    },
+  );
   return poison;
 }
 
@@ -109,9 +129,14 @@ function fallbackValue(declaration: ConfigDeclaration, kind: ConstantTypeName, c
   if (value.kind === 'poison') return poison;
   const converted = isConstant(value) ? convertConstant(value, kind, context) : undefined;
   if (converted !== undefined) return converted;
-  report(context, 'HEW3003', `the default of '${declaration.name.name}' must be ${kindWords[kind]}, not ${describeValue(value)}`, {
-    span: fallback?.span ?? declaration.span,
-  });
+  report(
+    context,
+    'HEW3003',
+    `the default of '${declaration.name.name}' must be ${kindWords[kind]}, not ${describeValue(value)}`,
+    {
+      span: fallback?.span ?? declaration.span,
+    },
+  );
   return poison;
 }
 
@@ -125,6 +150,12 @@ export function checkOverrides(
   const names = declarations.map((declaration) => declaration.name.name);
   for (const name of Object.keys(source.overrides ?? {})) {
     if (names.includes(name)) continue;
-    report(context, 'HEW3008', `the model has no configuration value '${name}'`, { span: root, help: didYouMean(name, names) }, name);
+    report(
+      context,
+      'HEW3008',
+      `the model has no configuration value '${name}'`,
+      { span: root, help: didYouMean(name, names) },
+      name,
+    );
   }
 }

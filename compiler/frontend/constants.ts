@@ -27,7 +27,12 @@ export class ConstantError extends Error {
 /** Gives the values of model dimensions; undefined when a dimension has a run-time symbol in it. */
 export type DimValue = (dim: Dim) => number | undefined;
 
-export function binaryConstant(operator: BinaryOperator, a: Constant, b: Constant, valueOf: DimValue): Constant {
+export function binaryConstant(
+  operator: BinaryOperator,
+  a: Constant,
+  b: Constant,
+  valueOf: DimValue,
+): Constant {
   if (operator === 'and' || operator === 'or') return logical(operator, a, b);
   if (operator === '==' || operator === '!=') return bool(equal(a, b, valueOf) === (operator === '=='));
   const compare = comparisons[operator];

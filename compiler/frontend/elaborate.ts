@@ -5,8 +5,9 @@
  * built by inlining the modules it calls; loops stay loops. Errors do not stop the work: what is erroneous becomes
  * poison, and everything else is still checked.
  */
-import { type Diagnostic, HewError, type Span } from '../../ir/diagnostics.js';
+
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
+import { type Diagnostic, HewError, type Span } from '../../ir/diagnostics.js';
 import { emptyModule, type Module, type SamplerDecl } from '../../ir/module.js';
 import type {
   ConfigDeclaration,
@@ -19,7 +20,7 @@ import type {
   SamplerDeclaration,
   StateStatement,
 } from './ast.js';
-import { checkOverrides, type ConfigSource, configValue, readJsonFile } from './config.js';
+import { type ConfigSource, checkOverrides, configValue, readJsonFile } from './config.js';
 import { evaluateConstant } from './expressions.js';
 import { type ReferenceKind, resolveReference, type SpecFiles } from './files.js';
 import { writeStates } from './loops.js';
@@ -88,14 +89,21 @@ export function specReferences(rootFile: string, files: SpecFiles): References {
 
 /** `examples/pangu-2m/model.hew` is `pangu-2m`, any other file its own name. */
 function moduleName(file: string): string {
-  const parts = file.replaceAll('\\', '/').replace(/\.hew$/, '').split('/');
+  const parts = file
+    .replaceAll('\\', '/')
+    .replace(/\.hew$/, '')
+    .split('/');
   const [folder, base] = [parts.at(-2), parts.at(-1) ?? 'model'];
   return base === 'model' && folder !== undefined && folder !== '' ? folder : base;
 }
 
 // ---- files
 
-const referenceKinds: ReadonlySet<string> = new Set(['config-file', 'tokenizer', 'weights'] satisfies ReferenceKind[]);
+const referenceKinds: ReadonlySet<string> = new Set([
+  'config-file',
+  'tokenizer',
+  'weights',
+] satisfies ReferenceKind[]);
 
 function isReference(item: Item): item is FileReference {
   return referenceKinds.has(item.kind);
@@ -169,7 +177,8 @@ function runItem(item: Item, config: ConfigSource, context: Context): void {
 }
 
 function bindConstant(name: { name: string; span: Span }, value: SpecValue, context: Context): void {
-  if (isFree(name, context)) context.environment.bind(name.name, { kind: 'constant', value, span: name.span });
+  if (isFree(name, context))
+    context.environment.bind(name.name, { kind: 'constant', value, span: name.span });
 }
 
 function runConfig(item: ConfigDeclaration, config: ConfigSource, context: Context): void {
@@ -196,7 +205,9 @@ function symbolBounds(item: DimDeclaration, context: Context) {
   const min = item.min ? evaluateSize(item.min, context) : { size: 1 };
   if (max === undefined || min === undefined || !isSize(max.size, item, context)) return undefined;
   if (min.size >= 0 && min.size <= max.size) return { min: min.size, max: max.size };
-  report(context, 'HEW2007', `the bounds of '${item.name.name}' are empty: ${min.size}..${max.size}`, { span: item.span });
+  report(context, 'HEW2007', `the bounds of '${item.name.name}' are empty: ${min.size}..${max.size}`, {
+    span: item.span,
+  });
   return undefined;
 }
 
@@ -270,7 +281,8 @@ function declareGlobalStates(root: LoadedUnit, context: Context): void {
 function declareGlobalState(item: StateStatement, context: Context): void {
   if (!isFree(item.name, context)) return;
   const variable = declareState(item, context);
-  if (variable) context.environment.bind(item.name.name, { kind: 'variable', variable, span: item.name.span });
+  if (variable)
+    context.environment.bind(item.name.name, { kind: 'variable', variable, span: item.name.span });
 }
 
 function checkEntrySignature(entry: Definition, context: Context): boolean {
@@ -290,7 +302,10 @@ function checkEntrySignature(entry: Definition, context: Context): boolean {
   }
   const names = entry.results.map((result) => result.name?.name);
   const twice = entry.results.find((result, i) => names.indexOf(result.name?.name) !== i && result.name);
-  if (twice?.name) report(context, 'HEW2002', `the output '${twice.name.name}' is declared twice`, { span: twice.name.span });
+  if (twice?.name)
+    report(context, 'HEW2002', `the output '${twice.name.name}' is declared twice`, {
+      span: twice.name.span,
+    });
   return unnamed === undefined && generic === undefined && twice === undefined;
 }
 
@@ -320,7 +335,9 @@ function typedOutputs(entry: Definition, returned: SpecValue, context: Context) 
     const wanted = constantTypeOf(result.type) ? undefined : evaluateTensorType(result.type, context);
     if (wanted === undefined || value?.kind !== 'tensor') {
       if (value !== undefined && value.kind !== 'tensor' && value.kind !== 'poison') {
-        report(context, 'HEW2008', `an output must be a tensor, not ${describeValue(value)}`, { span: result.type.span });
+        report(context, 'HEW2008', `an output must be a tensor, not ${describeValue(value)}`, {
+          span: result.type.span,
+        });
       }
       return undefined;
     }

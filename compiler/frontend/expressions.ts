@@ -1,6 +1,7 @@
 /** Elaboration of expressions. Constants are computed, everything else is appended to the function in `context`. */
-import { printDim } from '../../ir/dim.js';
+
 import { didYouMean, type Span } from '../../ir/diagnostics.js';
+import { printDim } from '../../ir/dim.js';
 import type { Value } from '../../ir/module.js';
 import type {
   BinaryExpression,
@@ -87,10 +88,15 @@ export function evaluateCondition(expression: Expression, context: Context): boo
     value.kind === 'tensor'
       ? 'if chooses when the model is compiled; to choose per element, use where(condition, a, b)'
       : 'a condition is true or false, for example a == b';
-  report(context, value.kind === 'tensor' ? 'HEW2006' : 'HEW2003', `${describeValue(value)} is not a condition`, {
-    span: expression.span,
-    help,
-  });
+  report(
+    context,
+    value.kind === 'tensor' ? 'HEW2006' : 'HEW2003',
+    `${describeValue(value)} is not a condition`,
+    {
+      span: expression.span,
+      help,
+    },
+  );
   return undefined;
 }
 
@@ -118,7 +124,12 @@ function valueOfBinding(binding: Binding, name: string, span: Span, context: Con
       return turnNumber(binding.frame, context, span);
     case 'variable':
       if (context.frame !== undefined) return context.frame.read(binding.variable);
-      report(context, 'HEW2006', `'${name}' is a run-time value, but this must be known when the model is compiled`, { span });
+      report(
+        context,
+        'HEW2006',
+        `'${name}' is a run-time value, but this must be known when the model is compiled`,
+        { span },
+      );
       return poison;
   }
 }
@@ -139,15 +150,22 @@ function turnNumber(loop: Frame, context: Context, span: Span): SpecValue {
     loop.counter = outer.define(loop.loop ?? 'turn', tensor(zero));
   }
   if (context.frame === undefined) {
-    report(context, 'HEW2006', 'the variable of a loop changes at run time, but this must be known when the model is compiled', { span });
+    report(
+      context,
+      'HEW2006',
+      'the variable of a loop changes at run time, but this must be known when the model is compiled',
+      { span },
+    );
     return poison;
   }
   return context.frame.read(loop.counter);
 }
 
 function evaluateText({ parts }: TextLiteral, context: Context): SpecValue {
-  const pieces = parts.map((part) => (typeof part === 'string' ? part : textOfName(part.name, part.span, context)));
-  return pieces.some((piece) => piece === undefined) ? poison : text(pieces.join(""));
+  const pieces = parts.map((part) =>
+    typeof part === 'string' ? part : textOfName(part.name, part.span, context),
+  );
+  return pieces.some((piece) => piece === undefined) ? poison : text(pieces.join(''));
 }
 
 function textOfName(name: string, span: Span, context: Context): string | undefined {
@@ -170,14 +188,17 @@ function textOfName(name: string, span: Span, context: Context): string | undefi
 function evaluateMember(expression: MemberExpression, context: Context): SpecValue {
   const dotted = dottedName(expression);
   const binding = dotted === undefined ? undefined : context.environment.find(dotted);
-  if (binding !== undefined && dotted !== undefined) return valueOfBinding(binding, dotted, expression.span, context);
+  if (binding !== undefined && dotted !== undefined)
+    return valueOfBinding(binding, dotted, expression.span, context);
   const { object, member } = expression;
   if (member.name !== 'T') {
     report(context, 'HEW2001', `there is no '.${member.name}'`, {
       span: member.span,
       help:
-        didYouMean(dotted ?? '', context.environment.names().filter((name) => name.includes('.'))) ??
-        "a tensor has '.T', which swaps its last two axes; dotted names belong to the configuration",
+        didYouMean(
+          dotted ?? '',
+          context.environment.names().filter((name) => name.includes('.')),
+        ) ?? "a tensor has '.T', which swaps its last two axes; dotted names belong to the configuration",
     });
     return poison;
   }
@@ -258,11 +279,14 @@ function evaluateBinary(expression: BinaryExpression, context: Context): SpecVal
   const { operator, left, right, span } = expression;
   if (operator === '@') return evaluateProduct(expression, context);
   const a = evaluate(left, context);
-  if ((operator === 'and' || operator === 'or') && a.kind === 'bool' && a.value === (operator === 'or')) return a;
+  if ((operator === 'and' || operator === 'or') && a.kind === 'bool' && a.value === (operator === 'or'))
+    return a;
   const b = evaluate(right, context);
   if (a.kind === 'poison' || b.kind === 'poison') return poison;
   if (isConstant(a) && isConstant(b)) {
-    return computeConstant(context, span, () => binaryConstant(operator, a, b, (dim) => context.session.valueOf(dim)));
+    return computeConstant(context, span, () =>
+      binaryConstant(operator, a, b, (dim) => context.session.valueOf(dim)),
+    );
   }
   const name = tensorOperators[operator];
   if (name === undefined) {
@@ -286,7 +310,8 @@ function evaluateProduct({ left, right, span }: BinaryExpression, context: Conte
   if (right.kind === 'member' && right.member.name === 'T') {
     const w = evaluateTensor(right.object, context);
     if (x === undefined || w === undefined) return poison;
-    if (w.type.shape.length === 2) return fromEmitted(emitOne(context, 'linear', [x, w], {}, span, [left.span, right.span]));
+    if (w.type.shape.length === 2)
+      return fromEmitted(emitOne(context, 'linear', [x, w], {}, span, [left.span, right.span]));
   }
   const y = evaluateTensor(right, context);
   if (x === undefined || y === undefined) return poison;

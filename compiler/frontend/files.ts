@@ -29,7 +29,12 @@ const allowedEndings: Readonly<Record<ReferenceKind, readonly string[]>> = {
  * The path of a file that a spec mentions: relative to the spec, with forward slashes, of an expected ending.
  * A diagnostic when the path is not allowed.
  */
-export function resolveReference(from: string, path: string, kind: ReferenceKind, span: Span): string | Diagnostic {
+export function resolveReference(
+  from: string,
+  path: string,
+  kind: ReferenceKind,
+  span: Span,
+): string | Diagnostic {
   if (kind === 'import' && /^hew:[a-z][a-z0-9-]*$/.test(path)) return path;
   const problem = pathProblem(path, kind);
   if (problem === undefined && !from.startsWith(standardPrefix)) {

@@ -16,10 +16,11 @@ const indentUnit = '  ';
 
 /** The formatted text; throws a HewError when `text` has syntax errors, since its structure is then unknown. */
 export function formatSource(text: string, file = 'spec.hew'): string {
-  const { ast, diagnostics } = parseSpec(text, file);
-  if (ast === undefined) throw new HewError(diagnostics);
+  const { diagnostics } = parseSpec(text, file);
   const { tokens, comments } = lex(text, file);
-  const layout = layoutOf(parseTokens(tokens).cst);
+  const cst = diagnostics.length > 0 ? undefined : parseTokens(tokens).cst;
+  if (cst === undefined) throw new HewError(diagnostics);
+  const layout = layoutOf(cst);
   const lines = indent(splitLines(tokens, comments), layout);
   const output = alignComments(lines.map((line) => renderLine(line, layout)));
   return output.length === 0 ? '' : `${output.join('\n')}\n`;

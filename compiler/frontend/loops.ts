@@ -3,8 +3,9 @@
  * and did not define is carried from turn to turn; what it only reads is passed along; weights and states whose
  * names mention the loop's variable have one instance per turn.
  */
-import { printDim } from '../../ir/dim.js';
+
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
+import { printDim } from '../../ir/dim.js';
 import type { Func, Value } from '../../ir/module.js';
 import type { ForStatement, Statement } from './ast.js';
 import { Environment, Frame, type Variable } from './scope.js';
@@ -55,7 +56,10 @@ function declareLoop({ variable, count, span }: ForStatement, context: Context):
   if (known !== undefined) return known;
   const name = uniqueName(variable.name, session.draft.loops, '_');
   session.loopNames.set(key, name);
-  session.draft.loops.set(name, { count: turns.dim, indices: Array.from({ length: turns.size }, (_, i) => i) });
+  session.draft.loops.set(name, {
+    count: turns.dim,
+    indices: Array.from({ length: turns.size }, (_, i) => i),
+  });
   return name;
 }
 
@@ -111,10 +115,15 @@ function carriedValues(frame: Frame, statement: ForStatement, context: Context):
     const start = frame.imports.find((entry) => entry.variable === variable);
     const end = frame.read(variable);
     if (start === undefined || end.kind !== 'tensor') {
-      report(context, 'HEW2014', `'${variable.name}' is known at compile time and cannot change from turn to turn`, {
-        span: statement.variable.span,
-        help: 'make it a tensor before the loop, for example with full(value = 0.0)',
-      });
+      report(
+        context,
+        'HEW2014',
+        `'${variable.name}' is known at compile time and cannot change from turn to turn`,
+        {
+          span: statement.variable.span,
+          help: 'make it a tensor before the loop, for example with full(value = 0.0)',
+        },
+      );
       return undefined;
     }
     const what = `'${variable.name}' at the end of a turn`;
@@ -132,6 +141,8 @@ export function writeStates(frame: Frame, span: ForStatement['span'], context: C
     const { state } = variable;
     if (value.kind !== 'tensor' || state === undefined) return false;
     const typed = withType(value.value, state.type, `the state '${variable.name}'`, context, span);
-    return typed !== undefined && emit(context, 'state_write', [typed], { name: state.symbol }, span) !== undefined;
+    return (
+      typed !== undefined && emit(context, 'state_write', [typed], { name: state.symbol }, span) !== undefined
+    );
   });
 }

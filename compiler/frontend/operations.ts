@@ -25,11 +25,21 @@ export function callOperation(call: CallExpression, context: Context): SpecValue
   const operands = evaluateOperands(given.operands, context);
   const attrs = evaluateAttrs(given.attrs, decl, context);
   if (operands === undefined || attrs === undefined) return poison;
-  const results = emit(context, name, operands, attrs, call.span, given.operands.map((operand) => operand.span));
+  const results = emit(
+    context,
+    name,
+    operands,
+    attrs,
+    call.span,
+    given.operands.map((operand) => operand.span),
+  );
   const [only, ...more] = results ?? [];
   if (only === undefined) return poison;
   if (more.length === 0) return tensor(only);
-  return { kind: 'tuple', items: [only, ...more].map((value) => ({ name: undefined, value: tensor(value) })) };
+  return {
+    kind: 'tuple',
+    items: [only, ...more].map((value) => ({ name: undefined, value: tensor(value) })),
+  };
 }
 
 interface SortedArguments {
@@ -61,11 +71,17 @@ function evaluateOperands(expressions: readonly Expression[], context: Context):
   const values = expressions.map((expression) => evaluate(expression, context));
   const first = values.find((value) => value.kind === 'tensor' && value.value.type.dtype !== 'bool');
   const dtype = first?.kind === 'tensor' ? first.value.type.dtype : undefined;
-  const operands = values.map((value, i) => asTensor(value, dtype, context, (expressions[i] as Expression).span));
+  const operands = values.map((value, i) =>
+    asTensor(value, dtype, context, (expressions[i] as Expression).span),
+  );
   return operands.every((operand) => operand !== undefined) ? operands : undefined;
 }
 
-function evaluateAttrs(given: ReadonlyMap<string, Expression>, decl: OpDecl, context: Context): Attrs | undefined {
+function evaluateAttrs(
+  given: ReadonlyMap<string, Expression>,
+  decl: OpDecl,
+  context: Context,
+): Attrs | undefined {
   const attrs: Record<string, AttrValue> = {};
   for (const [name, expression] of given) {
     const kind = decl.attrs[name]?.kind;

@@ -24,7 +24,7 @@ export function parseSpec(text: string, file: string): ParseResult {
   const { tokens, brokenLines } = lexed;
   const syntax = describeSyntaxErrors(parsed.errors, { file, tokens, brokenLines });
   const found = inTextOrder([...lexed.diagnostics, ...syntax]).slice(0, maxSyntaxErrors);
-  if (found.length > 0) return { ast: undefined, diagnostics: found };
+  if (found.length > 0 || parsed.cst === undefined) return { ast: undefined, diagnostics: found };
   const diagnostics: Diagnostic[] = [];
   const ast = buildSpec(parsed.cst, { file, diagnostics });
   const deep = deeperThan(ast, treeDepthLimit);

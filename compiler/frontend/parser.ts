@@ -27,6 +27,12 @@ export class NestingTooDeep extends Error {
   }
 }
 
+/** Recovery takes time that grows with the rest of the file, and a file with more errors than this is no spec. */
+const maxErrors = 100;
+
+/** Thrown out of the parser when there is no point in going on. */
+class TooManyErrors extends Error {}
+
 type Rule = ParserMethod<[], CstNode>;
 
 class SpecParser extends CstParser {
@@ -72,11 +78,16 @@ class SpecParser extends CstParser {
     this.OPTION8(() => this.CONSUME9(t.Comma));
   }
 
+  private checkErrors(): void {
+    if (this.errors.length > maxErrors) throw new TooManyErrors('too many syntax errors');
+  }
+
   /** A rule that can contain itself: counts how deep it is nested. */
   private nesting(name: string, implementation: () => void): Rule {
     return this.RULE(name, () => {
       this.ACTION(() => {
         this.depth += 1;
+        this.checkErrors();
         if (this.depth > nestingLimit) throw new NestingTooDeep(this.LA(1));
       });
       try {
@@ -92,7 +103,10 @@ class SpecParser extends CstParser {
   // ---- items
 
   readonly spec: Rule = this.RULE('spec', () => {
-    this.MANY(() => this.SUBRULE(this.item));
+    this.MANY(() => {
+      this.ACTION(() => this.checkErrors());
+      this.SUBRULE(this.item);
+    });
   });
 
   private readonly item: Rule = this.RULE('item', () => {
@@ -584,13 +598,19 @@ class SpecParser extends CstParser {
 const parser = new SpecParser();
 
 export interface CstResult {
-  readonly cst: CstNode;
+  /** Undefined when the parser gave up. */
+  readonly cst: CstNode | undefined;
   readonly errors: IRecognitionException[];
 }
 
 /** Parses tokens into a concrete tree; throws NestingTooDeep, reports everything else in `errors`. */
 export function parseTokens(tokens: IToken[]): CstResult {
   parser.start(tokens);
-  const cst = parser.spec();
-  return { cst, errors: parser.errors };
+  try {
+    const cst = parser.spec();
+    return { cst, errors: parser.errors };
+  } catch (error) {
+    if (error instanceof TooManyErrors) return { cst: undefined, errors: parser.errors };
+    throw error;
+  }
 }

@@ -3,8 +3,9 @@
  * sight must agree with the axis; any other name is a label for what it meets, and one unknown name in a group
  * takes what the others leave. An axis of size 1 may be dropped or added by writing 1.
  */
-import { type Dim, DimError, dim, dimsEqual, divDims, productOfDims } from '../../ir/dim.js';
+
 import type { Span } from '../../ir/diagnostics.js';
+import { type Dim, DimError, dim, dimsEqual, divDims, productOfDims } from '../../ir/dim.js';
 import type { Value } from '../../ir/module.js';
 import type { Axis, AxisAtom, AxisPattern, RearrangeExpression } from './ast.js';
 import { evaluateTensor } from './expressions.js';
@@ -38,7 +39,12 @@ function emitMoves(
   context: Context,
 ): Value | undefined {
   const order = to.flat().map((piece) => from.indexOf(piece));
-  const split = reshapeTo(value, from.map((piece) => piece.size), span, context);
+  const split = reshapeTo(
+    value,
+    from.map((piece) => piece.size),
+    span,
+    context,
+  );
   const inOrder = order.every((source, i) => source === i);
   const moved = split && (inOrder ? split : emitOne(context, 'transpose', [split], { perm: order }, span));
   const merged = to.map((group) => productOfDims(group.map((piece) => piece.size)));
@@ -46,7 +52,9 @@ function emitMoves(
 }
 
 function reshapeTo(value: Value, shape: readonly Dim[], span: Span, context: Context): Value | undefined {
-  const same = shape.length === value.type.shape.length && shape.every((d, i) => dimsEqual(d, value.type.shape[i] as Dim));
+  const same =
+    shape.length === value.type.shape.length &&
+    shape.every((d, i) => dimsEqual(d, value.type.shape[i] as Dim));
   return same ? value : emitOne(context, 'reshape', [value], { shape }, span);
 }
 
@@ -98,7 +106,10 @@ function splitAxis(axis: Exclude<Axis, { kind: 'rest' }>, size: Dim, context: Co
   const fits = unknown === 1 ? remaining !== undefined : agree(size, product, context.session);
   if (!fits) {
     const [whole, parts] = [size, product].map((d) => describeDimension(d, context.session));
-    const message = unknown === 1 ? `${whole} is not a multiple of ${parts}` : `the axis is ${whole}, the pattern says ${parts}`;
+    const message =
+      unknown === 1
+        ? `${whole} is not a multiple of ${parts}`
+        : `the axis is ${whole}, the pattern says ${parts}`;
     report(context, 'HEW2012', message, { span: axis.span });
     return undefined;
   }
@@ -137,7 +148,11 @@ function quotient(whole: Dim, part: Dim, context: Context): Dim | undefined {
 // ---- the right side
 
 /** The pieces of the left side in the groups of the right side: each exactly once. */
-function arrange({ from, to }: RearrangeExpression, pieces: readonly Piece[], context: Context): Piece[][] | undefined {
+function arrange(
+  { from, to }: RearrangeExpression,
+  pieces: readonly Piece[],
+  context: Context,
+): Piece[][] | undefined {
   const unused = new Set(pieces);
   const groups: Piece[][] = [];
   for (const axis of to.axes) {
@@ -151,8 +166,13 @@ function arrange({ from, to }: RearrangeExpression, pieces: readonly Piece[], co
       if (atom.kind === 'size' && atom.size === 1) continue;
       const piece = pieces.find((candidate) => candidate.label === labelOf(atom));
       if (piece === undefined || !unused.delete(piece)) {
-        const message = piece ? `the axis '${labelOf(atom)}' stands twice` : `there is no axis '${labelOf(atom)}' on the left`;
-        report(context, 'HEW2012', message, { span: atom.span, labels: [{ span: from.span, text: 'the axes there are' }] });
+        const message = piece
+          ? `the axis '${labelOf(atom)}' stands twice`
+          : `there is no axis '${labelOf(atom)}' on the left`;
+        report(context, 'HEW2012', message, {
+          span: atom.span,
+          labels: [{ span: from.span, text: 'the axes there are' }],
+        });
         return undefined;
       }
       group.push(piece);

@@ -6,8 +6,9 @@
  * the body's function, and when the body assigns it, the loop carries it from turn to turn. States are variables
  * whose first value is a `state_read` and whose last value is written when their frame ends.
  */
-import type { Span } from '../../ir/diagnostics.js';
+
 import type { FuncBuilder } from '../../ir/builder.js';
+import type { Span } from '../../ir/diagnostics.js';
 import type { Value } from '../../ir/module.js';
 import type { TensorType } from '../../ir/type.js';
 import { type SpecValue, type TensorValue, tensor } from './values.js';

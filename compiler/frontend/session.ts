@@ -2,10 +2,27 @@
  * What lasts for one elaboration: the module under construction, the errors found, the checkpoint's table of
  * contents; and the context in which a statement or an expression is elaborated.
  */
-import { DimError, type DimEnv, tryEvalDim } from '../../ir/dim.js';
+
+import {
+  type Diagnostic,
+  type DiagnosticCode,
+  diagnostic,
+  type Label,
+  type Span,
+} from '../../ir/diagnostics.js';
 import type { Dim } from '../../ir/dim.js';
-import { type Diagnostic, type DiagnosticCode, diagnostic, type Label, type Span } from '../../ir/diagnostics.js';
-import type { DimDecl, Func, Loop, Module, Param, SamplerDecl, State, TokenizerDecl, Value } from '../../ir/module.js';
+import { type DimEnv, DimError, tryEvalDim } from '../../ir/dim.js';
+import type {
+  DimDecl,
+  Func,
+  Loop,
+  Module,
+  Param,
+  SamplerDecl,
+  State,
+  TokenizerDecl,
+  Value,
+} from '../../ir/module.js';
 import { type Attrs, InferError } from '../../ir/op.js';
 import type { CallExpression, Definition } from './ast.js';
 import type { Environment, Frame } from './scope.js';
@@ -94,7 +111,10 @@ export class Session {
     this.work += 1;
     if (this.work <= workLimit) return false;
     const message = `this model needs more than ${workLimit} operations and calls`;
-    this.report('HEW1004', message, { span, help: "repeat layers with 'for' instead of calls that call each other" });
+    this.report('HEW1004', message, {
+      span,
+      help: "repeat layers with 'for' instead of calls that call each other",
+    });
     return true;
   }
 }
@@ -117,7 +137,13 @@ export interface Context {
 }
 
 /** Reports an error found in `context`, pointing also at the calls through which the place was reached. */
-export function report(context: Context, code: DiagnosticCode, message: string, parts: ReportParts, key = ''): void {
+export function report(
+  context: Context,
+  code: DiagnosticCode,
+  message: string,
+  parts: ReportParts,
+  key = '',
+): void {
   const trail = context.calls.slice(-3).reverse();
   const labels = trail.map(({ call, definition }) => ({
     span: call.callee.span,
@@ -137,7 +163,12 @@ export function emit(
 ): readonly Value[] | undefined {
   const { frame, session } = context;
   if (frame === undefined) {
-    report(context, 'HEW2006', `${name} computes at run time, but this must be known when the model is compiled`, { span });
+    report(
+      context,
+      'HEW2006',
+      `${name} computes at run time, but this must be known when the model is compiled`,
+      { span },
+    );
     return undefined;
   }
   if (session.isExhausted(span)) return undefined;
@@ -178,6 +209,9 @@ export function reportTypeError(
   if (!(error instanceof InferError)) return false;
   const { kind, operand, help } = error.parts;
   const blamed = operand === undefined ? undefined : operandSpans[operand];
-  report(context, kind === undefined ? 'HEW2003' : inferCodes[kind], error.message, { span: blamed ?? span, help });
+  report(context, kind === undefined ? 'HEW2003' : inferCodes[kind], error.message, {
+    span: blamed ?? span,
+    help,
+  });
   return true;
 }

@@ -4,8 +4,9 @@
  * takes the axis it first meets. A run-time symbol is generic too, so that a body written for T tokens also serves
  * a call with one.
  */
-import { type Dim, printDim } from '../../ir/dim.js';
+
 import type { Span } from '../../ir/diagnostics.js';
+import { type Dim, printDim } from '../../ir/dim.js';
 import { isFloat, type TensorType } from '../../ir/type.js';
 import type { Definition, Expression, Parameter, Result, TypeDim, TypeExpression } from './ast.js';
 import type { Environment } from './scope.js';
@@ -19,8 +20,18 @@ import {
   dtypeOf,
   evaluateDim,
   restName,
+  sameSizeHint,
 } from './types.js';
-import { type Constant, describeValue, float, int, isConstant, poison, type SpecValue, tensor } from './values.js';
+import {
+  type Constant,
+  describeValue,
+  float,
+  int,
+  isConstant,
+  poison,
+  type SpecValue,
+  tensor,
+} from './values.js';
 
 /** An argument after evaluation, with the place to blame. */
 export interface GivenArgument {
@@ -51,7 +62,9 @@ export function bindParameters(
     else bound.set(parameter, value);
   }
   const axes = [...bound].flatMap(([parameter, value]) =>
-    value.kind === 'tensor' ? axesOf(definition, parameter, value.value.type, given.get(parameter), callee) : [],
+    value.kind === 'tensor'
+      ? axesOf(definition, parameter, value.value.type, given.get(parameter), callee)
+      : [],
   );
   for (const axis of axes) solveOpenAxis(axis, callee);
   for (const axis of axes) if (!checkAxis(axis, callee)) sound = false;
@@ -85,7 +98,11 @@ function constantArgument(
 }
 
 /** A constant as another kind, where nothing is lost. */
-export function convertConstant(value: Constant, kind: ConstantTypeName, context: Context): Constant | undefined {
+export function convertConstant(
+  value: Constant,
+  kind: ConstantTypeName,
+  context: Context,
+): Constant | undefined {
   if (value.kind === kind) return value;
   if (kind !== 'float' || value.kind !== 'int') return undefined;
   const known = context.session.valueOf(value.dim);
@@ -108,7 +125,10 @@ function tensorArgument(
   report(caller, 'HEW2005', `${what} is ${dtype}, but this is ${operand.type.dtype}`, {
     span,
     labels: [{ span: parameter.span, text: 'declared here' }],
-    help: isFloat(dtype) || isFloat(operand.type.dtype) ? `convert it with cast(..., dtype = ${dtype})` : undefined,
+    help:
+      isFloat(dtype) || isFloat(operand.type.dtype)
+        ? `convert it with cast(..., dtype = ${dtype})`
+        : undefined,
   });
   return poison;
 }
@@ -211,6 +231,7 @@ function checkAxis({ pattern, actual, what, span, declared }: AxisPair, context:
   report(context, 'HEW2004', `${what} must be ${must}, not ${is}`, {
     span,
     labels: [{ span: declared, text: 'declared here' }],
+    help: sameSizeHint(wanted, actual, context.session),
   });
   return false;
 }
@@ -218,7 +239,13 @@ function checkAxis({ pattern, actual, what, span, declared }: AxisPair, context:
 // ---- results
 
 /** Checks one returned tensor against the declared result; open names of the result type are solved by it. */
-export function checkResult(result: Result, value: SpecValue, what: string, span: Span, context: Context): boolean {
+export function checkResult(
+  result: Result,
+  value: SpecValue,
+  what: string,
+  span: Span,
+  context: Context,
+): boolean {
   const kind = constantTypeOf(result.type);
   if (kind !== undefined) return checkConstantResult(kind, value, what, span, context);
   const dtype = dtypeOf(result.type, context);

@@ -13,8 +13,8 @@ import type {
   LetStatement,
   RequireStatement,
   ReturnStatement,
-  StateStatement,
   Statement,
+  StateStatement,
   TextLiteral,
   WeightStatement,
 } from './ast.js';
@@ -75,20 +75,33 @@ function misplacedReturn({ span }: ReturnStatement, context: Context): void {
   });
 }
 
-function returnedValue(definition: Definition, { value, span }: ReturnStatement, context: Context): SpecValue {
+function returnedValue(
+  definition: Definition,
+  { value, span }: ReturnStatement,
+  context: Context,
+): SpecValue {
   const returned = evaluate(value, context);
   if (returned.kind === 'poison') return poison;
   const { results } = definition;
   const items = returned.kind === 'tuple' ? returned.items : [{ name: undefined, value: returned }];
   if (items.length !== results.length) {
-    report(context, 'HEW2008', `${definition.name.name} returns ${results.length} value${results.length === 1 ? '' : 's'}, here are ${items.length}`, {
-      span: value.span,
-      labels: [{ span: definition.signatureSpan, text: 'declared here' }],
-    });
+    report(
+      context,
+      'HEW2008',
+      `${definition.name.name} returns ${results.length} value${results.length === 1 ? '' : 's'}, here are ${items.length}`,
+      {
+        span: value.span,
+        labels: [{ span: definition.signatureSpan, text: 'declared here' }],
+      },
+    );
     return poison;
   }
-  const ordered = results.map((result, i) => (result.name && items.find((item) => item.name === result.name?.name)) ?? items[i]);
-  const unknown = items.find((item) => item.name !== undefined && !results.some((r) => r.name?.name === item.name));
+  const ordered = results.map(
+    (result, i) => (result.name && items.find((item) => item.name === result.name?.name)) ?? items[i],
+  );
+  const unknown = items.find(
+    (item) => item.name !== undefined && !results.some((r) => r.name?.name === item.name),
+  );
   if (unknown !== undefined) {
     report(context, 'HEW2008', `${definition.name.name} has no result '${unknown.name}'`, {
       span,
@@ -119,7 +132,11 @@ export function define(name: Identifier, value: SpecValue, context: Context): vo
     return;
   }
   if (value.kind === 'tensor') nameValue(value.value, name.name);
-  environment.bind(name.name, { kind: 'variable', variable: frame.define(name.name, value), span: name.span });
+  environment.bind(name.name, {
+    kind: 'variable',
+    variable: frame.define(name.name, value),
+    span: name.span,
+  });
 }
 
 export function isFree(name: Identifier, context: Context): boolean {
@@ -141,7 +158,12 @@ function runLet({ names, type, value, span }: LetStatement, context: Context): v
   }
   const items = given.kind === 'tuple' ? given.items : undefined;
   if (items?.length !== names.length && given.kind !== 'poison') {
-    report(context, 'HEW2003', `${names.length} names for ${items ? `${items.length} values` : describeValue(given)}`, { span });
+    report(
+      context,
+      'HEW2003',
+      `${names.length} names for ${items ? `${items.length} values` : describeValue(given)}`,
+      { span },
+    );
   }
   names.forEach((name, i) => {
     define(name, items?.length === names.length ? (items[i]?.value ?? poison) : poison, context);
@@ -159,7 +181,8 @@ function annotated(
   const kind = constantTypeOf(type);
   if (kind !== undefined) {
     const converted = isConstant(given) ? convertConstant(given, kind, context) : undefined;
-    if (converted === undefined) report(context, 'HEW2003', `expected ${kind}, found ${describeValue(given)}`, { span: value.span });
+    if (converted === undefined)
+      report(context, 'HEW2003', `expected ${kind}, found ${describeValue(given)}`, { span: value.span });
     return converted ?? poison;
   }
   const wanted = evaluateTensorType(type, context);
@@ -188,7 +211,8 @@ function runState(statement: StateStatement, context: Context): void {
   if (!isFree(statement.name, context)) return;
   const variable = mayOwn('state', statement.span, context) ? declareState(statement, context) : undefined;
   if (variable === undefined) define(statement.name, poison, context);
-  else context.environment.bind(statement.name.name, { kind: 'variable', variable, span: statement.name.span });
+  else
+    context.environment.bind(statement.name.name, { kind: 'variable', variable, span: statement.name.span });
 }
 
 /** Enters a state into the module; the same path asked for twice is one state. */
@@ -198,7 +222,9 @@ export function declareState({ name, type, span }: StateStatement, context: Cont
   if (wanted === undefined || frame === undefined) return undefined;
   const runtime = wanted.shape.flatMap((dim) => runtimeSymbols(dim, session))[0];
   if (runtime !== undefined) {
-    report(context, 'HEW2007', `'${runtime}' changes from call to call, so it cannot be a size of a state`, { span: type.span });
+    report(context, 'HEW2007', `'${runtime}' changes from call to call, so it cannot be a size of a state`, {
+      span: type.span,
+    });
     return undefined;
   }
   const symbol = joinPath(context.path, name.name);
@@ -207,7 +233,10 @@ export function declareState({ name, type, span }: StateStatement, context: Cont
     report(context, 'HEW2009', `the state '${symbol}' is declared with two types`, { span });
     return undefined;
   }
-  session.draft.states.set(symbol, { type: wanted, ...(frame.loop === undefined ? {} : { loop: frame.loop }) });
+  session.draft.states.set(symbol, {
+    type: wanted,
+    ...(frame.loop === undefined ? {} : { loop: frame.loop }),
+  });
   return frame.states.get(symbol) ?? frame.defineState(symbol, name.name, wanted);
 }
 
@@ -220,7 +249,9 @@ function runAssign(statement: AssignStatement, context: Context): void {
   if (variable === undefined || context.frame === undefined) return;
   const current = context.frame.read(variable);
   if (given.kind === 'poison' || current.kind === 'poison') return;
-  const updated = items ? writeRows(current, items, given, statement, context) : replaced(current, given, statement, context);
+  const updated = items
+    ? writeRows(current, items, given, statement, context)
+    : replaced(current, given, statement, context);
   context.frame.assign(variable, updated ?? poison);
 }
 
@@ -230,7 +261,9 @@ function assignable(target: Identifier, context: Context): Variable | undefined 
   if (binding === undefined) {
     report(context, 'HEW2001', `there is no '${target.name}'`, {
       span: target.span,
-      help: didYouMean(target.name, context.environment.names()) ?? `a new name is defined with: let ${target.name} = ...`,
+      help:
+        didYouMean(target.name, context.environment.names()) ??
+        `a new name is defined with: let ${target.name} = ...`,
     });
     return undefined;
   }
@@ -242,12 +275,23 @@ function assignable(target: Identifier, context: Context): Variable | undefined 
 }
 
 /** A tensor keeps its type; a compile-time value may change to another one. */
-function replaced(current: SpecValue, given: SpecValue, statement: AssignStatement, context: Context): SpecValue | undefined {
+function replaced(
+  current: SpecValue,
+  given: SpecValue,
+  statement: AssignStatement,
+  context: Context,
+): SpecValue | undefined {
   const { target, value } = statement;
   if (current.kind !== 'tensor') return given;
   const operand = asTensor(given, current.value.type.dtype, context, value.span);
   if (operand === undefined) return undefined;
-  const typed = withType(operand, current.value.type, `the new value of '${target.name}'`, context, value.span);
+  const typed = withType(
+    operand,
+    current.value.type,
+    `the new value of '${target.name}'`,
+    context,
+    value.span,
+  );
   if (typed === undefined) return undefined;
   nameValue(typed, target.name);
   return tensor(typed);
@@ -263,15 +307,24 @@ function writeRows(
 ): SpecValue | undefined {
   const [first, ...others] = items;
   const span = first?.span ?? target.span;
-  const plain = others.every((item) => item.kind === 'rest' || (item.kind === 'slice' && !item.start && !item.end));
+  const plain = others.every(
+    (item) => item.kind === 'rest' || (item.kind === 'slice' && !item.start && !item.end),
+  );
   if (current.kind !== 'tensor' || first?.kind !== 'slice' || first.start === undefined || !plain) {
-    report(context, 'HEW2009', 'only rows of a tensor can be assigned', { span, help: 'for example: cache[pos : pos + T] = k' });
+    report(context, 'HEW2009', 'only rows of a tensor can be assigned', {
+      span,
+      help: 'for example: cache[pos : pos + T] = k',
+    });
     return undefined;
   }
   const rows = asTensor(given, current.value.type.dtype, context, value.span);
   const start = asTensor(evaluate(first.start, context), 'i32', context, first.start.span);
   if (rows === undefined || start === undefined || !coversRows(first, rows, context)) return undefined;
-  const written = emitOne(context, 'cache_append', [current.value, rows, start], {}, span, [target.span, value.span, span]);
+  const written = emitOne(context, 'cache_append', [current.value, rows, start], {}, span, [
+    target.span,
+    value.span,
+    span,
+  ]);
   if (written === undefined) return undefined;
   nameValue(written, target.name);
   return tensor(written);
@@ -282,7 +335,8 @@ function coversRows(item: Extract<IndexItem, { kind: 'slice' }>, rows: Value, co
   const { start, end, span } = item;
   const count = rows.type.shape[0];
   if (end === undefined || start === undefined || count === undefined) return true;
-  const sum = end.kind === 'binary' && end.operator === '+' && sameExpression(end.left, start) ? end.right : undefined;
+  const sum =
+    end.kind === 'binary' && end.operator === '+' && sameExpression(end.left, start) ? end.right : undefined;
   const length = sum && evaluate(sum, context);
   if (length?.kind === 'int' && agree(length.dim, count, context.session)) return true;
   const literals = [start, end].map((bound) => (bound.kind === 'number' ? bound.value : undefined));

@@ -1,10 +1,11 @@
 /** Making graph values out of constants, and giving values the exact type a place needs. */
-import { constantOf, printDim } from '../../ir/dim.js';
+
 import type { Span } from '../../ir/diagnostics.js';
+import { constantOf, type Dim } from '../../ir/dim.js';
 import type { Value } from '../../ir/module.js';
-import { type DType, isFloat, printType, type TensorType, typesEqual } from '../../ir/type.js';
+import { type DType, isFloat, type TensorType, typesEqual } from '../../ir/type.js';
 import { type Context, emitOne, report } from './session.js';
-import { agree, describeShape } from './types.js';
+import { agree, describeShape, sameSizeHint } from './types.js';
 import { describeValue, type IntValue, type SpecValue } from './values.js';
 
 /** The value as a tensor; numbers become scalars of `dtype`, or of their natural dtype when it is not given. */
@@ -73,20 +74,11 @@ export function withType(
     wanted.shape.every((dim, i) => agree(dim, shape[i] as typeof dim, session));
   if (agrees) return emitOne(context, 'reshape', [value], { shape: wanted.shape }, span);
   const [is, must] = [describeShape(shape, session), describeShape(wanted.shape, session)];
-  report(context, 'HEW2004', `${what} must be ${must}, not ${is}`, { span, help: sameValues(value.type, wanted, context) });
+  const wrong =
+    shape.length === wanted.shape.length
+      ? shape.findIndex((dim, i) => !agree(dim, wanted.shape[i] as Dim, session))
+      : -1;
+  const help = wrong < 0 ? undefined : sameSizeHint(shape[wrong] as Dim, wanted.shape[wrong] as Dim, session);
+  report(context, 'HEW2004', `${what} must be ${must}, not ${is}`, { span, help });
   return undefined;
-}
-
-/** Two names for one size are the likeliest cause of a mismatch that numbers do not show. */
-function sameValues(a: TensorType, b: TensorType, { session }: Context): string | undefined {
-  const pairs = a.shape.map((dim, i) => [dim, b.shape[i]] as const);
-  const twin = pairs.find(
-    ([x, y]) => y !== undefined && printDim(x) !== printDim(y) && session.valueOf(x) !== undefined && session.valueOf(x) === session.valueOf(y),
-  );
-  if (twin?.[1] === undefined || a.shape.length !== b.shape.length) return undefined;
-  return `${printDim(twin[0])} and ${printDim(twin[1])} are equal here but are different dimensions; use one name for both`;
-}
-
-export function describeType(type: TensorType): string {
-  return printType(type);
 }

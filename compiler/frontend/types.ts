@@ -1,8 +1,9 @@
 /** Type expressions to IR types, and what a dimension written in a spec stands for. */
+
+import { didYouMean } from '../../ir/diagnostics.js';
 import { type Dim, DimError, dimNames, printDim } from '../../ir/dim.js';
 import { dimsAgree } from '../../ir/ops/shared.js';
 import { type DType, dtypeNames, isDType, type TensorType } from '../../ir/type.js';
-import { didYouMean } from '../../ir/diagnostics.js';
 import type { Expression, TypeExpression } from './ast.js';
 import { evaluate } from './expressions.js';
 import { type Context, report, reportTypeError, type Session } from './session.js';
@@ -57,7 +58,9 @@ function isAxisSize(dim: Dim, { span }: Expression, context: Context): boolean {
   try {
     const value = context.session.valueOf(dim);
     if (value === undefined || value >= 0) return true;
-    report(context, 'HEW2007', `a dimension cannot be negative: ${describeDimension(dim, context.session)}`, { span });
+    report(context, 'HEW2007', `a dimension cannot be negative: ${describeDimension(dim, context.session)}`, {
+      span,
+    });
   } catch (error) {
     if (!reportTypeError(context, error, span)) throw error;
   }
@@ -69,9 +72,14 @@ function restDims(span: TypeExpression['span'], context: Context): Dim[] | undef
   if (binding?.kind === 'constant' && binding.value.kind === 'list') {
     return binding.value.items.map((item) => (item as IntValue).dim);
   }
-  report(context, 'HEW2007', "'..' stands for the leading axes of an argument, but no parameter has '..' in its type", {
-    span,
-  });
+  report(
+    context,
+    'HEW2007',
+    "'..' stands for the leading axes of an argument, but no parameter has '..' in its type",
+    {
+      span,
+    },
+  );
   return undefined;
 }
 
@@ -89,7 +97,10 @@ export function evaluateDim(expression: Expression, context: Context): Dim | und
 }
 
 /** Value of a dimension that has one at compile time; reports when it does not. */
-export function evaluateSize(expression: Expression, context: Context): { dim: Dim; size: number } | undefined {
+export function evaluateSize(
+  expression: Expression,
+  context: Context,
+): { dim: Dim; size: number } | undefined {
   const dim = evaluateDim(expression, context);
   if (dim === undefined) return undefined;
   try {
@@ -140,4 +151,11 @@ export function runtimeSymbols(dim: Dim, session: Session): string[] {
     const decl = session.draft.dims.get(name);
     return decl !== undefined && !('value' in decl);
   });
+}
+
+/** Two names for one size are the likeliest cause of a mismatch that numbers do not show. */
+export function sameSizeHint(a: Dim, b: Dim, session: Session): string | undefined {
+  const value = session.valueOf(a);
+  if (value === undefined || value !== session.valueOf(b)) return undefined;
+  return `${printDim(a)} and ${printDim(b)} are equal here but are different dimensions; use one name for both`;
 }

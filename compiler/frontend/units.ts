@@ -58,7 +58,8 @@ class Loader {
       if (item.kind === 'import') this.addImport(unit, item, [...trail, { file: from, span: item.span }]);
     }
     for (const { item } of items) {
-      if (item.kind === 'module' || item.kind === 'fn' || item.kind === 'entry') this.addDefinition(unit, item, unit);
+      if (item.kind === 'module' || item.kind === 'fn' || item.kind === 'entry')
+        this.addDefinition(unit, item, unit);
     }
     return unit;
   }

@@ -3,7 +3,7 @@
  * several of them. `poison` stands for what could not be made; its error is reported already, so nothing that
  * touches it reports another.
  */
-import { constantOf, type Dim, dim, type DimLike, printDim } from '../../ir/dim.js';
+import { constantOf, type Dim, type DimLike, dim, printDim } from '../../ir/dim.js';
 import type { Value } from '../../ir/module.js';
 import { printType } from '../../ir/type.js';
 
@@ -69,7 +69,9 @@ export function isConstant(value: SpecValue): value is Constant {
 export function describeValue(value: SpecValue): string {
   switch (value.kind) {
     case 'int':
-      return constantOf(value.dim) === undefined ? `the dimension ${printDim(value.dim)}` : `the int ${printDim(value.dim)}`;
+      return constantOf(value.dim) === undefined
+        ? `the dimension ${printDim(value.dim)}`
+        : `the int ${printDim(value.dim)}`;
     case 'float':
       return `the float ${value.value}`;
     case 'bool':

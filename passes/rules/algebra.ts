@@ -1,10 +1,11 @@
 /** Identities of elementwise arithmetic. All are exact in floating point unless the rule says otherwise. */
 import type { Value } from '../../ir/module.js';
+import { castTo } from '../../ir/numeric.js';
 import { isFloat } from '../../ir/type.js';
 import { fullValue, madeBy, type Rule, rule, standsFor } from './rule.js';
 
 export const algebraRules: readonly Rule[] = [
-  rule('add', 'add-zero', 'x + 0 == x (also turns -0 into +0 and back: equal in value)', (op, [a, b]) => {
+  rule('add', 'add-zero', 'x + 0 == x (inexact for x = -0: the sum is +0, equal in value)', (op, [a, b]) => {
     if (fullValue(b) === 0) return standsFor(a as Value, op);
     return fullValue(a) === 0 ? standsFor(b as Value, op) : undefined;
   }),
@@ -25,14 +26,16 @@ export const algebraRules: readonly Rule[] = [
     return value === undefined ? undefined : standsFor((value !== 0 ? a : b) as Value, op);
   }),
   rule('cast', 'cast-same', 'cast(x, its own dtype) == x', (op, [a]) => standsFor(a as Value, op)),
-  rule('cast', 'cast-round-trip', 'cast(cast(x, wider float), own dtype) == x', (op, [a]) => {
+  rule('cast', 'cast-round-trip', 'cast(cast(x, f32), own dtype) == x for a narrower float x', (op, [a]) => {
     const inner = madeBy(a, 'cast')?.operands[0];
     const widened = a?.type.dtype === 'f32' && inner !== undefined && isFloat(inner.type.dtype);
     return widened ? standsFor(inner, op) : undefined;
   }),
   rule('cast', 'cast-full', 'cast(full(v), dtype) == full(v, dtype), when v is exact in both', (op, [a], builder) => {
     const full = madeBy(a, 'full');
-    if (full === undefined || !Number.isInteger(full.attrs.value) || Math.abs(full.attrs.value) > 127) return undefined;
-    return builder.one('full', [], { ...full.attrs, dtype: op.attrs.dtype });
+    if (full === undefined) return undefined;
+    const { value, dtype } = full.attrs;
+    const exact = castTo[dtype](value) === value && castTo[op.attrs.dtype](value) === value;
+    return exact ? builder.one('full', [], { ...full.attrs, dtype: op.attrs.dtype }) : undefined;
   }),
 ];

@@ -1,6 +1,7 @@
 /** Identities of ops that only move elements. */
 import { constantOf, dimsEqual } from '../../ir/dim.js';
 import type { Value } from '../../ir/module.js';
+import { dimAt } from '../../ir/ops/shared.js';
 import { madeBy, type Rule, rule, standsFor } from './rule.js';
 
 export const movementRules: readonly Rule[] = [
@@ -20,8 +21,8 @@ export const movementRules: readonly Rule[] = [
   }),
   rule('slice', 'slice-all', 'x[0 : n] == x', (op, [x]) => {
     const { axis, start, end, step } = op.attrs;
-    const length = (x as Value).type.shape.at(axis);
-    const all = step === 1 && constantOf(start) === 0 && length !== undefined && dimsEqual(end, length);
+    const length = dimAt((x as Value).type, axis);
+    const all = step === 1 && constantOf(start) === 0 && dimsEqual(end, length);
     return all ? standsFor(x as Value, op) : undefined;
   }),
   rule('concat', 'concat-one', 'concat(x) == x', (_op, operands) => (operands.length === 1 ? operands[0] : undefined)),

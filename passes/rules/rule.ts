@@ -4,26 +4,46 @@ import { defOf, type Op, type OpOf, type Value } from '../../ir/module.js';
 import type { OpName } from '../../ir/ops/table.js';
 import { typesEqual } from '../../ir/type.js';
 
-export interface Rule<N extends OpName = OpName> {
+export interface Rule {
   readonly name: string;
   /** The identity the rule applies, left side as matched, right side as built. */
   readonly algebra: string;
-  readonly op: N;
-  /** Operands are already in the new function; returns the values that replace the results, or undefined. */
-  apply(op: OpOf<N>, operands: readonly Value[], builder: FuncBuilder): readonly Value[] | undefined;
+  readonly op: OpName;
+  /**
+   * The values that replace the op's results, or undefined. `op` is in the old function, `operands` already in the new
+   * one; `uses` counts the uses of the old function's values, for rules that must not compute something twice.
+   */
+  apply(
+    op: Op,
+    operands: readonly Value[],
+    builder: FuncBuilder,
+    uses?: ReadonlyMap<Value, number>,
+  ): readonly Value[] | undefined;
 }
 
-export function rule<N extends OpName>(
-  op: N,
-  name: string,
-  algebra: string,
-  apply: (op: OpOf<N>, operands: readonly Value[], builder: FuncBuilder) => readonly Value[] | Value | undefined,
-): Rule {
-  const applyList: Rule<N>['apply'] = (found, operands, builder) => {
-    const result = apply(found, operands, builder);
-    return result === undefined || Array.isArray(result) ? (result as readonly Value[] | undefined) : [result as Value];
+type Rewrite<N extends OpName> = (
+  op: OpOf<N>,
+  operands: readonly Value[],
+  builder: FuncBuilder,
+  uses: ReadonlyMap<Value, number>,
+) => readonly Value[] | Value | undefined;
+
+const noUses: ReadonlyMap<Value, number> = new Map();
+
+export function rule<N extends OpName>(name: N, title: string, algebra: string, rewrite: Rewrite<N>): Rule {
+  return {
+    name: title,
+    algebra,
+    op: name,
+    apply(op, operands, builder, uses = noUses) {
+      const result = rewrite(op as unknown as OpOf<N>, operands, builder, uses);
+      return result === undefined || isList(result) ? result : [result];
+    },
   };
-  return { name, algebra, op, apply: applyList } as unknown as Rule;
+}
+
+function isList(result: readonly Value[] | Value): result is readonly Value[] {
+  return Array.isArray(result);
 }
 
 /** The op that made `value`, when it is a `name`. */

@@ -2,6 +2,7 @@
 import { dimsEqual } from '../../ir/dim.js';
 import type { Op, OpOf, Value } from '../../ir/module.js';
 import type { OpDecl } from '../../ir/op.js';
+import { dimAt } from '../../ir/ops/shared.js';
 import { type OpName, opNames, opTable } from '../../ir/ops/table.js';
 import { isFloat } from '../../ir/type.js';
 import { madeBy, type Rule, rule } from './rule.js';
@@ -21,27 +22,37 @@ function absorbRule(name: OpName): Rule {
   });
 }
 
-/** `add(linear, vector)` in either order: the linear and the vector. */
-function linearPlusVector(operands: readonly Value[]): { linear: OpOf<'linear'>; vector: Value } | undefined {
-  for (const [a, b] of [operands, [...operands].reverse()]) {
-    const linear = madeBy(a, 'linear');
-    if (linear !== undefined && linear.operands.length === 2 && b?.type.shape.length === 1) return { linear, vector: b };
+/** `add(linear, vector)` in either order, where nothing else reads the linear: the linear and the vector. */
+function linearPlusVector(
+  add: OpOf<'add'>,
+  operands: readonly Value[],
+  uses: ReadonlyMap<Value, number>,
+): { linear: OpOf<'linear'>; vector: Value } | undefined {
+  for (const [i, j] of [
+    [0, 1],
+    [1, 0],
+  ] as const) {
+    const [linear, vector] = [madeBy(operands[i], 'linear'), operands[j]];
+    const old = add.operands[i] as Value;
+    const sole = madeBy(old, 'linear') !== undefined && uses.get(old) === 1;
+    if (sole && linear?.operands.length === 2 && vector?.type.shape.length === 1) return { linear, vector };
   }
   return undefined;
 }
 
 export const weightRules: readonly Rule[] = [
   ...opNames.filter((name) => opTable[name].operands.some((o) => o.widens)).map(absorbRule),
-  rule('matmul', 'matmul-transpose', 'x @ transpose(w) == linear(x, w) for a matrix w', (_op, [x, y], builder) => {
-    const w = madeBy(y, 'transpose')?.operands[0];
+  rule('matmul', 'matmul-transpose', 'x @ transpose(w) == linear(x, w) for a matrix w, widened or not', (_op, [x, y], builder) => {
+    const transposed = madeBy(narrow(y) ?? y, 'transpose');
+    const w = transposed?.attrs.perm[0] === 1 ? transposed.operands[0] : undefined;
     return w?.type.shape.length === 2 && x?.type.dtype === 'f32' ? builder.one('linear', [x, w]) : undefined;
   }),
-  rule('add', 'linear-bias', 'linear(x, w) + b == linear(x, w, b)', (_op, operands, builder) => {
-    const found = linearPlusVector(operands);
+  rule('add', 'linear-bias', 'linear(x, w) + b == linear(x, w, b), rounded once', (op, operands, builder, uses) => {
+    const found = linearPlusVector(op, operands, uses);
     if (found === undefined) return undefined;
     const { linear, vector } = found;
     const [x, w] = linear.operands as [Value, Value];
-    if (!dimsEqual(vector.type.shape[0] as never, w.type.shape[0] as never)) return undefined;
+    if (!dimsEqual(dimAt(vector.type, 0), dimAt(w.type, 0))) return undefined;
     return builder.one('linear', [x, w, vector]);
   }),
   rule('gather', 'gather-narrow', 'gather(cast(t), i) == cast(gather(t, i)): only the rows that are read are widened', (op, [table, index], builder) => {

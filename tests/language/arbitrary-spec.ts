@@ -68,10 +68,7 @@ const { value } = fc.letrec<{ value: Tokens; index: Tokens; argument: Tokens }>(
 
 const axes = concat(
   '[',
-  separated(
-    fc.oneof(one(word), one(fc.constantFrom('1', '..')), concat('(', oneOrMore(one(word)), ')')),
-    0,
-  ),
+  separated(fc.oneof(one(word), one(fc.constantFrom('1', '..')), concat('(', oneOrMore(one(word)), ')')), 0),
   ']',
 );
 const expression = fc.oneof(

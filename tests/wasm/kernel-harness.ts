@@ -4,7 +4,12 @@
  */
 import binaryen from 'binaryen';
 import { type AsmOptions, type Expr, none } from '../../backends/wasm/emit/asm.js';
-import { failFunction, kernelContext, kernelSymbols, type Libraries } from '../../backends/wasm/emit/context.js';
+import {
+  failFunction,
+  kernelContext,
+  kernelSymbols,
+  type Libraries,
+} from '../../backends/wasm/emit/context.js';
 import type { KernelEmitter, Layout, ScratchSize } from '../../backends/wasm/emit/kernel.js';
 import { MathLibrary } from '../../backends/wasm/emit/math.js';
 import { Memory } from '../../backends/wasm/emit/memory.js';
@@ -54,14 +59,19 @@ export class HostFailure extends Error {
 }
 
 /** Validates, compiles and instantiates; frees the Binaryen module. */
-export function instantiate(m: binaryen.Module, memory: WebAssembly.Memory): Record<string, (...args: number[]) => number> {
+export function instantiate(
+  m: binaryen.Module,
+  memory: WebAssembly.Memory,
+): Record<string, (...args: number[]) => number> {
   if (!m.validate()) throw new Error(`invalid module:\n${m.emitText()}`);
   const bytes = m.emitBinary();
   m.dispose();
   const fail = (code: number, a: number, b: number): never => {
     throw new HostFailure(code, a, b);
   };
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.from(bytes)), { hew: { memory, fail } });
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.from(bytes)), {
+    hew: { memory, fail },
+  });
   return instance.exports as Record<string, (...args: number[]) => number>;
 }
 
@@ -131,12 +141,15 @@ export function runKernel(test: KernelUnderTest, inputs: readonly Tensor[]): Ten
   const stored = inputs.map((value, i) => storedBytes(value, context.layout(func.args[i] as Value)));
   const args = stored.map((bytes) => arena.place(bytes.length));
   const shapes = func.results.map((r) => evalShape(r.type.shape, all));
-  const sizes = func.results.map((r, i) => dtypes[r.type.dtype].bytes * (shapes[i] as number[]).reduce((n, s) => n * s, 1));
+  const sizes = func.results.map(
+    (r, i) => dtypes[r.type.dtype].bytes * (shapes[i] as number[]).reduce((n, s) => n * s, 1),
+  );
   const results = sizes.map((bytes, i) => {
     const shared = inPlace.get(i);
     return shared === undefined ? arena.place(bytes) : (args[shared] as number);
   });
-  const scratchBytes = test.scratch === undefined ? 0 : evalDim(test.scratch(func, context.root, context.layout), all);
+  const scratchBytes =
+    test.scratch === undefined ? 0 : evalDim(test.scratch(func, context.root, context.layout), all);
   const scratch = arena.place(scratchBytes);
   const memory = arena.memory();
   stored.forEach((bytes, i) => {
@@ -147,7 +160,8 @@ export function runKernel(test: KernelUnderTest, inputs: readonly Tensor[]): Ten
   exported['kernel']?.(...args, ...results, scratch, ...symbolValues);
 
   const stray = arena.stray(memory);
-  if (stray.length > 0) throw new Error(`kernel @${func.name} wrote outside its buffers, first at ${stray[0]}`);
+  if (stray.length > 0)
+    throw new Error(`kernel @${func.name} wrote outside its buffers, first at ${stray[0]}`);
   stored.forEach((bytes, i) => {
     if ([...inPlace.values()].includes(i)) return;
     const now = Buffer.from(memory.buffer, args[i] as number, bytes.length);
@@ -160,7 +174,12 @@ export function runKernel(test: KernelUnderTest, inputs: readonly Tensor[]): Ten
 }
 
 /** Evaluates the ops that fusion leaves in the caller: parameters and views. */
-function evaluateStructure(module: Module, op: Op, operands: readonly Tensor[], dims: ReadonlyMap<string, number>) {
+function evaluateStructure(
+  module: Module,
+  op: Op,
+  operands: readonly Tensor[],
+  dims: ReadonlyMap<string, number>,
+) {
   const unused = (): never => {
     throw new Error(`${op.name} is not a view or a parameter`);
   };
@@ -205,5 +224,7 @@ export function runKernels(
       values.set(result, results[i] as Tensor);
     });
   }
-  return Object.fromEntries((main.outputs ?? []).map((name, i) => [name, values.get(main.results[i] as Value) as Tensor]));
+  return Object.fromEntries(
+    (main.outputs ?? []).map((name, i) => [name, values.get(main.results[i] as Value) as Tensor]),
+  );
 }

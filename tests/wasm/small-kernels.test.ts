@@ -10,16 +10,16 @@ import { type CaseDim, caseModule, differences, type OpCase } from '../conforman
 import { opCases } from '../conformance/cases.js';
 import { runKernels } from './kernel-harness.js';
 
-function check(c: OpCase): void {
+function check(c: OpCase, relaxed: boolean): void {
   const { module, inputs } = caseModule(c, { weights: 'parameters' });
   const wanted = interpretEntry(module, 'main', inputs);
-  for (const relaxed of [false, true]) {
-    expect(differences(wanted, runKernels(module, inputs, { relaxed }), c.tolerance)).toEqual([]);
-  }
+  expect(differences(wanted, runKernels(module, inputs, { relaxed }), c.tolerance)).toEqual([]);
 }
 
-/** The case with every run-time symbol at another size within its bounds; undefined when it has none. */
+/** The case with every run-time symbol at another size within its bounds; undefined when there is none to change. */
 function resized(c: OpCase, size: number): OpCase | undefined {
+  // The position of a cache_append fits the size that the case names.
+  if (c.op === 'cache_append') return undefined;
   const own = Object.entries(c.dims).map(([name, d]): [string, CaseDim] => {
     const fits = typeof d !== 'number' && d.min <= size && size <= d.max && d.size !== size;
     return [name, fits ? { ...d, size } : d];
@@ -33,10 +33,11 @@ const ops = opNames.filter((name) => opRoles[name] !== 'structure' && opRoles[na
 describe.each(ops)('%s', (op) => {
   for (const c of opCases.filter((each) => each.op === op)) {
     test(c.name, () => {
-      check(c);
+      check(c, false);
+      check(c, true);
       for (const size of [1, 2, 4, 7]) {
         const other = resized(c, size);
-        if (other !== undefined) check(other);
+        if (other !== undefined) check(other, false);
       }
     });
   }

@@ -197,7 +197,9 @@ function exponentials(context: KernelContext, head: Head, greatest: Local, total
       ],
       4,
     ),
-    total.set(m.f32.div(m.f32.const(1), asm.horizontal('add', lanes))),
+    total.set(asm.horizontal('add', lanes)),
+    // Without any key the sum is 0, and so is the result.
+    m.if(m.f32.ne(total.get(), m.f32.const(0)), total.set(m.f32.div(m.f32.const(1), total.get()))),
   ];
 }
 

@@ -76,7 +76,8 @@ export function kernelContext(
     layout: (value) => layouts.get(value) ?? 'rows',
     pointer: (value) => {
       const pointer = pointers.get(value);
-      if (pointer === undefined) throw new Error(`kernel @${func.name} has no pointer to a value it computes`);
+      if (pointer === undefined)
+        throw new Error(`kernel @${func.name} has no pointer to a value it computes`);
       return pointer;
     },
     fail: (code, a, b) => m.call(failFunction, [asm.const(code), a, b], none),

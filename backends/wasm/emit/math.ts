@@ -109,7 +109,7 @@ export class MathLibrary {
     return [f32x4.div(asm.splat(1), f32x4.add(asm.splat(1), this.vector('exp', f32x4.neg(x.get()))))];
   }
 
-  /** 1 - 2 / (e^2|x| + 1) with the sign of x; below 0.6 the odd Taylor polynomial, which keeps relative accuracy. */
+  /** 1 - 2 / (e^2|x| + 1) with the sign of x; below 0.35 the odd Taylor polynomial, which keeps relative accuracy. */
   private tanh(asm: Asm, x: Local): readonly Expr[] {
     const { f32x4, v128: vec } = this.m;
     const [magnitude, large, square] = [asm.local(v128), asm.local(v128), asm.local(v128)];
@@ -210,7 +210,7 @@ export class MathLibrary {
     ]);
   }
 
-  /** sin(x + quadrant * pi/2): reduced by pi/2 in two parts, good to |x| of about 1e8; Taylor to 1e-14. */
+  /** sin(x + quadrant * pi/2): reduced by pi/2 in two parts, good to |x| of about 1e8 (1e-8 absolute there); Taylor to 1e-14. */
   private defineSine(name: 'sin64' | 'cos64', quadrantOffset: number): void {
     const { m } = this;
     const asm = new Asm(m, this.options, [f64]);
@@ -234,7 +234,7 @@ export class MathLibrary {
     ]);
   }
 
-  /** exp(b ln|a|), with the sign of a where b is odd; NaN for a negative base and a fractional power. */
+  /** exp(b ln|a|), with the sign of a where b is odd; NaN for a finite negative base and a fractional power. */
   private definePow(): void {
     const { m } = this;
     const asm = new Asm(m, this.options, [f32, f32]);
@@ -244,11 +244,15 @@ export class MathLibrary {
     const half = (): Expr => m.f32.mul(b.get(), m.f32.const(0.5));
     const isInteger = (): Expr => m.f32.eq(b.get(), m.f32.trunc(b.get()));
     const isOdd = m.i32.and(isInteger(), m.f32.ne(half(), m.f32.trunc(half())));
+    const finiteNegative = m.i32.and(
+      m.f32.lt(a.get(), m.f32.const(0)),
+      m.f32.gt(a.get(), m.f32.const(Number.NEGATIVE_INFINITY)),
+    );
     asm.define('math.pow', f32, [
       m.if(m.f32.eq(b.get(), m.f32.const(0)), m.return(m.f32.const(1))),
       result.set(m.f32.demote(magnitude)),
       m.if(isOdd, m.return(m.f32.copysign(result.get(), a.get()))),
-      m.if(m.i32.and(m.f32.lt(a.get(), m.f32.const(0)), m.i32.eqz(isInteger())), m.return(m.f32.const(Number.NaN))),
+      m.if(m.i32.and(finiteNegative, m.i32.eqz(isInteger())), m.return(m.f32.const(Number.NaN))),
       result.get(),
     ]);
   }

@@ -45,6 +45,10 @@ export function emitModule(module: Module, schedule: Schedule, options: AsmOptio
     if (options.optimize ?? true) {
       binaryen.setOptimizeLevel(2);
       binaryen.setShrinkLevel(0);
+      // Engines compile function by function: kernels inlined into their caller would run as baseline code for the
+      // whole first call, and give the register allocator one huge function.
+      binaryen.setOneCallerInlineMaxSize(0);
+      binaryen.setFlexibleInlineMaxSize(0);
       m.optimize();
     }
     return { code: m.emitBinary(), pages };
@@ -102,6 +106,10 @@ class Assembler {
 
   callee(name: string): Func {
     return this.module.functions.get(name) as Func;
+  }
+
+  planOf(name: string): FunctionPlan {
+    return this.schedule.functions.get(name) as FunctionPlan;
   }
 
   loopTurns(loop: string): number {
@@ -202,12 +210,16 @@ class Caller {
     return symbols.map((name) => (this.asm.symbols.get(name) as Local).get());
   }
 
-  /** Carried values live in private copies: each turn reads them and writes the results, which are copied back. */
+  /**
+   * Carried values live in private copies: each turn reads them and writes the results, which are copied back. What
+   * the body updates in place lives in the result from the start.
+   */
   private repeat(op: OpOf<'repeat'>): readonly Expr[] {
     const { asm, m } = this;
     const { callee, loop, carried } = op.attrs;
     const slots = this.plan.privates.get(op as Op) as readonly number[];
-    const copy = (i: number): Expr => this.framePointer(slots[i] as number);
+    const { inPlace } = this.assembler.planOf(callee);
+    const copy = (i: number): Expr => (inPlace.has(i) ? this.pointer(op.results[i] as Value) : this.framePointer(slots[i] as number));
     const bytes = (i: number): Expr => asm.expr(this.assembler.bytes(asm, (op.operands[i] as Value).type));
     const indices = Array.from({ length: carried }, (_, i) => i);
     const symbols = this.assembler.symbols(this.assembler.callee(callee));
@@ -226,7 +238,7 @@ class Caller {
         ],
         none,
       ),
-      ...indices.map((i) => m.memory.copy(copy(i), this.pointer(op.results[i] as Value), bytes(i))),
+      ...indices.filter((i) => !inPlace.has(i)).map((i) => m.memory.copy(copy(i), this.pointer(op.results[i] as Value), bytes(i))),
     ];
     if (turns === 0) return indices.map((i) => m.memory.copy(this.pointer(op.results[i] as Value), this.pointer(op.operands[i] as Value), bytes(i)));
     return [...start, asm.loop(0, turns, turn)];
@@ -250,7 +262,8 @@ class Caller {
 
   /** Copies a result to where the caller expects it, unless it was computed there. */
   private deliver(result: Value, index: number): readonly Expr[] {
-    const { func } = this.plan;
+    const { func, inPlace } = this.plan;
+    if (inPlace.has(index)) return [];
     const outputs = this.assembler.outputsOf(func);
     const target: Location = outputs === undefined ? { kind: 'result', index } : { kind: 'address', address: outputs[index] as number };
     const source = this.plan.locations.get(result) as Location;

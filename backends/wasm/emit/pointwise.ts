@@ -2,7 +2,7 @@
 import { constantOf, dimsEqual } from '../../../ir/dim.js';
 import type { Func, Value } from '../../../ir/module.js';
 import { opTable } from '../../../ir/ops/table.js';
-import type { Asm, Expr, Local, Size } from './asm.js';
+import { type Asm, type Expr, type Local, type Size, v128 } from './asm.js';
 import { canVectorise, type Coordinate, Expressions, type Index, type Known } from './expression.js';
 import { bytesOf, type KernelContext, type KernelEmitter } from './kernel.js';
 
@@ -61,12 +61,18 @@ function lastSize(context: KernelContext, value: Value): Size {
   return context.sizes(value.type.shape).at(-1) ?? 1;
 }
 
-/** Stores the value of an expression at an index of the result. */
+/** Stores the value of an expression at an index of the result; lanes that are not neighbours go one by one. */
 export function storeElement(context: KernelContext, result: Value, index: Index, vector: boolean, expressions: Expressions): Expr {
-  const address = expressions.address(result, index).address();
-  return vector
-    ? context.memory.storeVector(address, expressions.vector(result, index))
-    : context.memory.store(result.type.dtype, address, expressions.scalar(result, index));
+  const { asm, m, memory } = context;
+  const { dtype } = result.type;
+  const { address, laneBytes } = expressions.address(result, index);
+  if (!vector) return memory.store(dtype, address(), expressions.scalar(result, index));
+  if (laneBytes === bytesOf(dtype)) return memory.storeVector(address(), expressions.vector(result, index));
+  const lanes = asm.local(v128);
+  const stores = [0, 1, 2, 3].map((lane) =>
+    memory.store(dtype, asm.expr(asm.add(address, asm.mul(laneBytes, lane))), m.f32x4.extract_lane(lanes.get(), lane)),
+  );
+  return asm.block([lanes.set(expressions.vector(result, index)), ...stores]);
 }
 
 /** Loops over all axes of `value` but the last; the body gets their coordinates. */

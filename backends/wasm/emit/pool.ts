@@ -15,7 +15,13 @@ interface Extent {
 }
 
 /** Sets the extent of the window at `position`: taps are clipped to the image of `size` rows. */
-function place(context: KernelContext, extent: Extent, axis: 0 | 1, position: Size, size: Size): readonly Expr[] {
+function place(
+  context: KernelContext,
+  extent: Extent,
+  axis: 0 | 1,
+  position: Size,
+  size: Size,
+): readonly Expr[] {
   const { asm, m } = context;
   const { kernel, stride, padding } = (context.root as Pool).attrs;
   const { start, low, high } = extent;
@@ -23,7 +29,9 @@ function place(context: KernelContext, extent: Extent, axis: 0 | 1, position: Si
   const left = (): Expr => asm.expr(asm.sub(size, start.get));
   return [
     start.set(asm.expr(asm.sub(asm.mul(position, stride[axis] as number), padding[axis] as number))),
-    low.set(m.select(m.i32.lt_s(start.get(), asm.const(0)), m.i32.sub(asm.const(0), start.get()), asm.const(0))),
+    low.set(
+      m.select(m.i32.lt_s(start.get(), asm.const(0)), m.i32.sub(asm.const(0), start.get()), asm.const(0)),
+    ),
     high.set(m.select(m.i32.lt_s(left(), most), left(), asm.const(kernel[axis] as number))),
   ];
 }
@@ -36,7 +44,10 @@ interface Window {
 }
 
 /** Runs over all windows; `reduce` gives statements and the value of a window. */
-function pool(context: KernelContext, reduce: (window: Window) => { statements: readonly Expr[]; value: Expr }): readonly Expr[] {
+function pool(
+  context: KernelContext,
+  reduce: (window: Window) => { statements: readonly Expr[]; value: Expr },
+): readonly Expr[] {
   const { asm, memory, root } = context;
   const [x] = root.operands as [Value];
   const [result] = root.results as [Value];
@@ -45,13 +56,17 @@ function pool(context: KernelContext, reduce: (window: Window) => { statements: 
   const expressions = new Expressions(context);
   const extent = (): Extent => ({ start: asm.local(i32), low: asm.local(i32), high: asm.local(i32) });
   const [rows, columns] = [extent(), extent()];
-  const taps = (index: Index) => (visit: (element: Expr) => readonly Expr[]): Expr =>
-    asm.loop(rows.low.get, rows.high.get, (i) => [
-      asm.loop(columns.low.get, columns.high.get, (j) => {
-        const [row, column] = [asm.add(rows.start.get, i.get), asm.add(columns.start.get, j.get)];
-        return visit(expressions.scalar(x, [...index.slice(0, 2), { at: row, lane: 0 }, { at: column, lane: 0 }]));
-      }),
-    ]);
+  const taps =
+    (index: Index) =>
+    (visit: (element: Expr) => readonly Expr[]): Expr =>
+      asm.loop(rows.low.get, rows.high.get, (i) => [
+        asm.loop(columns.low.get, columns.high.get, (j) => {
+          const [row, column] = [asm.add(rows.start.get, i.get), asm.add(columns.start.get, j.get)];
+          return visit(
+            expressions.scalar(x, [...index.slice(0, 2), { at: row, lane: 0 }, { at: column, lane: 0 }]),
+          );
+        }),
+      ]);
   return overAxes(context, sizes, [0, 1, 2], (outer) => [
     ...place(context, rows, 0, outer[2]?.at ?? 0, height),
     ...overAxes(
@@ -93,7 +108,10 @@ export const emitAvgPool: KernelEmitter = (context) => {
       each((element) => [sum.set(m.f64.add(sum.get(), m.f64.promote(element)))]),
     ],
     value: m.f32.demote(
-      m.f64.div(sum.get(), m.f64.convert_s.i32(whole ? asm.const(all) : m.i32.mul(taps(rows), taps(columns)))),
+      m.f64.div(
+        sum.get(),
+        m.f64.convert_s.i32(whole ? asm.const(all) : m.i32.mul(taps(rows), taps(columns))),
+      ),
     ),
   }));
 };

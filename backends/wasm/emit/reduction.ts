@@ -115,7 +115,9 @@ export const emitReduction: KernelEmitter = (context) => {
   const [x] = root.operands as [Value];
   const rank = x.type.shape.length;
   const sizes = context.sizes(x.type.shape);
-  const reduced = sizes.flatMap((_, axis) => (axes.includes(axis) || axes.includes(axis - rank) ? [axis] : []));
+  const reduced = sizes.flatMap((_, axis) =>
+    axes.includes(axis) || axes.includes(axis - rank) ? [axis] : [],
+  );
   const kept = sizes.flatMap((_, axis) => (reduced.includes(axis) ? [] : [axis]));
   const lane = new Lane(context, foldings[root.name as keyof typeof foldings], x, sizes, reduced);
   return overAxes(context, sizes, kept, (index) => {
@@ -158,7 +160,12 @@ class Lane {
         return vector ? this.stepLanes(lanes, folded, inner) : this.step(inner);
       });
     const rows = overAxes(context, this.sizes, this.reduced.slice(0, -1), row, index);
-    return [start, folded.set(lanes.start(context)), ...rows, accumulator.set(lanes.merge(context, accumulator, folded))];
+    return [
+      start,
+      folded.set(lanes.start(context)),
+      ...rows,
+      accumulator.set(lanes.merge(context, accumulator, folded)),
+    ];
   }
 
   private step(index: Index): Expr {
@@ -181,6 +188,10 @@ class Lane {
   store(index: Index, count: Size): Expr {
     const { context, dtype } = this;
     const { address } = this.expressions.address(context.func.results[0] as Value, index);
-    return context.memory.store(dtype, address(), this.folding.finish(context, dtype, this.accumulator, count));
+    return context.memory.store(
+      dtype,
+      address(),
+      this.folding.finish(context, dtype, this.accumulator, count),
+    );
   }
 }

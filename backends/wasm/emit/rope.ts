@@ -17,7 +17,13 @@ export const emitRope: KernelEmitter = (context) => {
       const first = interleaved ? asm.mul(at, 2) : at;
       const second = asm.add(first, interleaved ? 1 : half);
       const token = outer.at(-2) as Coordinate;
-      return rotate(context, vector, [...outer, { at: first, lane }], [...outer, { at: second, lane }], [token, { at, lane }]);
+      return rotate(
+        context,
+        vector,
+        [...outer, { at: first, lane }],
+        [...outer, { at: second, lane }],
+        [token, { at, lane }],
+      );
     }),
   );
 };
@@ -31,7 +37,10 @@ function rotate(context: KernelContext, vector: boolean, first: Index, second: I
   const floats = vector ? m.f32x4 : m.f32;
   const load = (value: Value, index: Index): { local: Local; set: Expr } => {
     const local = asm.local(vector ? v128 : f32);
-    return { local, set: local.set(vector ? expressions.vector(value, index) : expressions.scalar(value, index)) };
+    return {
+      local,
+      set: local.set(vector ? expressions.vector(value, index) : expressions.scalar(value, index)),
+    };
   };
   const store = (index: Index, value: Expr): Expr => {
     const address = expressions.address(result, index).address();

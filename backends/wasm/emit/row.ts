@@ -81,12 +81,24 @@ function square(context: KernelContext, x: Expr, vector: boolean): Expr {
 }
 
 /** Writes the row: `finish` turns an element of x into the root's result, the epilogue does the rest. */
-function writeRow(context: KernelContext, row: Row, outer: Index, finish: (x: Expr, at: Size, vector: boolean) => Expr): readonly Expr[] {
-  const [result] = context.func.results as [Value];
-  const rootResult = context.root.results[0] as Value;
-  return vectorLoop(context.asm, row.length, canVectorise({ ...context.func, body: context.func.body.filter((op) => op !== context.root) }), (at, vector) => {
-    const known: Known = new Map([[rootResult, () => finish(row.element(at, vector), at, vector)]]);
-    return storeElement(context, result, [...outer, { at, lane: vector ? 1 : 0 }], vector, new Expressions(context, known));
+function writeRow(
+  context: KernelContext,
+  row: Row,
+  outer: Index,
+  finish: (x: Expr, at: Size, vector: boolean) => Expr,
+): readonly Expr[] {
+  const { asm, func, root } = context;
+  const [result] = func.results as [Value];
+  const vectors = canVectorise({ ...func, body: func.body.filter((op) => op !== root) });
+  return vectorLoop(asm, row.length, vectors, (at, vector) => {
+    // Kept in a local, because the epilogue may read it more than once.
+    const finished = asm.local(vector ? v128 : f32);
+    const known: Known = new Map([[root.results[0] as Value, finished.get]]);
+    const index = [...outer, { at, lane: vector ? 1 : 0 }];
+    return asm.block([
+      finished.set(finish(row.element(at, vector), at, vector)),
+      storeElement(context, result, index, vector, new Expressions(context, known)),
+    ]);
   });
 }
 

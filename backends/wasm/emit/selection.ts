@@ -31,7 +31,10 @@ export const emitArgmax: KernelEmitter = (context) => {
   const [best, greatest, element] = [asm.local(i32), asm.local(type), asm.local(type)];
   const visit = (index: Index, i: Local): readonly Expr[] => [
     element.set(expressions.scalar(x, index)),
-    asm.if(greater(context, dtype, element.get, greatest.get), [greatest.set(element.get()), best.set(i.get())]),
+    asm.if(greater(context, dtype, element.get, greatest.get), [
+      greatest.set(element.get()),
+      best.set(i.get()),
+    ]),
   ];
   const others = sizes.flatMap((_, i) => (i === axis ? [] : [i]));
   return overAxes(context, sizes, others, (outer) => {
@@ -123,7 +126,10 @@ export const emitTopk: KernelEmitter = (context) => {
     const first = [...outer, { at: 0, lane: 0 }];
     const element = (i: Local): Expr => expressions.scalar(x, [...outer, { at: i.get, lane: 0 }]);
     return [
-      ...best.start(expressions.address(values, first).address(), expressions.address(indices, first).address()),
+      ...best.start(
+        expressions.address(values, first).address(),
+        expressions.address(indices, first).address(),
+      ),
       asm.loop(0, length, (i) => best.offer(element(i), i.get, i.get)),
     ];
   });
@@ -143,10 +149,17 @@ export const emitMoeRoute: KernelEmitter = (context) => {
       const first = [...outer, { at: asm.mul(group.get, k), lane: 0 }];
       const expert = asm.local(i32);
       return [
-        ...best.start(expressions.address(weights, first).address(), expressions.address(indices, first).address()),
+        ...best.start(
+          expressions.address(weights, first).address(),
+          expressions.address(indices, first).address(),
+        ),
         asm.loop(0, size, (i) => [
           expert.set(asm.expr(asm.add(asm.mul(group.get, size), i.get))),
-          ...best.offer(expressions.scalar(logits, [...outer, { at: expert.get, lane: 0 }]), expert.get, i.get),
+          ...best.offer(
+            expressions.scalar(logits, [...outer, { at: expert.get, lane: 0 }]),
+            expert.get,
+            i.get,
+          ),
         ]),
       ];
     }),
@@ -160,7 +173,8 @@ function scoreChosen(context: KernelContext, outer: readonly Coordinate[], chose
   const [weights] = root.results as [Value];
   const { score, renormalize } = (root as OpOf<'moe_route'>).attrs;
   const expressions = new Expressions(context);
-  const address = (i: Local): Expr => expressions.address(weights, [...outer, { at: i.get, lane: 0 }]).address();
+  const address = (i: Local): Expr =>
+    expressions.address(weights, [...outer, { at: i.get, lane: 0 }]).address();
   const weight = (i: Local): Expr => memory.load('f32', address(i));
   const [greatest, total, sum, value] = [asm.local(f32), asm.local(f32), asm.local(f32), asm.local(f32)];
   const scored = (i: Local): Expr =>

@@ -1,0 +1,100 @@
+/** Options that several commands share, and parsers of option values. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { CachedCompileOptions, ModelOptions } from '../api.js';
+
+// ---- values
+
+function invalid(message: string): never {
+  throw new InvalidArgumentError(message);
+}
+
+/** Option parsers get the text, and for repeated options what earlier ones gave. */
+export function integer(text: string): number {
+  return /^[-+]?\d+$/.test(text) && Number.isSafeInteger(Number(text))
+    ? Number(text)
+    : invalid('It must be a whole number.');
+}
+
+export function number(text: string): number {
+  return text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : invalid('It must be a number.');
+}
+
+export function assignment(
+  text: string,
+  earlier: Readonly<Record<string, string>> = {},
+): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1) invalid('Write it as name=value.');
+  return { ...earlier, [text.slice(0, at).trim()]: text.slice(at + 1).trim() };
+}
+
+export function limit(text: string, earlier: Readonly<Record<string, number>> = {}): Record<string, number> {
+  const entries = Object.entries(assignment(text)).map(([name, value]) => [name, number(value)]);
+  return { ...earlier, ...Object.fromEntries(entries) };
+}
+
+const maxRange = 100_000;
+
+/** `1,2,5-8` as [1, 2, 5, 6, 7, 8]. */
+export function integerList(text: string): number[] {
+  return text.split(',').flatMap((part) => {
+    const match = /^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$/.exec(part);
+    if (match === null) return invalid('Write whole numbers and ranges, such as 1,2,5-8.');
+    const [first, last] = [Number(match[1]), Number(match[2] ?? match[1])];
+    if (last < first || last - first > maxRange) return invalid(`${first}-${last} is no range.`);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+}
+
+export function nameList(text: string): string[] {
+  return text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+}
+
+// ---- shared options
+
+export interface ModelFlags {
+  readonly config?: string;
+  readonly set?: Readonly<Record<string, string>>;
+  readonly weights?: string;
+  readonly weightsDtype?: 'f32' | 'f16' | 'bf16';
+}
+
+export function addModelOptions(command: Command): Command {
+  return command
+    .option('--config <file>', 'JSON configuration, instead of the one the spec names')
+    .option('--set <name=value>', 'a configuration value; may be repeated', assignment)
+    .option('--weights <path>', 'safetensors file, index or directory, instead of what the spec names')
+    .addOption(
+      new Option('--weights-dtype <dtype>', 'store floating-point weights in this type').choices([
+        'f32',
+        'f16',
+        'bf16',
+      ]),
+    );
+}
+
+export function modelOptions(spec: string, flags: ModelFlags): ModelOptions {
+  const { config, set, weights, weightsDtype } = flags;
+  return { spec, config, set, weights, weightsDtype };
+}
+
+export interface CompileFlags extends ModelFlags {
+  readonly target?: string;
+  readonly pipeline?: string;
+  readonly relaxedSimd?: boolean;
+}
+
+export function addCompileOptions(command: Command): Command {
+  return addModelOptions(command)
+    .option('--target <name>', 'what to compile for', 'wasm')
+    .option('--pipeline <text>', 'passes to run, such as canonicalize,cse,dce (see hew passes)')
+    .option('--relaxed-simd', 'use relaxed SIMD: faster, but last bits may differ between machines');
+}
+
+export function compileOptions(spec: string, flags: CompileFlags): CachedCompileOptions {
+  const { target, pipeline, relaxedSimd } = flags;
+  return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd };
+}
