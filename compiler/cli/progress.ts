@@ -8,8 +8,6 @@ import type { TextSink } from './terminal.js';
 /** Milliseconds between drawings on a terminal, and between plain lines. */
 const redrawEvery = 100;
 const lineEvery = 5000;
-/** Milliseconds before the first plain line. */
-const patience = 2000;
 
 /** Milliseconds of a stage before the time left is estimated from it. */
 const estimateAfter = 500;
@@ -26,7 +24,7 @@ export class Progress {
     private readonly sink: TextSink,
     private readonly now: () => number = () => performance.now(),
   ) {
-    this.lastShown = now() + patience - lineEvery;
+    this.lastShown = now();
   }
 
   /** `done` of `total` units of a stage are finished. */

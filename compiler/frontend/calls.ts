@@ -24,8 +24,10 @@ export function evaluateCall(call: CallExpression, context: Context): SpecValue 
     const constants = constantArguments(call, context);
     if (constants === 'poison') return poison;
     if (constants !== undefined) {
-      const valueOf = context.session.valueOf.bind(context.session);
-      return computeConstant(context, call.span, () => callConstantFunction(name, constants, valueOf));
+      const { session } = context;
+      return computeConstant(context, call.span, () =>
+        callConstantFunction(name, constants, (dim) => session.valueOf(dim)),
+      );
     }
   }
   return callOperation(call, context);

@@ -136,15 +136,30 @@ function stackNames(name: string, stack: NonNullable<Request['stack']>): string[
 /** Every tensor of the checkpoint a request stands for: one per turn of the loop and part of the stack. */
 function sourceNames({ name, stack }: Request, context: Context): string[] {
   const parts = stack ? stackNames(name, stack) : [name];
+  const { loop, turns } = turnsOf(name, context);
+  return loop === undefined
+    ? parts
+    : turns.flatMap((value) => parts.map((part) => fillName(part, { loop, value })));
+}
+
+function sourceCount({ name, stack }: Request, context: Context): number {
+  const { loop, turns } = turnsOf(name, context);
+  return (stack?.size ?? 1) * (loop === undefined ? 1 : turns.length);
+}
+
+/** The loop whose variable a name mentions, and its turns. */
+function turnsOf(name: string, context: Context): { loop: string | undefined; turns: readonly number[] } {
   const loop = context.frame?.loop;
   const turns = loop === undefined ? undefined : context.session.draft.loops.get(loop)?.indices;
-  if (loop === undefined || turns === undefined || !name.includes(`{${loop}}`)) return parts;
-  return turns.flatMap((value) => parts.map((part) => fillName(part, { loop, value })));
+  return loop !== undefined && turns !== undefined && name.includes(`{${loop}}`)
+    ? { loop, turns }
+    : { loop: undefined, turns: [] };
 }
 
 /** Checks shapes and dtypes; the dtype the parameter is stored in, or undefined with a report. */
 function checkTensors(request: Request, context: Context): DType | undefined {
   const { session } = context;
+  if (session.isExhausted(request.statement.span, sourceCount(request, context))) return undefined;
   const names = sourceNames(request, context);
   for (const name of names) session.weightsUsed.add(name);
   const wanted = request.type.dtype;

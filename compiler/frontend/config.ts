@@ -55,7 +55,8 @@ export function configValue(
     return poison;
   }
   const { name } = declaration.name;
-  const override = source.overrides?.[name];
+  const { overrides = {} } = source;
+  const override = Object.hasOwn(overrides, name) ? overrides[name] : undefined;
   if (override !== undefined) {
     const parsed = typeof override === 'string' ? parseText(override, kind) : override;
     return checkedValue(parsed, kind, declaration, 'given on the command line', context);

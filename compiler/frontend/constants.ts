@@ -8,7 +8,6 @@ import {
   divDims,
   mulDims,
   printDim,
-  productOfDims,
   subDims,
 } from '../../ir/dim.js';
 import type { BinaryOperator } from './ast.js';
@@ -31,20 +30,20 @@ export function binaryConstant(
   operator: BinaryOperator,
   a: Constant,
   b: Constant,
-  valueOf: DimValue,
+  sizeOf: DimValue,
 ): Constant {
   if (operator === 'and' || operator === 'or') return logical(operator, a, b);
-  if (operator === '==' || operator === '!=') return bool(equal(a, b, valueOf) === (operator === '=='));
+  if (operator === '==' || operator === '!=') return bool(equal(a, b, sizeOf) === (operator === '=='));
   const compare = comparisons[operator];
-  if (compare) return bool(compare(numberOf(a, valueOf), numberOf(b, valueOf)));
+  if (compare) return bool(compare(numberOf(a, sizeOf), numberOf(b, sizeOf)));
   if (operator === '@') throw new ConstantError('@ multiplies matrices', "use '*' for numbers");
   if (a.kind === 'int' && b.kind === 'int') {
-    const exact = intOperators[operator]?.(a.dim, b.dim, valueOf);
-    if (exact !== undefined) return int(exact);
+    const exact = intOperators[operator]?.(a.dim, b.dim, sizeOf);
+    if (exact !== undefined) return int(short(exact));
   }
   const real = realOperators[operator];
   if (real === undefined) throw new ConstantError(`'${operator}' does not apply to ${describeValue(a)}`);
-  return float(real(numberOf(a, valueOf), numberOf(b, valueOf)));
+  return float(real(numberOf(a, sizeOf), numberOf(b, sizeOf)));
 }
 
 const comparisons: Partial<Record<BinaryOperator, (a: number, b: number) => boolean>> = {
@@ -63,26 +62,26 @@ const realOperators: Partial<Record<BinaryOperator, (a: number, b: number) => nu
   '**': (a, b) => a ** b,
 };
 
-type IntOperator = (a: Dim, b: Dim, valueOf: DimValue) => Dim | undefined;
+type IntOperator = (a: Dim, b: Dim, sizeOf: DimValue) => Dim | undefined;
 
 const intOperators: Partial<Record<BinaryOperator, IntOperator>> = {
   '+': addDims,
   '-': subDims,
   '*': mulDims,
   '/': divideInts,
-  '%': (a, b, valueOf) => dim(knownInt(a, valueOf) % nonZero(knownInt(b, valueOf))),
+  '%': (a, b, sizeOf) => dim(knownInt(a, sizeOf) % nonZero(knownInt(b, sizeOf))),
   '**': raise,
 };
 
 /** `d / 2` stays symbolic; `hidden / heads` is a number. A quotient of whole numbers must be whole. */
-function divideInts(a: Dim, b: Dim, valueOf: DimValue): Dim {
+function divideInts(a: Dim, b: Dim, sizeOf: DimValue): Dim {
   try {
     const quotient = divDims(a, b);
-    valueOf(quotient);
+    sizeOf(quotient);
     return quotient;
   } catch (error) {
     if (!(error instanceof DimError)) throw error;
-    const [left, right] = [knownInt(a, valueOf), nonZero(knownInt(b, valueOf))];
+    const [left, right] = [knownInt(a, sizeOf), nonZero(knownInt(b, sizeOf))];
     if (left % right === 0) return dim(left / right);
     throw new ConstantError(
       `${describeNumber(a, left)} is not a multiple of ${describeNumber(b, right)}`,
@@ -96,16 +95,27 @@ function describeNumber(symbolic: Dim, value: number): string {
   return text === String(value) ? text : `${text} (${value})`;
 }
 
-/** A power with a negative exponent is a float. */
-function raise(a: Dim, b: Dim, valueOf: DimValue): Dim | undefined {
-  const exponent = knownInt(b, valueOf);
-  if (exponent < 0) return undefined;
-  if (exponent <= 8) return productOfDims(Array.from({ length: exponent }, () => a));
-  return dim(knownInt(a, valueOf) ** exponent);
+/** A sum of more terms is no dimension that a model has; powers of sums could grow without end. */
+const termLimit = 32;
+
+function short(value: Dim): Dim {
+  if (value.terms.length <= termLimit) return value;
+  throw new ConstantError(`this dimension is a sum of more than ${termLimit} terms`);
 }
 
-export function knownInt(value: Dim, valueOf: DimValue): number {
-  const known = valueOf(value);
+/** A power with a negative exponent is a float. */
+function raise(a: Dim, b: Dim, sizeOf: DimValue): Dim | undefined {
+  const exponent = knownInt(b, sizeOf);
+  if (exponent < 0) return undefined;
+  if (exponent > 8) return dim(knownInt(a, sizeOf) ** exponent);
+  return Array.from({ length: exponent }, () => a).reduce(
+    (power, factor) => short(mulDims(power, factor)),
+    dim(1),
+  );
+}
+
+export function knownInt(value: Dim, sizeOf: DimValue): number {
+  const known = sizeOf(value);
   if (known !== undefined) return known;
   throw new ConstantError(
     `${printDim(value)} is known at run time only`,
@@ -118,9 +128,9 @@ function nonZero(value: number): number {
   return value;
 }
 
-export function numberOf(value: Constant, valueOf: DimValue): number {
+export function numberOf(value: Constant, sizeOf: DimValue): number {
   if (value.kind === 'float') return value.value;
-  if (value.kind === 'int') return knownInt(value.dim, valueOf);
+  if (value.kind === 'int') return knownInt(value.dim, sizeOf);
   throw new ConstantError(`expected a number, found ${describeValue(value)}`);
 }
 
@@ -134,18 +144,18 @@ function logical(operator: 'and' | 'or', a: Constant, b: Constant): Constant {
   return bool(operator === 'and' ? left && right : left || right);
 }
 
-function equal(a: Constant, b: Constant, valueOf: DimValue): boolean {
+function equal(a: Constant, b: Constant, sizeOf: DimValue): boolean {
   if (a.kind === 'int' && b.kind === 'int' && dimsEqual(a.dim, b.dim)) return true;
   const isNumber = (value: Constant) => value.kind === 'int' || value.kind === 'float';
-  if (isNumber(a) && isNumber(b)) return numberOf(a, valueOf) === numberOf(b, valueOf);
+  if (isNumber(a) && isNumber(b)) return numberOf(a, sizeOf) === numberOf(b, sizeOf);
   if (a.kind === 'bool' && b.kind === 'bool') return a.value === b.value;
   if (a.kind === 'string' && b.kind === 'string') return a.value === b.value;
   throw new ConstantError(`${describeValue(a)} and ${describeValue(b)} cannot be compared`);
 }
 
-export function negate(value: Constant, valueOf: DimValue): Constant {
+export function negate(value: Constant, sizeOf: DimValue): Constant {
   if (value.kind === 'int') return int(mulDims(value.dim, -1));
-  return float(-numberOf(value, valueOf));
+  return float(-numberOf(value, sizeOf));
 }
 
 type ConstantFunction = (values: readonly number[]) => number;
@@ -174,13 +184,13 @@ export const constantFunctions: Readonly<Record<string, FunctionInfo>> = {
   cos: { arity: 1, compute: ([x]) => Math.cos(x as number) },
 };
 
-export function callConstantFunction(name: string, args: readonly Constant[], valueOf: DimValue): Constant {
+export function callConstantFunction(name: string, args: readonly Constant[], sizeOf: DimValue): Constant {
   const info = constantFunctions[name] as FunctionInfo;
   if (info.arity === 'any' ? args.length === 0 : args.length !== info.arity) {
     const wanted = info.arity === 'any' ? 'at least one argument' : `${info.arity} argument`;
     throw new ConstantError(`${name} takes ${wanted}, ${args.length} given`);
   }
-  const result = info.compute(args.map((arg) => numberOf(arg, valueOf)));
+  const result = info.compute(args.map((arg) => numberOf(arg, sizeOf)));
   const isInt = info.makesInt || (info.keepsInt && args.every((arg) => arg.kind === 'int'));
   return isInt ? int(result) : float(result);
 }

@@ -7,7 +7,7 @@
  */
 
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
-import { type Diagnostic, HewError, type Span } from '../../ir/diagnostics.js';
+import { type Diagnostic, didYouMean, HewError, type Span } from '../../ir/diagnostics.js';
 import { emptyModule, type Module, type SamplerDecl } from '../../ir/module.js';
 import type {
   ConfigDeclaration,
@@ -66,9 +66,11 @@ export function elaborate(rootFile: string, options: ElaborateOptions): Elaborat
   const session = new Session(draft, options.tensors, options.weightsDType);
   session.diagnostics.push(...diagnostics);
   if (!session.hasErrors) {
-    for (const unit of imports) runItems(unit, {}, session);
-    runItems(root, configSource(root, references, options, session), session);
-    if (!session.hasErrors) runEntries(root, session);
+    guardStack(root, session, () => {
+      for (const unit of imports) runItems(unit, {}, session);
+      runItems(root, configSource(root, references, options, session), session);
+      if (!session.hasErrors) runEntries(root, session);
+    });
   }
   return {
     module: session.hasErrors ? undefined : draft,
@@ -77,6 +79,17 @@ export function elaborate(rootFile: string, options: ElaborateOptions): Elaborat
     references,
     sources,
   };
+}
+
+/** Deep expressions in deep chains of calls: each within its limit, but too much together. */
+function guardStack(root: LoadedUnit, session: Session, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof RangeError && error.message.includes('call stack'))) throw error;
+    const span = { file: root.file, start: 0, end: 0 };
+    session.report('HEW1004', 'calls and expressions are nested too deeply', { span });
+  }
 }
 
 /** The files a spec names, without elaborating it: they are needed to find configuration and weights. */
@@ -220,17 +233,25 @@ function isSize(size: number, { name, span }: DimDeclaration, context: Context):
   return false;
 }
 
+const samplerKinds = ['text', 'diffusion'];
+
 function runSampler(item: SamplerDeclaration, _config: ConfigSource, context: Context): void {
-  const settings: Record<string, SamplerDecl['settings'][string]> = {};
-  for (const { name, value } of item.settings) {
-    const constant = evaluateConstant(value, context);
-    const plain = constant && plainSetting(constant, context);
-    if (plain !== undefined) settings[name.name] = plain;
-    else if (constant !== undefined) {
-      report(context, 'HEW2003', `${describeValue(constant)} cannot be a setting`, { span: value.span });
-    }
+  const { name, span } = item.sampler;
+  if (!samplerKinds.includes(name)) {
+    const help = didYouMean(name, samplerKinds) ?? `the kinds are ${samplerKinds.join(' and ')}`;
+    report(context, 'HEW2001', `there is no sampler '${name}'`, { span, help });
   }
-  (context.session.draft as Draft).sampler = { kind: item.sampler.name, settings };
+  const settings = item.settings.flatMap((setting) => {
+    const constant = evaluateConstant(setting.value, context);
+    const plain = constant && plainSetting(constant, context);
+    if (constant !== undefined && plain === undefined) {
+      report(context, 'HEW2003', `${describeValue(constant)} cannot be a setting`, {
+        span: setting.value.span,
+      });
+    }
+    return plain === undefined ? [] : [[setting.name.name, plain] as const];
+  });
+  (context.session.draft as Draft).sampler = { kind: name, settings: Object.fromEntries(settings) };
 }
 
 function plainSetting(value: Constant, context: Context): SamplerDecl['settings'][string] | undefined {

@@ -60,7 +60,12 @@ const evaluators: Evaluators = {
 
 export function evaluate(expression: Expression, context: Context): SpecValue {
   const evaluator = evaluators[expression.kind] as (e: Expression, c: Context) => SpecValue;
-  return evaluator(expression, context);
+  try {
+    return evaluator(expression, context);
+  } catch (error) {
+    if (reportTypeError(context, error, expression.span)) return poison;
+    throw error;
+  }
 }
 
 /** The value as a tensor; undefined, with a report, when it is none. */
@@ -161,11 +166,20 @@ function turnNumber(loop: Frame, context: Context, span: Span): SpecValue {
   return context.frame.read(loop.counter);
 }
 
-function evaluateText({ parts }: TextLiteral, context: Context): SpecValue {
+/** No name in a checkpoint is longer; strings that mention one another could double without end. */
+const textLimit = 1000;
+
+function evaluateText({ parts, span }: TextLiteral, context: Context): SpecValue {
   const pieces = parts.map((part) =>
     typeof part === 'string' ? part : textOfName(part.name, part.span, context),
   );
-  return pieces.some((piece) => piece === undefined) ? poison : text(pieces.join(''));
+  if (pieces.some((piece) => piece === undefined)) return poison;
+  const joined = pieces.join('');
+  if (joined.length <= textLimit) return text(joined);
+  report(context, 'HEW2003', `a string has at most ${textLimit} characters; this has ${joined.length}`, {
+    span,
+  });
+  return poison;
 }
 
 function textOfName(name: string, span: Span, context: Context): string | undefined {

@@ -95,11 +95,11 @@ function evaluateAttrs(
 type AttrReader = (expression: Expression, context: Context) => AttrValue | undefined;
 
 const attrReaders: Record<AttrKind, AttrReader> = {
-  int: reader((value, context) => knownInt(dimOf(value), valueOf(context))),
-  float: reader((value, context) => numberOf(value, valueOf(context))),
+  int: reader((value, context) => knownInt(dimOf(value), sizesIn(context))),
+  float: reader((value, context) => numberOf(value, sizesIn(context))),
   bool: reader((value) => (value.kind === 'bool' ? value.value : mismatch('true or false', value))),
   string: reader((value) => (value.kind === 'string' ? value.value : mismatch('a string', value))),
-  ints: reader((value, context) => itemsOf(value).map((item) => knownInt(dimOf(item), valueOf(context)))),
+  ints: reader((value, context) => itemsOf(value).map((item) => knownInt(dimOf(item), sizesIn(context)))),
   dim: reader((value) => dimOf(value)),
   dims: reader((value) => itemsOf(value).map(dimOf)),
   dtype: readDType,
@@ -123,7 +123,7 @@ function reader(convert: (value: Constant, context: Context) => AttrValue): Attr
   };
 }
 
-function valueOf(context: Context) {
+function sizesIn(context: Context) {
   return (dim: ReturnType<typeof dimOf>) => context.session.valueOf(dim);
 }
 

@@ -3,7 +3,8 @@ import { type Diagnostic, diagnostic, type Span } from '../../ir/diagnostics.js'
 import { nestingLimit, type SpecFile, treeDepthLimit } from './ast.js';
 import { buildSpec } from './build-ast.js';
 import { lex, tokenSpan } from './lexer.js';
-import { type CstResult, NestingTooDeep, parseTokens } from './parser.js';
+import { type CstResult, parseTokens } from './parser.js';
+import { NestingTooDeep } from './parser-base.js';
 import { describeSyntaxErrors } from './syntax-errors.js';
 
 /** Past this many, further messages help nobody. */

@@ -62,8 +62,8 @@ interface ReportParts {
   readonly help?: string | undefined;
 }
 
-/** Operations and calls after which a spec is taken to be hostile rather than large. */
-const workLimit = 200_000;
+/** Operations, calls and tensors after which a spec is taken to be hostile rather than large. */
+const workLimit = 500_000;
 
 export class Session {
   readonly diagnostics: Diagnostic[] = [];
@@ -107,10 +107,10 @@ export class Session {
   }
 
   /** True, with a report, once the spec has asked for more work than any model needs. */
-  isExhausted(span: Span): boolean {
-    this.work += 1;
+  isExhausted(span: Span, amount = 1): boolean {
+    this.work += amount;
     if (this.work <= workLimit) return false;
-    const message = `this model needs more than ${workLimit} operations and calls`;
+    const message = `this model needs more than ${workLimit} operations, calls and tensors`;
     this.report('HEW1004', message, {
       span,
       help: "repeat layers with 'for' instead of calls that call each other",

@@ -13,7 +13,7 @@ const text = readFileSync(new URL('docs/language.md', root), 'utf8');
 
 /** Code blocks by kind: whole files, whole models, and bodies of a module. */
 function blocks(kind: string): [string, string][] {
-  const found = [...text.matchAll(/^```(.*)\n([^]*?)^```$/gm)].filter((match) => match[1] === kind);
+  const found = [...text.matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)].filter((match) => match[1] === kind);
   return found.map((match) => [(match[2] ?? '').split('\n')[0] ?? '', match[2] ?? '']);
 }
 

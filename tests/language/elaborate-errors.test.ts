@@ -143,7 +143,7 @@ describe('errors of elaboration', () => {
     expect(codes).toEqual(['HEW2005', 'HEW2001', 'HEW2004', 'HEW2001']);
   });
 
-  it('ends on specs that blow up', () => {
+  it('ends on specs that blow up', { timeout: 30_000 }, () => {
     const doubling = Array.from(
       { length: 30 },
       (_, i) => `fn f${i}(x: [n]) -> [n] { return ${i === 0 ? 'x' : `f${i - 1}(f${i - 1}(x))`} }`,
@@ -151,4 +151,43 @@ describe('errors of elaboration', () => {
     const result = run({ spec: `${doubling}\nentry e(x: [2]) -> (y: [2]) { return (y = f29(x)) }` });
     expect(result.diagnostics.map((d) => d.code)).toContain('HEW1004');
   });
+
+  it.each([
+    [
+      'text that doubles',
+      Array.from({ length: 60 }, (_, i) => `let s${i + 1} = "{s${i}}{s${i}}"`).join('\n'),
+    ],
+    [
+      'dimensions that grow',
+      Array.from({ length: 40 }, (_, i) => `dim a${i} = ${i + 2}`).join('\n') +
+        `\nlet p = (${Array.from({ length: 40 }, (_, i) => `a${i}`).join(' + ')}) ** 8`,
+    ],
+    ['powers that grow', 'let p = 9 ** 9 ** 9'],
+    [
+      'deep expressions in deep calls',
+      `${Array.from(
+        { length: 39 },
+        (_, i) =>
+          `fn f${i}(x: f32) -> f32 { return ${i === 0 ? 'x' : `f${i - 1}(x)`}${' + 1.0'.repeat(230)} }`,
+      ).join('\n')}\nentry e(x: f32) -> (y: f32) { return (y = f38(x)) }`,
+    ],
+    [
+      'names that are many',
+      'dim n = 90000\n' +
+        Array.from(
+          { length: 40 },
+          (_, i) =>
+            `module W${i}(x: [2]) -> [2] {\n  weight w[e in n]: [2] = "a${i}.{e}"\n  return x + w[0]\n}`,
+        ).join('\n') +
+        `\nentry e(x: [2]) -> (y: [2]) { return (y = ${Array.from({ length: 40 }, (_, i) => `W${i}(x)`).join(' + ')}) }`,
+    ],
+  ])(
+    'ends on hostile specs: %s',
+    (_name, spec) => {
+      const result = run({ spec: `let s0 = "ab"\n${spec}` });
+      expect(result.diagnostics.length).toBeGreaterThan(0);
+      for (const d of result.diagnostics) expect(d.code).toMatch(/^HEW[12]\d{3}$/);
+    },
+    30_000,
+  );
 });

@@ -146,9 +146,9 @@ describe('syntax errors', () => {
         for (const d of diagnostics) expect(codes).toContain(d.code);
         expect(renderDiagnostics(diagnostics, () => damaged)).not.toContain('undefined');
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
-  });
+  }, 30_000);
 
   it('never exhaust the stack', () => {
     for (const text of [
@@ -166,5 +166,5 @@ describe('syntax errors', () => {
       const { diagnostics } = parseSpec(`let a = ${text.repeat(20_000)}`, 'a.hew');
       expect(diagnostics.length).toBeGreaterThan(0);
     }
-  }, 20_000);
+  }, 30_000);
 });

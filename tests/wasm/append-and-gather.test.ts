@@ -129,3 +129,24 @@ describe.each(['i32', 'i64'] as const)('gather by %s', (indexType) => {
 test('a wide index is not cut to a valid one', () => {
   expect(failureOf(() => gather('i64', 2 ** 32 + 1))).toEqual([failures.indexOutOfRange, 1, 5]);
 });
+
+test.each(['f32', 'bf16', 'f16'] as const)('gather reads %s rows from a packed table', (dtype) => {
+  const b = builderOf('pointwise');
+  const table = b.arg(tensorType(dtype, [11, 6]));
+  const rows = b.one('gather', [table, b.arg(tensorType('i32', ['T']))]);
+  const func = b.finish([b.one('cast', [rows], { dtype: 'f32' })]);
+  const indices = [10, 0, 7, 8];
+  const [result] = runKernel(
+    {
+      func,
+      emit: emitPointwise,
+      dims: new Map(),
+      symbols: new Map([['T', indices.length]]),
+      layouts: new Map([[table, 'panels']]),
+    },
+    [range(dtype, [11, 6], 0), tensor('i32', [indices.length], indices)],
+  );
+  expect([...(result as Tensor).data]).toEqual(
+    indices.flatMap((i) => [0, 1, 2, 3, 4, 5].map((k) => i * 6 + k)),
+  );
+});

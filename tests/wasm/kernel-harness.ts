@@ -157,7 +157,7 @@ export function runKernel(test: KernelUnderTest, inputs: readonly Tensor[]): Ten
   });
   const exported = instantiate(m, memory);
   const symbolValues = kernelSymbols(func, dims).map((name) => symbols.get(name) as number);
-  exported['kernel']?.(...args, ...results, scratch, ...symbolValues);
+  exported.kernel?.(...args, ...results, scratch, ...symbolValues);
 
   const stray = arena.stray(memory);
   if (stray.length > 0)

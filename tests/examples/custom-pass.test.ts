@@ -1,0 +1,25 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Op, openModel, parsePipeline, runPipeline } from 'hew';
+import { afterAll, expect, test } from 'vitest';
+import { quickGelu, samplePsnr } from '../../examples/custom-pass/quick-gelu.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'hew-custom-pass-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+test('a pass defined outside of Hew runs in a pipeline', () => {
+  const model = openModel({ spec: 'examples/dit-1m/model.hew' });
+  const steps = parsePipeline('quick-gelu', [quickGelu]);
+  const { module, reports } = runPipeline(model.module, steps);
+  model.close();
+  expect(reports[0]?.counts).toEqual({ replaced: 1 });
+  const ops: Op[] = [...module.functions.values()].flatMap((func) => func.body);
+  expect(ops.filter((op) => op.name === 'gelu_tanh')).toEqual([]);
+});
+
+test('its cost in quality is measured on the compiled model', { timeout: 60_000 }, async () => {
+  const psnr = await samplePsnr(directory, [quickGelu]);
+  expect(psnr).toBeGreaterThan(10);
+  expect(psnr).toBeLessThan(100);
+});
