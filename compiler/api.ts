@@ -84,7 +84,7 @@ export {
 } from './compile.js';
 export { asHewError } from './errors.js';
 export {
-  checkLimitNames,
+  checkNames,
   evaluateGolden,
   type GoldenCheck,
   type GoldenKind,

@@ -10,7 +10,7 @@ import type { EvalContext } from './op.js';
 import { type OpName, opTable } from './ops/table.js';
 import { fillName, type Recipe } from './recipe.js';
 import type { Tensor } from './tensor.js';
-import { type DType, evalShape } from './type.js';
+import { type DType, dtypes, evalShape } from './type.js';
 
 /** Access to checkpoint tensors, by their full names. Returns little-endian bytes in the tensor's own dtype. */
 export interface TensorSource {
@@ -94,10 +94,21 @@ function unavailable(): never {
   throw new RangeError('a recipe cannot reach parameters, states or functions');
 }
 
-/** The tensor in another dtype, as the `cast` op converts. */
-function convert(raw: RawTensor, dtype: DType): RawTensor {
-  const values = decodeBytes(raw.dtype, raw.bytes);
-  return { dtype, shape: raw.shape, bytes: encodeBytes(dtype, values.map(castTo[dtype])) };
+/** Elements converted at a time, so that the float64 copy stays small beside the tensor. */
+const conversionChunk = 1 << 16;
+
+/** The tensor in another dtype, rounded to nearest. */
+export function convert(raw: RawTensor, dtype: DType): RawTensor {
+  const round = castTo[dtype];
+  const [from, to] = [dtypes[raw.dtype].bytes, dtypes[dtype].bytes];
+  const count = raw.bytes.length / from;
+  const bytes = new Uint8Array(count * to);
+  for (let start = 0; start < count; start += conversionChunk) {
+    const end = Math.min(count, start + conversionChunk);
+    const values = decodeBytes(raw.dtype, raw.bytes.subarray(start * from, end * from));
+    bytes.set(encodeBytes(dtype, values.map(round)), start * to);
+  }
+  return { dtype, shape: raw.shape, bytes };
 }
 
 function stackParts(parts: readonly RawTensor[]): RawTensor {

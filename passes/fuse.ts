@@ -54,7 +54,7 @@ function outline(module: Module, func: Func, epilogues: boolean, kernels: Kernel
     if (group === undefined) {
       if (!inlined.has(op)) body.push(placed(op.name, outer(op.operands), op.attrs, op, op.results, mapped));
     } else if (group.ops.at(-1) === op) {
-      const kernel = buildKernel(group, scope);
+      const kernel = buildKernel(group, inlined, scope);
       const callee = kernels.intern(kernel.func);
       tally.add(group.kernelClass);
       body.push(placed('kernel', outer(kernel.inputs), { callee }, group.root, group.results, mapped));
@@ -81,19 +81,18 @@ function placed(
   return op as unknown as Op;
 }
 
-/** Sources of constants, which every kernel that reads them makes for itself. */
+/** Sources of constants, which pointwise ops make for themselves; ops of other classes read them from memory. */
 function isConstant(op: Op): boolean {
   return op.name === 'full' || op.name === 'dim_size';
 }
 
-/** The constants that nothing but kernels reads: they need no place of their own. */
+/** The constants that only pointwise ops read: they need no place of their own. */
 function inlinedOps(func: Func): Set<Op> {
-  const readOutside = new Set<Value>(func.results);
+  const inMemory = new Set<Value>(func.results);
   for (const op of func.body) {
-    const role = opRoles[op.name];
-    if (role === 'view' || role === 'structure') for (const operand of op.operands) readOutside.add(operand);
+    if (opRoles[op.name] !== 'pointwise') for (const operand of op.operands) inMemory.add(operand);
   }
-  return new Set(func.body.filter((op) => isConstant(op) && !op.results.some((r) => readOutside.has(r))));
+  return new Set(func.body.filter((op) => isConstant(op) && !op.results.some((r) => inMemory.has(r))));
 }
 
 /** Decides which ops share a kernel. */
@@ -167,7 +166,7 @@ function absorbedProducers(
 }
 
 /** The kernel function of a group, and the outer values it reads. */
-function buildKernel(group: Group, scope: Scope): { func: Func; inputs: Value[] } {
+function buildKernel(group: Group, inlined: ReadonlySet<Op>, scope: Scope): { func: Func; inputs: Value[] } {
   const builder = new FuncBuilder(kernelName(group), scope, { kernel: group.kernelClass });
   const mapped = new Map<Value, Value>();
   const inputs: Value[] = [];
@@ -175,7 +174,7 @@ function buildKernel(group: Group, scope: Scope): { func: Func; inputs: Value[] 
   const input = (value: Value): void => {
     const op = defOf(value);
     if (mapped.has(value) || (op !== undefined && own.has(op))) return;
-    if (op !== undefined && isConstant(op)) {
+    if (op !== undefined && inlined.has(op)) {
       mapped.set(value, builder.one(op.name, [], op.attrs));
       return;
     }

@@ -31,6 +31,8 @@ export interface GoldenReport {
 export interface GoldenOptions {
   /** Limits by name of the check, in place of the usual ones. */
   readonly limits?: Readonly<Record<string, number>>;
+  /** Names of the checks to make; all by default. */
+  readonly only?: readonly string[] | undefined;
   readonly onProgress?: (check: string, done: number, total: number) => void;
 }
 
@@ -126,8 +128,8 @@ const goldenKinds = {
 export type GoldenKind = keyof typeof goldenKinds;
 
 /**
- * Runs every check of the golden file's kind. Fails with HEW8004 for a file of no known kind, HEW8001 for a limit of
- * an unknown check, and as reading a checkpoint and running a model do.
+ * Runs every check of the golden file's kind. Fails with HEW8004 for a file of no known kind, HEW8001 for the name
+ * of no check, and as reading a checkpoint and running a model do.
  */
 export async function evaluateGolden(
   model: Model,
@@ -139,9 +141,10 @@ export async function evaluateGolden(
     const golden = new Golden(checkpoint);
     const kind = kindOf(checkpoint);
     const definitions: Readonly<Record<string, CheckDefinition>> = goldenKinds[kind].checks;
-    checkLimitNames(options.limits ?? {}, Object.keys(definitions));
+    checkNames([...Object.keys(options.limits ?? {}), ...(options.only ?? [])], Object.keys(definitions));
     const checks: GoldenCheck[] = [];
     for (const [name, definition] of Object.entries(definitions)) {
+      if (options.only?.includes(name) === false) continue;
       checks.push(await runCheck(name, definition, model, golden, options));
     }
     return { kind, checks };
@@ -160,11 +163,11 @@ function kindOf({ path, tensors }: Checkpoint): GoldenKind {
   });
 }
 
-/** Every limit must name a check; a misspelt one would otherwise be ignored in silence. */
-export function checkLimitNames(limits: Readonly<Record<string, number>>, known: readonly string[]): void {
-  const unknown = Object.keys(limits).find((name) => !known.includes(name));
+/** Fails with HEW8001 for a name of no check; a misspelt limit would otherwise be ignored in silence. */
+export function checkNames(given: readonly string[], known: readonly string[]): void {
+  const unknown = given.find((name) => !known.includes(name));
   if (unknown === undefined) return;
-  fail('HEW8001', `there is no check '${unknown}' to set a limit of`, {
+  fail('HEW8001', `there is no check '${unknown}'`, {
     help: didYouMean(unknown, known) ?? `checks: ${known.join(', ')}`,
   });
 }

@@ -61,14 +61,15 @@ export function bindParameters(
     if (kind !== undefined) bindConstant(callee.environment, parameter.name.name, value, parameter.span);
     else bound.set(parameter, value);
   }
-  const axes = [...bound].flatMap(([parameter, value]) =>
+  const pairs = [...bound].map(([parameter, value]) =>
     value.kind === 'tensor'
       ? axesOf(definition, parameter, value.value.type, given.get(parameter), callee)
       : [],
   );
+  const axes = pairs.flatMap((pair) => pair ?? []);
   for (const axis of axes) solveOpenAxis(axis, callee);
   for (const axis of axes) if (!checkAxis(axis, callee)) sound = false;
-  return sound && axes.every((axis) => axis.sound) ? bound : undefined;
+  return sound && pairs.every((pair) => pair !== undefined) ? bound : undefined;
 }
 
 function bindConstant(environment: Environment, name: string, value: SpecValue, span: Span): void {
@@ -142,7 +143,6 @@ interface AxisPair {
   readonly what: string;
   readonly span: Span;
   readonly declared: Span;
-  readonly sound: boolean;
 }
 
 function axesOf(
@@ -151,20 +151,20 @@ function axesOf(
   type: TensorType,
   argument: GivenArgument | undefined,
   callee: Context,
-): AxisPair[] {
+): AxisPair[] | undefined {
   const span = argument?.span ?? parameter.span;
   const what = `'${parameter.name.name}' of ${definition.name.name}`;
   return pairAxes(parameter.type, type, what, span, callee);
 }
 
-/** Pairs the dimensions of a type expression with the axes of a tensor, `..` taking what is left. */
+/** Pairs the dimensions of a type expression with the axes of a tensor, `..` taking what is left; reports a misfit. */
 function pairAxes(
   expression: TypeExpression,
   type: TensorType,
   what: string,
   span: Span,
   context: Context,
-): AxisPair[] {
+): AxisPair[] | undefined {
   const patterns = expression.dims ?? [];
   const restAt = patterns.findIndex((dim) => dim.kind === 'rest');
   const restLength = restAt < 0 ? 0 : type.shape.length - (patterns.length - 1);
@@ -176,18 +176,14 @@ function pairAxes(
       ? `the leading axes of ${what} are not those that '..' stands for in this call`
       : `${what} has ${wanted} axes, but this has ${type.shape.length}: ${describeValue(tensor({ type }))}`;
     report(context, 'HEW2004', message, { span, labels: [{ span: declared, text: 'declared here' }] });
-    return [{ pattern: literalZero(span), actual: int(0).dim, what, span, declared, sound: false }];
+    return undefined;
   }
   return patterns.flatMap((pattern, i) => {
     if (pattern.kind === 'rest') return [];
     const axis = restAt >= 0 && i > restAt ? i - 1 + restLength : i;
     const actual = type.shape[axis] as Dim;
-    return [{ pattern, actual, what: `axis ${axis} of ${what}`, span, declared: pattern.span, sound: true }];
+    return [{ pattern, actual, what: `axis ${axis} of ${what}`, span, declared: pattern.span }];
   });
-}
-
-function literalZero(span: Span): Expression {
-  return { kind: 'number', value: 0, isInt: true, span };
 }
 
 /** The first `..` of a signature defines the leading axes; later ones must be the same. */
@@ -263,8 +259,9 @@ export function checkResult(
     return false;
   }
   const axes = pairAxes(result.type, type, what, span, context);
+  if (axes === undefined) return false;
   for (const axis of axes) solveOpenAxis(axis, context);
-  return axes.map((axis) => axis.sound && checkAxis(axis, context)).every(Boolean);
+  return axes.map((axis) => checkAxis(axis, context)).every(Boolean);
 }
 
 function checkConstantResult(

@@ -23,11 +23,10 @@ export function goldenTests(name: string, golden: string): void {
       const { checks } = await evaluateGolden(await open(), golden);
       expect(checks.map(({ pass, ...check }) => (pass ? 'pass' : check))).toEqual(checks.map(() => 'pass'));
     });
-    test.skipIf(!isLanguageModel)(
-      'one call, chunks and single tokens give the same logits',
-      { timeout },
-      async () => expect(chunkDifference(await open())).toBeLessThan(1e-4),
-    );
+    if (!isLanguageModel) return;
+    test('one call, chunks and single tokens give the same logits', { timeout }, async () => {
+      expect(chunkDifference(await open())).toBeLessThan(1e-4);
+    });
   });
 }
 

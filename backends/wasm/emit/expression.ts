@@ -9,7 +9,7 @@ import { constantOf } from '../../../ir/dim.js';
 import { defOf, type Func, type Op, type OpOf, type Value } from '../../../ir/module.js';
 import type { OpName } from '../../../ir/ops/table.js';
 import { isFloat } from '../../../ir/type.js';
-import { type Expr, type Make, type Size, v128 } from './asm.js';
+import { type Expr, type Local, type Make, type Size, v128 } from './asm.js';
 import { bytesOf, failures, type KernelContext } from './kernel.js';
 import { panelWidth } from '../packing.js';
 import { constantOfType, constantVector, convertRegister, scalarOps, vectorOps } from './elementwise.js';
@@ -49,10 +49,28 @@ export class Expressions {
     if (op === undefined) return vector ? this.loadVector(value, index) : this.load(value, index);
     const movement = movements[op.name];
     if (movement !== undefined) return movement.call(this, op as never, index, vector);
-    const operands = op.operands.map((o) => this.at(o, this.broadcast(o, value, index), vector));
-    if (vector) return vectorOps[op.name as keyof typeof vectorOps](this.context, operands, op);
-    const { memory } = this.context;
-    return memory.round(value.type.dtype, scalarOps[op.name as keyof typeof scalarOps](this.context, operands, op));
+    const kept: Expr[] = [];
+    const operands = this.operands(op, index, vector, kept);
+    const { m, memory } = this.context;
+    const result = vector
+      ? vectorOps[op.name as keyof typeof vectorOps](this.context, operands, op)
+      : memory.round(value.type.dtype, scalarOps[op.name as keyof typeof scalarOps](this.context, operands, op));
+    if (kept.length === 0) return result;
+    return m.block(null, [...kept, result], vector ? v128 : registerType(value.type.dtype));
+  }
+
+  /** Operands at the result's index; a value that is several of them, as in x * x, is computed once, in `kept`. */
+  private operands(op: Op, index: Index, vector: boolean, kept: Expr[]): Expr[] {
+    const result = op.results[0] as Value;
+    const at = (operand: Value): Expr => this.at(operand, this.broadcast(operand, result, index), vector);
+    const locals = new Map<Value, Local>();
+    return op.operands.map((operand) => {
+      if (op.operands.filter((other) => other === operand).length === 1) return at(operand);
+      const local = locals.get(operand) ?? this.context.asm.local(vector ? v128 : registerType(operand.type.dtype));
+      if (!locals.has(operand)) kept.push(local.set(at(operand)));
+      locals.set(operand, local);
+      return local.get();
+    });
   }
 
   /** The operand's index when the result is asked at `index`. */

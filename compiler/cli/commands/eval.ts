@@ -1,7 +1,7 @@
 /** `hew eval`: quality of a compiled model, on tokens or against golden outputs; a gate for continuous integration. */
 import type { Command } from 'commander';
 import {
-  checkLimitNames,
+  checkNames,
   type Diagnostic,
   diagnostic,
   evaluateGolden,
@@ -15,7 +15,7 @@ import {
   type TokenReport,
 } from '../../api.js';
 import { formatValue, renderTable } from '../format.js';
-import { addCompileOptions, type CompileFlags, integer, limit } from '../options.js';
+import { addCompileOptions, type CompileFlags, integer, limit, nameList } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { openRunnable } from '../source.js';
@@ -25,6 +25,7 @@ interface Flags extends CompileFlags {
   readonly tensor?: string;
   readonly window?: number;
   readonly golden?: string;
+  readonly only?: string[];
   readonly limit?: Readonly<Record<string, number>>;
 }
 
@@ -36,6 +37,7 @@ export function evalCommand(program: Command, session: Session): void {
     .option('--tensor <name>', 'tensor of the token file')
     .option('--window <n>', 'tokens per window, for token files without rows (default: 513)', integer)
     .option('--golden <file>', 'golden outputs (.safetensors) to compare with')
+    .option('--only <checks>', 'checks of the golden outputs to make (default: all)', nameList)
     .option(
       '--limit <name=value>',
       'limit of a check; exceeding it ends with exit code 3; may be repeated',
@@ -83,7 +85,7 @@ function runTokens(
   { tensor, window, limit: limits = {} }: Flags,
   output: Output,
 ): Diagnostic[] {
-  checkLimitNames(limits, tokenChecks);
+  checkNames(Object.keys(limits), tokenChecks);
   const windows = readTokenFile(file, { tensor, window });
   const progress = output.progress();
   const report = evaluateTokens(model, windows, (done, total) => progress.update('windows', done, total));
@@ -103,13 +105,14 @@ function tokenText({ windows, tokens, nll, perplexity }: TokenReport): string {
 async function runGolden(
   model: Model,
   file: string,
-  { limit: limits = {} }: Flags,
+  { limit: limits = {}, only }: Flags,
   output: Output,
 ): Promise<Diagnostic[]> {
   const progress = output.progress();
   try {
     const report = await evaluateGolden(model, file, {
       limits,
+      only,
       onProgress: (check, done, total) => progress.update(check, done, total),
     });
     progress.end();

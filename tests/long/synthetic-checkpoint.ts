@@ -1,0 +1,62 @@
+/** A pangu checkpoint of any size with reproducible small random weights, written as a stream. */
+import { writeSafetensors } from '../../compiler/checkpoint/write-safetensors.js';
+
+export interface PanguSizes {
+  readonly hidden_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads: number;
+  readonly head_dim: number;
+  readonly intermediate_size: number;
+  readonly vocab_size: number;
+}
+
+/** Names and shapes of a dense sandwich-norm decoder with untied embeddings. */
+function* tensorShapes(c: PanguSizes): Generator<readonly [string, readonly number[]]> {
+  const { hidden_size: d, head_dim: hd, intermediate_size: ffn } = c;
+  const [q, kv] = [c.num_attention_heads * hd, c.num_key_value_heads * hd];
+  yield ['model.embed_tokens.weight', [c.vocab_size, d]];
+  yield ['lm_head.weight', [c.vocab_size, d]];
+  yield ['model.norm.weight', [d]];
+  for (let i = 0; i < c.num_hidden_layers; i++) {
+    const layer = `model.layers.${i}`;
+    for (const norm of [
+      'input_layernorm',
+      'post_attention_layernorm',
+      'pre_mlp_layernorm',
+      'post_mlp_layernorm',
+    ]) {
+      yield [`${layer}.${norm}.weight`, [d]];
+    }
+    yield [`${layer}.self_attn.q_proj.weight`, [q, d]];
+    yield [`${layer}.self_attn.k_proj.weight`, [kv, d]];
+    yield [`${layer}.self_attn.v_proj.weight`, [kv, d]];
+    yield [`${layer}.self_attn.o_proj.weight`, [d, q]];
+    yield [`${layer}.mlp.gate_proj.weight`, [ffn, d]];
+    yield [`${layer}.mlp.up_proj.weight`, [ffn, d]];
+    yield [`${layer}.mlp.down_proj.weight`, [d, ffn]];
+  }
+}
+
+const chunkElements = 1 << 20;
+
+/** bf16 values of about ±0.03: a fixed exponent and bits of a linear congruential generator. */
+function* values(count: number, seed: number): Generator<Uint8Array> {
+  let state = seed >>> 0;
+  for (let start = 0; start < count; start += chunkElements) {
+    const chunk = new Uint16Array(Math.min(chunkElements, count - start));
+    for (let i = 0; i < chunk.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      chunk[i] = ((state >>> 31) << 15) | 0x3c80 | ((state >>> 20) & 0x7f);
+    }
+    yield new Uint8Array(chunk.buffer);
+  }
+}
+
+export async function writeSyntheticPangu(path: string, sizes: PanguSizes): Promise<void> {
+  const entries = [...tensorShapes(sizes)].map(([name, shape], i) => {
+    const count = shape.reduce((product, n) => product * n, 1);
+    return { name, dtype: 'bf16' as const, shape, data: () => values(count, i + 1) };
+  });
+  await writeSafetensors(path, entries);
+}
