@@ -26,7 +26,10 @@ export function planMemory(buffers: readonly PlannedBuffer[], alignment: number)
   for (const i of order) {
     const buffer = buffers[i] as PlannedBuffer;
     const size = alignUp(buffer.bytes, alignment);
-    const start = lowestGap(placed.filter((p) => overlaps(p.buffer, buffer)), size);
+    const start = lowestGap(
+      placed.filter((p) => overlaps(p.buffer, buffer)),
+      size,
+    );
     offsets[i] = start;
     placed.push({ start, end: start + size, buffer });
   }

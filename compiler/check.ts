@@ -1,9 +1,8 @@
 /** Everything that can be said about a model without writing a bundle. */
-import { emitWasm, lower } from '../backends/wasm/compile.js';
 import { type Diagnostic, diagnostic, HewError } from '../ir/diagnostics.js';
 import { parsePipeline, runPipeline } from '../passes/pipeline.js';
 import { standardPipeline } from '../passes/registry.js';
-import { checkTarget, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+import { checkTarget, loadBackend, type ModelOptions, type OpenedModel, openModel } from './compile.js';
 
 export interface CheckOptions extends ModelOptions {
   readonly target?: string | undefined;
@@ -13,12 +12,12 @@ export interface CheckOptions extends ModelOptions {
  * Diagnostics of a model: of its spec, configuration and, where there is one, its checkpoint; then of what the target
  * does not support. Errors are returned, not thrown.
  */
-export function checkModel(options: CheckOptions): readonly Diagnostic[] {
-  return collect([], () => {
+export async function checkModel(options: CheckOptions): Promise<readonly Diagnostic[]> {
+  return collect([], async () => {
     checkTarget(options.target ?? 'wasm');
     const model = openModel(options);
     try {
-      return collect([...model.warnings, ...weightsNote(model)], () => checkTargetSupport(model));
+      return await collect([...model.warnings, ...weightsNote(model)], () => checkTargetSupport(model));
     } finally {
       model.close();
     }
@@ -26,9 +25,12 @@ export function checkModel(options: CheckOptions): readonly Diagnostic[] {
 }
 
 /** `found` and what `work` returns or throws. */
-function collect(found: readonly Diagnostic[], work: () => readonly Diagnostic[]): readonly Diagnostic[] {
+async function collect(
+  found: readonly Diagnostic[],
+  work: () => Promise<readonly Diagnostic[]>,
+): Promise<readonly Diagnostic[]> {
   try {
-    return [...found, ...work()];
+    return [...found, ...(await work())];
   } catch (error) {
     if (!(error instanceof HewError)) throw error;
     return [...found, ...error.diagnostics];
@@ -42,7 +44,8 @@ function weightsNote({ module, checkpoint }: OpenedModel): Diagnostic[] {
 }
 
 /** Compiles all but the weights, without optimising. */
-function checkTargetSupport({ module }: OpenedModel): Diagnostic[] {
+async function checkTargetSupport({ module }: OpenedModel): Promise<Diagnostic[]> {
+  const { emitWasm, lower } = await loadBackend();
   const simplified = runPipeline(module, parsePipeline(standardPipeline));
   emitWasm(lower(simplified.module).module, { relaxed: false, optimize: false });
   return [];

@@ -5,8 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { emitWasm, lower, type WasmModule } from '../backends/wasm/compile.js';
-import { packageManifest, weightFiles } from '../backends/wasm/package.js';
+import type { WasmModule } from '../backends/wasm/compile.js';
 import { type Diagnostic, diagnostic, didYouMean, fail, HewError } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
@@ -183,6 +182,7 @@ export async function compile(options: CompileOptions): Promise<CompileReport> {
       ...(options.onDump && { onDump: options.onDump }),
     };
     const simplified = runPipeline(model.module, steps, pipelineOptions);
+    const { emitWasm, lower } = await loadBackend();
     const lowered = lower(simplified.module, pipelineOptions);
     const wasm = emitWasm(lowered.module, { relaxed: options.relaxedSimd ?? false });
     await writeWasmBundle(wasm, model, options);
@@ -198,6 +198,11 @@ export async function compile(options: CompileOptions): Promise<CompileReport> {
   }
 }
 
+/** Imported when it is needed: programs that only run models start faster without Binaryen. */
+export function loadBackend(): Promise<typeof import('../backends/wasm/compile.js')> {
+  return import('../backends/wasm/compile.js');
+}
+
 /** Fails with HEW6005 for a name that is no target. */
 export function checkTarget(target: string): void {
   if ((targets as readonly string[]).includes(target)) return;
@@ -211,6 +216,7 @@ function needsCheckpoint(module: Module): boolean {
 }
 
 async function writeWasmBundle(wasm: WasmModule, model: OpenedModel, options: CompileOptions): Promise<void> {
+  const { packageManifest, weightFiles } = await import('../backends/wasm/package.js');
   const tokenizer = model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile);
   const manifest = packageManifest({
     module: wasm.module,

@@ -170,10 +170,6 @@ export const diagnosticCodes = {
     title: 'weights are not given',
     doc: 'The model has weights, and no checkpoint was found: give one with --weights or name it in the spec.',
   },
-  HEW4007: {
-    title: 'weights contain values that cannot be stored',
-    doc: 'A value of the weights cannot be represented in the data type they are stored in.',
-  },
   HEW5001: {
     title: 'IR text cannot be parsed',
     doc: 'The text form of the IR is not as the printer writes it.',

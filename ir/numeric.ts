@@ -110,14 +110,15 @@ export function erf(x: number): number {
   return Math.sign(x) * (magnitude < 3 ? erfSeries(magnitude) : 1 - erfcFraction(magnitude));
 }
 
+/** All terms are positive, so nothing cancels: e^(-x^2) * sum of 2^n x^(2n+1) / (1 * 3 * … * (2n+1)). */
 function erfSeries(x: number): number {
   let term = x;
   let sum = x;
-  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
-    term *= (-x * x) / n;
-    sum += term / (2 * n + 1);
+  for (let n = 1; term > 1e-17 * sum; n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
   }
-  return (2 / Math.sqrt(Math.PI)) * sum;
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
 function erfcFraction(x: number): number {

@@ -2,7 +2,7 @@
 import { diagnostic, fail, HewError } from '../../ir/diagnostics.js';
 import type { Module, Op } from '../../ir/module.js';
 import type { PassReport } from '../../passes/pass.js';
-import { parsePipeline, type PipelineOptions, runPipeline, type StepReport } from '../../passes/pipeline.js';
+import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } from '../../passes/pipeline.js';
 import { supports } from './capabilities.js';
 import { emitModule, memoryPages } from './emit/module.js';
 import { legalise } from './legalise.js';
@@ -43,7 +43,11 @@ export function checkSupport(module: Module): void {
     }
   }
   if (problems.size === 0) return;
-  throw new HewError([...problems].map(([reason, op]) => diagnostic('HEW6003', `wasm cannot run ${reason}`, { span: op.span })));
+  throw new HewError(
+    [...problems].map(([reason, op]) =>
+      diagnostic('HEW6003', `wasm cannot run ${reason}`, { span: op.span }),
+    ),
+  );
 }
 
 /** Legalises and fuses. */
@@ -51,7 +55,12 @@ export function lower(module: Module, options: PipelineOptions = {}): LoweredMod
   checkSupport(module);
   const started = performance.now();
   const legal = legalise(module);
-  const report: StepReport = { pass: 'legalise', milliseconds: performance.now() - started, changed: legal !== module, ...emptyReport };
+  const report: StepReport = {
+    pass: 'legalise',
+    milliseconds: performance.now() - started,
+    changed: legal !== module,
+    ...emptyReport,
+  };
   const { module: fused, reports } = runPipeline(legal, parsePipeline(loweringPipeline), options);
   return { module: fused, reports: [report, ...reports] };
 }
@@ -68,7 +77,9 @@ export function emitWasm(module: Module, options: WasmOptions): WasmModule {
 function tooLarge({ bytes }: Schedule): never {
   const gib = (n: number): string => `${(n / 2 ** 30).toFixed(2)} GiB`;
   return fail('HEW6004', `the model needs ${gib(bytes.total)} of memory, WebAssembly has 4 GiB`, {
-    notes: [`weights ${gib(bytes.weights)}, states ${gib(bytes.states)}, inputs and outputs ${gib(bytes.io)}, intermediates ${gib(bytes.arena)}`],
+    notes: [
+      `weights ${gib(bytes.weights)}, states ${gib(bytes.states)}, inputs and outputs ${gib(bytes.io)}, intermediates ${gib(bytes.arena)}`,
+    ],
     help: 'use a narrower dtype for the weights, a shorter context, or a smaller bound of the run-time symbols',
   });
 }

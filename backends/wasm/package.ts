@@ -2,15 +2,23 @@
  * Packages a scheduled module: the manifest, and the memory image of its weights as a stream that holds one tensor at
  * a time. The image is cut into shards, so that no file exceeds what file systems and browsers take.
  */
-import type { Dim } from '../../ir/dim.js';
+
 import { fail } from '../../ir/diagnostics.js';
-import { type Func, type Module, modelDims, type SamplerDecl } from '../../ir/module.js';
+import type { Dim } from '../../ir/dim.js';
 import { materialiseBytes, type TensorSource } from '../../ir/materialise.js';
+import { type Func, type Module, modelDims, type SamplerDecl } from '../../ir/module.js';
 import { dtypes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
 import { resolver } from './emit/kernel.js';
 import { packPanels } from './packing.js';
-import type { EntrySpec, Manifest, Sampler, StateSpec, TensorSlot, WeightSegment } from './runtime/manifest.js';
+import type {
+  EntrySpec,
+  Manifest,
+  Sampler,
+  StateSpec,
+  TensorSlot,
+  WeightSegment,
+} from './runtime/manifest.js';
 import type { Shape } from './runtime/shape.js';
 import { alignment, type Schedule } from './schedule.js';
 
@@ -35,10 +43,21 @@ export function packageManifest(input: PackageInput): PackagedManifest {
     target: 'wasm',
     name: module.name,
     hew: input.compilerVersion,
-    wasm: { module: 'module.wasm', memory_pages: input.pages, features: input.relaxed ? ['simd128', 'relaxed-simd'] : ['simd128'] },
+    wasm: {
+      module: 'module.wasm',
+      memory_pages: input.pages,
+      features: input.relaxed ? ['simd128', 'relaxed-simd'] : ['simd128'],
+    },
     weights: weightSegments(schedule),
-    symbols: Object.fromEntries([...module.dims].flatMap(([name, decl]) => ('min' in decl ? [[name, decl]] : []))),
-    entries: Object.fromEntries([...schedule.outputs.keys()].map((name) => [name, entrySpec(input, module.functions.get(name) as Func)])),
+    symbols: Object.fromEntries(
+      [...module.dims].flatMap(([name, decl]) => ('min' in decl ? [[name, decl]] : [])),
+    ),
+    entries: Object.fromEntries(
+      [...schedule.outputs.keys()].map((name) => [
+        name,
+        entrySpec(input, module.functions.get(name) as Func),
+      ]),
+    ),
     states: [...module.states].map(([name]) => stateSpec(module, schedule, name)),
     tokenizer: input.tokenizerFile === undefined ? null : { file: input.tokenizerFile },
     sampler: module.sampler === undefined ? null : samplerSpec(module.sampler),
@@ -52,19 +71,25 @@ function entrySpec({ module, schedule }: PackageInput, func: Func): EntrySpec {
     shape: type.shape.map((d) => manifestDim(module, d)),
     address,
   });
-  const [inputs, outputs] = [schedule.inputs.get(func.name), schedule.outputs.get(func.name)] as [number[], number[]];
+  const [inputs, outputs] = [schedule.inputs.get(func.name), schedule.outputs.get(func.name)] as [
+    number[],
+    number[],
+  ];
   return {
     export: func.name,
     symbols: [...symbolsOf(module, func)].sort(),
     inputs: func.args.map((arg, i) => slot(arg.name as string, arg.type, inputs[i] as number)),
-    outputs: func.results.map((result, i) => slot(func.outputs?.[i] as string, result.type, outputs[i] as number)),
+    outputs: func.results.map((result, i) =>
+      slot(func.outputs?.[i] as string, result.type, outputs[i] as number),
+    ),
   };
 }
 
 function manifestDim(module: Module, value: Dim): Shape[number] {
   const resolved = resolver(modelDims(module))(value);
   const [first, ...rest] = resolved.terms;
-  if (resolved.divisor !== 1) return fail('HEW6003', 'an input or output has an axis that is a fraction of a run-time symbol');
+  if (resolved.divisor !== 1)
+    return fail('HEW6003', 'an input or output has an axis that is a fraction of a run-time symbol');
   if (first === undefined) return 0;
   if (rest.length === 0 && first.factors.length === 0) return first.coefficient;
   return resolved.terms.map((term) => [term.coefficient, ...term.factors]) as unknown as Shape[number];
@@ -77,7 +102,13 @@ function stateSpec(module: Module, schedule: Schedule, name: string): StateSpec 
   const resolve = resolver(modelDims(module));
   const own = state.type.shape.map((d) => resolve(d).terms[0]?.coefficient ?? 0);
   const shape = placement.loop === undefined ? own : [placement.turns, ...own];
-  return { name, dtype: state.type.dtype, shape, address: placement.address, bytes: placement.stride * placement.turns };
+  return {
+    name,
+    dtype: state.type.dtype,
+    shape,
+    address: placement.address,
+    bytes: placement.stride * placement.turns,
+  };
 }
 
 const samplerKeys: Readonly<Record<Sampler['kind'], readonly string[]>> = {
@@ -87,14 +118,25 @@ const samplerKeys: Readonly<Record<Sampler['kind'], readonly string[]>> = {
 
 function samplerSpec({ kind, settings }: SamplerDecl): Sampler {
   const keys = (samplerKeys as Readonly<Record<string, readonly string[]>>)[kind];
-  if (keys === undefined) return fail('HEW7011', `there is no sampler '${kind}'`, { help: `samplers: ${Object.keys(samplerKeys).join(', ')}` });
+  if (keys === undefined)
+    return fail('HEW7011', `there is no sampler '${kind}'`, {
+      help: `samplers: ${Object.keys(samplerKeys).join(', ')}`,
+    });
   const unknown = Object.keys(settings).find((key) => !keys.includes(key));
-  if (unknown !== undefined) return fail('HEW7011', `sampler ${kind} has no setting '${unknown}'`, { help: `its settings: ${keys.join(', ')}` });
+  if (unknown !== undefined)
+    return fail('HEW7011', `sampler ${kind} has no setting '${unknown}'`, {
+      help: `its settings: ${keys.join(', ')}`,
+    });
   return { kind, ...settings } as Sampler;
 }
 
 function weightSegments(schedule: Schedule): WeightSegment[] {
-  return shards(schedule).map(({ name, start, end }) => ({ file: name, offset: 0, bytes: end - start, address: alignment + start }));
+  return shards(schedule).map(({ name, start, end }) => ({
+    file: name,
+    offset: 0,
+    bytes: end - start,
+    address: alignment + start,
+  }));
 }
 
 /** Ranges of the weight image, which starts at address `alignment`. */
@@ -130,7 +172,10 @@ function* weightImage(
   for (const [name, placement] of schedule.weights) {
     for (let turn = 0; turn < placement.turns; turn++) {
       const raw = materialiseBytes(module, name, placement.loop === undefined ? undefined : turn, source);
-      const bytes = placement.layout === 'rows' ? raw.bytes : packPanels(raw.bytes, placement.matrices, dtypes[raw.dtype].bytes);
+      const bytes =
+        placement.layout === 'rows'
+          ? raw.bytes
+          : packPanels(raw.bytes, placement.matrices, dtypes[raw.dtype].bytes);
       yield bytes;
       yield new Uint8Array(placement.stride - bytes.length);
       onTensor(++done, total);

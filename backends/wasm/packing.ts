@@ -2,10 +2,18 @@
  * The packed layout of weights that matmul kernels read: rows (outputs) in panels of `panelWidth`, and inside a panel
  * the inner axis outermost, so that one step of the inner loop reads `panelWidth` consecutive values. The last panel
  * is filled up with zeros. A tensor of rank 3 (experts) is packed matrix by matrix.
+ *
+ * Two-byte floats of columns i and i + 4 share a 32-bit lane, low and high half, so that one load of 16 bytes gives
+ * two vectors of four columns by a shift and a mask each.
  */
 import { addDims, constantOf, type Dim, dim, mulDims } from '../../ir/dim.js';
 
 export const panelWidth = 8;
+
+/** Where a panel holds its column `column`. */
+export function panelSlot(column: number, elementBytes: number): number {
+  return elementBytes === 2 ? (column & 3) * 2 + (column >> 2) : column;
+}
 
 /** Elements of a packed [.., rows, inner] tensor. */
 export function packedElements(shape: readonly number[]): number {
@@ -37,10 +45,17 @@ function elementsOf(bytes: Uint8Array, elementBytes: number): Elements {
   return elementBytes === 2 ? new Uint16Array(aligned.buffer, aligned.byteOffset, length) : aligned;
 }
 
-function packMatrix(source: Uint8Array, target: Uint8Array, rows: number, inner: number, elementBytes: number): void {
+function packMatrix(
+  source: Uint8Array,
+  target: Uint8Array,
+  rows: number,
+  inner: number,
+  elementBytes: number,
+): void {
   const [from, to] = [elementsOf(source, elementBytes), elementsOf(target, elementBytes)];
   for (let row = 0; row < rows; row++) {
-    const panel = Math.floor(row / panelWidth) * panelWidth * inner + (row % panelWidth);
+    const panel =
+      Math.floor(row / panelWidth) * panelWidth * inner + panelSlot(row % panelWidth, elementBytes);
     for (let k = 0; k < inner; k++) to[panel + k * panelWidth] = from[row * inner + k] as number;
   }
 }
@@ -54,7 +69,7 @@ export function panelCount(rows: Dim): Dim | undefined {
 /** An upper bound of ceil(rows / panelWidth) * panelWidth * inner that stays a polynomial. */
 export function packedBound(rows: Dim, inner: Dim): Dim {
   const constant = constantOf(rows);
-  const padded = constant === undefined ? addDims(rows, panelWidth) : dim(Math.ceil(constant / panelWidth) * panelWidth);
+  const padded =
+    constant === undefined ? addDims(rows, panelWidth) : dim(Math.ceil(constant / panelWidth) * panelWidth);
   return mulDims(padded, inner);
 }
-

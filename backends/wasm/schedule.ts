@@ -7,7 +7,17 @@
  * that a loop carries, happens in place.
  */
 import { constantOf, type Dim, dimBounds, evalDim, productOfDims } from '../../ir/dim.js';
-import { countUses, defOf, dimRange, type Func, type Module, modelDims, type Op, type OpOf, type Value } from '../../ir/module.js';
+import {
+  countUses,
+  defOf,
+  dimRange,
+  type Func,
+  type Module,
+  modelDims,
+  type Op,
+  type OpOf,
+  type Value,
+} from '../../ir/module.js';
 import { dtypes, type TensorType } from '../../ir/type.js';
 import { alignUp, type PlannedBuffer, planMemory } from '../memory-plan.js';
 import type { Layout } from './emit/kernel.js';
@@ -57,7 +67,13 @@ export interface Schedule {
   readonly functions: ReadonlyMap<string, FunctionPlan>;
   readonly arena: number;
   /** Bytes of the whole memory image and of its parts. */
-  readonly bytes: { readonly weights: number; readonly states: number; readonly io: number; readonly arena: number; readonly total: number };
+  readonly bytes: {
+    readonly weights: number;
+    readonly states: number;
+    readonly io: number;
+    readonly arena: number;
+    readonly total: number;
+  };
 }
 
 /** Greatest size of a tensor in bytes over all values of its symbols. */
@@ -77,21 +93,46 @@ export function scheduleModule(module: Module): Schedule {
     cursor += alignUp(bytes, alignment);
     return address;
   };
-  const weights = new Map([...module.params].map(([name, param]) => [name, placeWeight(module, name, layouts.get(name), param.loop, take)]));
+  const weights = new Map(
+    [...module.params].map(([name, param]) => [
+      name,
+      placeWeight(module, name, layouts.get(name), param.loop, take),
+    ]),
+  );
   const weightBytes = cursor;
-  const states = new Map([...module.states].map(([name, state]) => [name, place(module, maxBytes(module, state.type), state.loop, take, 1)]));
+  const states = new Map(
+    [...module.states].map(([name, state]) => [
+      name,
+      place(module, maxBytes(module, state.type), state.loop, take, 1),
+    ]),
+  );
   const stateBytes = cursor - weightBytes;
   const inputs = new Map<string, number[]>();
   const outputs = new Map<string, number[]>();
   for (const func of module.functions.values()) {
     if (func.outputs === undefined) continue;
-    inputs.set(func.name, func.args.map((arg) => take(maxBytes(module, arg.type))));
-    outputs.set(func.name, func.results.map((result) => take(maxBytes(module, result.type))));
+    inputs.set(
+      func.name,
+      func.args.map((arg) => take(maxBytes(module, arg.type))),
+    );
+    outputs.set(
+      func.name,
+      func.results.map((result) => take(maxBytes(module, result.type))),
+    );
   }
   const ioBytes = cursor - weightBytes - stateBytes;
   const planner = new Planner(module, weights, states, inputs, outputs);
-  const arenaBytes = [...outputs.keys()].reduce((most, entry) => Math.max(most, planner.plan(entry).frameBytes), 0);
-  const bytes = { weights: weightBytes, states: stateBytes, io: ioBytes, arena: arenaBytes, total: cursor + arenaBytes + alignment };
+  const arenaBytes = [...outputs.keys()].reduce(
+    (most, entry) => Math.max(most, planner.plan(entry).frameBytes),
+    0,
+  );
+  const bytes = {
+    weights: weightBytes,
+    states: stateBytes,
+    io: ioBytes,
+    arena: arenaBytes,
+    total: cursor + arenaBytes + alignment,
+  };
   return { weights, states, inputs, outputs, functions: planner.plans, arena: cursor, bytes };
 }
 
@@ -100,7 +141,13 @@ function turnsOf(module: Module, loop: string | undefined): number {
 }
 
 /** Instances of a looped tensor follow each other at multiples of `step` bytes. */
-function place(module: Module, bytes: number, loop: string | undefined, take: (bytes: number) => number, step = alignment): Placement {
+function place(
+  module: Module,
+  bytes: number,
+  loop: string | undefined,
+  take: (bytes: number) => number,
+  step = alignment,
+): Placement {
   const turns = turnsOf(module, loop);
   const stride = alignUp(bytes, step);
   return { address: take(stride * turns), stride, turns, loop };
@@ -130,9 +177,16 @@ function weightLayouts(module: Module): Map<string, readonly number[]> {
       op.operands.forEach((operand, i) => {
         const param = defOf(operand);
         if (param?.name !== 'param') return;
-        const use = op.name === 'kernel' ? kernelTable.weightUse(module.functions.get(op.attrs.callee) as Func, i) : 'rows';
+        const use =
+          op.name === 'kernel'
+            ? kernelTable.weightUse(module.functions.get(op.attrs.callee) as Func, i)
+            : 'rows';
         if (use === 'rows') refused.add(param.attrs.name);
-        else if (use !== 'any') wanted.set(param.attrs.name, use.map((d) => evalDim(d, dims)));
+        else if (use !== 'any')
+          wanted.set(
+            param.attrs.name,
+            use.map((d) => evalDim(d, dims)),
+          );
       });
       for (const result of func.results) {
         const param = defOf(result);
@@ -180,7 +234,9 @@ class Planner {
     func.body.forEach((op, position) => {
       for (const result of op.results) {
         if (fixed.has(result) || aliases.rootOf(result) !== result) continue;
-        reserve(maxBytes(this.module, result.type), position, aliases.lastUse(result), (offset) => locations.set(result, { kind: 'frame', offset }));
+        reserve(maxBytes(this.module, result.type), position, aliases.lastUse(result), (offset) =>
+          locations.set(result, { kind: 'frame', offset }),
+        );
       }
       const slots: number[] = [];
       privates.set(op, slots);
@@ -207,15 +263,22 @@ class Planner {
     const fixed = new Map<Value, Location>();
     const [inputs, outputs] = [this.inputs.get(func.name), this.outputs.get(func.name)];
     func.args.forEach((arg, index) => {
-      fixed.set(arg, inputs === undefined ? { kind: 'argument', index } : { kind: 'address', address: inputs[index] as number });
+      fixed.set(
+        arg,
+        inputs === undefined
+          ? { kind: 'argument', index }
+          : { kind: 'address', address: inputs[index] as number },
+      );
     });
     for (const op of func.body) {
-      if (op.name === 'param') fixed.set(op.results[0] as Value, locate(this.weights.get(op.attrs.name) as Placement));
+      if (op.name === 'param')
+        fixed.set(op.results[0] as Value, locate(this.weights.get(op.attrs.name) as Placement));
       if (op.name === 'state_read' && !isUsedAfterWrite(func, op)) {
         fixed.set(op.results[0] as Value, locate(this.states.get(op.attrs.name) as Placement));
       }
     }
-    for (const index of inPlaceCarried(this.module, func)) fixed.set(func.results[index] as Value, { kind: 'argument', index });
+    for (const index of inPlaceCarried(this.module, func))
+      fixed.set(func.results[index] as Value, { kind: 'argument', index });
     for (const { append, state } of inPlaceAppends(this.module, func)) {
       fixed.set(append, locate(this.states.get(state) as Placement));
     }
@@ -223,7 +286,12 @@ class Planner {
       const op = defOf(result);
       const computed = op?.name === 'kernel' || op?.name === 'repeat';
       if (!computed || fixed.has(result)) return;
-      fixed.set(result, outputs === undefined ? { kind: 'result', index } : { kind: 'address', address: outputs[index] as number });
+      fixed.set(
+        result,
+        outputs === undefined
+          ? { kind: 'result', index }
+          : { kind: 'address', address: outputs[index] as number },
+      );
     });
     return fixed;
   }
@@ -238,7 +306,10 @@ class Planner {
     if (op.name !== 'repeat') return [];
     const callee = this.plan(op.attrs.callee);
     const carried = op.operands.slice(0, op.attrs.carried);
-    return [...carried.map((value, i) => (callee.inPlace.has(i) ? 0 : maxBytes(this.module, value.type))), callee.frameBytes];
+    return [
+      ...carried.map((value, i) => (callee.inPlace.has(i) ? 0 : maxBytes(this.module, value.type))),
+      callee.frameBytes,
+    ];
   }
 }
 
@@ -257,7 +328,8 @@ class Aliases {
         this.roots.set(op.results[0] as Value, this.rootOf(op.operands[0] as Value));
       }
       for (const operand of op.operands) this.last.set(this.rootOf(operand), position);
-      for (const result of op.results) this.last.set(this.rootOf(result), Math.max(position, this.last.get(this.rootOf(result)) ?? 0));
+      for (const result of op.results)
+        this.last.set(this.rootOf(result), Math.max(position, this.last.get(this.rootOf(result)) ?? 0));
     });
     for (const result of func.results) this.last.set(this.rootOf(result), func.body.length);
   }
@@ -276,11 +348,13 @@ function isUsedAfterWrite(func: Func, read: OpOf<'state_read'>): boolean {
   const written = func.body.findIndex((op) => op.name === 'state_write' && op.attrs.name === read.attrs.name);
   if (written < 0) return false;
   const views = new Set<Value>([read.results[0] as Value]);
-  return func.body.some((op, position) => {
-    const uses = op.operands.some((o) => views.has(o));
-    if (uses && op.name === 'reshape') views.add(op.results[0] as Value);
-    return uses && position > written;
-  }) || func.results.some((r) => views.has(r));
+  return (
+    func.body.some((op, position) => {
+      const uses = op.operands.some((o) => views.has(o));
+      if (uses && op.name === 'reshape') views.add(op.results[0] as Value);
+      return uses && position > written;
+    }) || func.results.some((r) => views.has(r))
+  );
 }
 
 /** Results of a loop body that append to the argument of the same index, which nothing else reads. */
@@ -291,7 +365,9 @@ function inPlaceCarried(module: Module, func: Func): Set<number> {
     const call = defOf(result);
     const arg = func.args[index] as Value;
     const appends = call?.name === 'kernel' && module.functions.get(call.attrs.callee)?.kernel === 'append';
-    return appends && call.operands[0] === arg && uses.get(arg) === 1 && uses.get(result) === 1 ? [index] : [];
+    return appends && call.operands[0] === arg && uses.get(arg) === 1 && uses.get(result) === 1
+      ? [index]
+      : [];
   });
   return new Set(inPlace);
 }
@@ -306,6 +382,8 @@ function inPlaceAppends(module: Module, func: Func): { append: Value; state: str
     if (call?.name !== 'kernel' || module.functions.get(call.attrs.callee)?.kernel !== 'append') return [];
     const read = defOf(call.operands[0] as Value);
     const sameState = read?.name === 'state_read' && read.attrs.name === write.attrs.name;
-    return sameState && uses.get(call.operands[0] as Value) === 1 ? [{ append, state: write.attrs.name }] : [];
+    return sameState && uses.get(call.operands[0] as Value) === 1
+      ? [{ append, state: write.attrs.name }]
+      : [];
   });
 }

@@ -11,7 +11,12 @@ export function flopsOf({ rows, inner, columns }: LinearShape): number {
 }
 
 /** y[r, c] = sum_k x[r, k] * w[c, k]; two columns at a time share the loads of x. */
-export function linearJs(x: Float32Array, w: Float32Array, y: Float32Array, { rows, inner, columns }: LinearShape): void {
+export function linearJs(
+  x: Float32Array,
+  w: Float32Array,
+  y: Float32Array,
+  { rows, inner, columns }: LinearShape,
+): void {
   for (let r = 0; r < rows; r++) {
     for (let c = 0; c < columns; c += 2) {
       let first = 0;

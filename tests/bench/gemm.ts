@@ -30,7 +30,9 @@ function wasmRunner(shape: LinearShape, storage: Storage, relaxed: boolean): () 
   const fail = (): never => {
     throw new Error('the kernel failed');
   };
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(wasm.code as BufferSource), { hew: { memory, fail } });
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(wasm.code as BufferSource), {
+    hew: { memory, fail },
+  });
   const weight = wasm.schedule.weights.get('w');
   const bytes = shape.columns * shape.inner * bytesPerElement[storage];
   // 0x3c is the high byte of small positive numbers in all three formats.
@@ -70,7 +72,19 @@ export function benchGemm(peaks: Peaks): void {
     { rows: 128, inner: 1024, columns: 4096 },
     { rows: 1, inner: 1024, columns: 4096 },
   ];
-  const variants: (readonly [Storage, boolean])[] = [['f32', false], ['f32', true], ['bf16', false], ['bf16', true], ['f16', false]];
-  const rows = shapes.flatMap((shape) => variants.map(([storage, relaxed]) => gemmRow(shape, storage, relaxed, peaks)));
-  printTable('linear layer, one thread', ['shape', 'weights', 'ms', 'GFLOP/s', 'weight GB/s', 'of the peak', 'JS GFLOP/s', 'ratio'], rows);
+  const variants: (readonly [Storage, boolean])[] = [
+    ['f32', false],
+    ['f32', true],
+    ['bf16', false],
+    ['bf16', true],
+    ['f16', false],
+  ];
+  const rows = shapes.flatMap((shape) =>
+    variants.map(([storage, relaxed]) => gemmRow(shape, storage, relaxed, peaks)),
+  );
+  printTable(
+    'linear layer, one thread',
+    ['shape', 'weights', 'ms', 'GFLOP/s', 'weight GB/s', 'of the peak', 'JS GFLOP/s', 'ratio'],
+    rows,
+  );
 }

@@ -15,7 +15,11 @@ console.log(
 );
 benchGemm(peaks);
 if (existsSync(`${shared}/model.safetensors`)) {
-  const model = { spec: 'examples/pangu/pangu.hew', config: `${shared}/config.json`, weights: `${shared}/model.safetensors` };
+  const model = {
+    spec: 'examples/pangu/pangu.hew',
+    config: `${shared}/config.json`,
+    weights: `${shared}/model.safetensors`,
+  };
   await benchModel({ name: 'pangu-12m', model, tokens: 512 }, peaks);
 } else {
   console.log(`\n${shared} is absent: measuring examples/pangu-2m instead`);

@@ -2,10 +2,20 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compile, entriesOf, load, type Module, type ModelOptions, openModel, parsePipeline, runPipeline, standardPipeline } from '../../compiler/api.js';
+import {
+  compile,
+  entriesOf,
+  load,
+  type ModelOptions,
+  type Module,
+  openModel,
+  parsePipeline,
+  runPipeline,
+  standardPipeline,
+} from '../../compiler/api.js';
+import { entryFlops } from '../../compiler/inspect.js';
 import { evalDim, productOfDims } from '../../ir/dim.js';
 import { type Func, modelDims } from '../../ir/module.js';
-import { entryFlops } from '../../compiler/inspect.js';
 import { baselineRunner, type LinearShape } from './baseline.js';
 import { compare, median, printTable } from './measure.js';
 import type { Peaks } from './probe.js';
@@ -17,7 +27,11 @@ interface WorkloadOptions {
 }
 
 /** Shapes of the linear layers of an entry, as often as they run; `outputs` limits them to what is asked for. */
-function linearShapes(module: Module, func: Func, dims: ReadonlyMap<string, number>): { once: LinearShape[]; turns: number }[] {
+function linearShapes(
+  module: Module,
+  func: Func,
+  dims: ReadonlyMap<string, number>,
+): { once: LinearShape[]; turns: number }[] {
   const own: LinearShape[] = [];
   const nested: { once: LinearShape[]; turns: number }[] = [];
   for (const op of func.body) {
@@ -29,7 +43,9 @@ function linearShapes(module: Module, func: Func, dims: ReadonlyMap<string, numb
     if (op.name !== 'repeat') continue;
     const turns = module.loops.get(op.attrs.loop)?.indices.length ?? 0;
     const callee = module.functions.get(op.attrs.callee) as Func;
-    nested.push(...linearShapes(module, callee, dims).map((part) => ({ ...part, turns: part.turns * turns })));
+    nested.push(
+      ...linearShapes(module, callee, dims).map((part) => ({ ...part, turns: part.turns * turns })),
+    );
   }
   return own.length > 0 ? [{ once: own, turns: 1 }, ...nested] : nested;
 }
@@ -39,7 +55,10 @@ function baselineTime(module: Module, entry: string, symbols: Readonly<Record<st
   const func = entriesOf(module).find((f) => f.name === entry) as Func;
   const dims = new Map([...modelDims(module), ...Object.entries(symbols)]);
   return linearShapes(module, func, dims)
-    .map(({ once, turns }) => (compare([{ name: 'js', run: baselineRunner(once) }], 3, 0)[0]?.median ?? 0) * turns)
+    .map(
+      ({ once, turns }) =>
+        (compare([{ name: 'js', run: baselineRunner(once) }], 3, 0)[0]?.median ?? 0) * turns,
+    )
     .reduce((sum, ms) => sum + ms, 0);
 }
 
@@ -61,7 +80,10 @@ function timed(run: () => void, rounds: number): number {
   );
 }
 
-export async function benchModel({ name, model: options, tokens }: WorkloadOptions, peaks: Peaks): Promise<void> {
+export async function benchModel(
+  { name, model: options, tokens }: WorkloadOptions,
+  peaks: Peaks,
+): Promise<void> {
   const opened = openModel(options);
   const { module } = runPipeline(opened.module, parsePipeline(standardPipeline));
   opened.close();
@@ -88,12 +110,40 @@ export async function benchModel({ name, model: options, tokens }: WorkloadOptio
       const share = (rate / (relaxedSimd ? peaks.relaxed : peaks.simd)) * 100;
       const prefillJs = baselineTime(module, 'prefill', { T: tokens });
       const decodeJs = baselineTime(module, 'decode', {});
-      rows.push([`prefill ${tokens}, all logits`, kind, prefillMs.toFixed(1), rate.toFixed(1), '-', `${share.toFixed(0)}% of compute`, `${(prefillJs / prefillMs).toFixed(1)}x`]);
-      rows.push([`decode after ${tokens}`, kind, decodeMs.toFixed(2), (entryFlops(module, decode, {}).total / decodeMs / 1e6).toFixed(1), traffic.toFixed(1), `${((traffic / peaks.bandwidth) * 100).toFixed(0)}% of bandwidth`, `${(decodeJs / decodeMs).toFixed(1)}x`]);
-      rows.push([`compile (${(report.bytes.code / 1024).toFixed(0)} KiB of code)`, kind, (report.seconds * 1000).toFixed(0), '-', '-', '-', '-']);
+      rows.push([
+        `prefill ${tokens}, all logits`,
+        kind,
+        prefillMs.toFixed(1),
+        rate.toFixed(1),
+        '-',
+        `${share.toFixed(0)}% of compute`,
+        `${(prefillJs / prefillMs).toFixed(1)}x`,
+      ]);
+      rows.push([
+        `decode after ${tokens}`,
+        kind,
+        decodeMs.toFixed(2),
+        (entryFlops(module, decode, {}).total / decodeMs / 1e6).toFixed(1),
+        traffic.toFixed(1),
+        `${((traffic / peaks.bandwidth) * 100).toFixed(0)}% of bandwidth`,
+        `${(decodeJs / decodeMs).toFixed(1)}x`,
+      ]);
+      rows.push([
+        `compile (${(report.bytes.code / 1024).toFixed(0)} KiB of code)`,
+        kind,
+        (report.seconds * 1000).toFixed(0),
+        '-',
+        '-',
+        '-',
+        '-',
+      ]);
     } finally {
       rmSync(output, { recursive: true, force: true });
     }
   }
-  printTable(`${name}, one thread; ratio is against its linear layers alone in plain JavaScript`, ['work', 'code', 'ms', 'GFLOP/s', 'weight GB/s', 'of the peak', 'ratio'], rows);
+  printTable(
+    `${name}, one thread; ratio is against its linear layers alone in plain JavaScript`,
+    ['work', 'code', 'ms', 'GFLOP/s', 'weight GB/s', 'of the peak', 'ratio'],
+    rows,
+  );
 }

@@ -27,7 +27,13 @@ function computeModule(relaxed: boolean): Uint8Array {
   const b = () => f32x4.splat(m.f32.const(0.001));
   const step = (i: number) =>
     relaxed
-      ? (binaryen as unknown as Raw)._BinaryenSIMDTernary(m.ptr, binaryen.RelaxedMaddVecF32x4, get(i), a(), b())
+      ? (binaryen as unknown as Raw)._BinaryenSIMDTernary(
+          m.ptr,
+          binaryen.RelaxedMaddVecF32x4,
+          get(i),
+          a(),
+          b(),
+        )
       : f32x4.add(f32x4.mul(get(i), a()), b());
   const all = Array.from({ length: chains }, (_, i) => i);
   const body = [
@@ -51,7 +57,9 @@ function readModule(): Uint8Array {
   const at = () => local.get(0, binaryen.i32);
   const lanes = [0, 1, 2, 3];
   const body = [
-    ...lanes.map((i) => local.set(i + 1, i32x4.add(local.get(i + 1, binaryen.v128), v128.load(i * 16, 16, at())))),
+    ...lanes.map((i) =>
+      local.set(i + 1, i32x4.add(local.get(i + 1, binaryen.v128), v128.load(i * 16, 16, at()))),
+    ),
     local.set(0, i32.add(at(), i32.const(64))),
     m.br_if('loop', i32.lt_u(at(), i32.const(readBytes))),
   ];

@@ -129,6 +129,16 @@ test('check says that a model does not fit the target', async () => {
   expect(stderr).toContain('error[HEW6004]');
 });
 
+test('what the bundle format cannot express ends with exit code 4 and leaves nothing', async () => {
+  const half = path('half.hew');
+  const entry = 'entry half(x: [T, n]) -> (y: [T / 2, n]) { return (y = x[0 : T / 2]) }';
+  writeFileSync(half, `dim n = 4\ndim T in 2..8\n${entry}\n`);
+  const { code, stderr } = await hew(['compile', half, '-o', path('half')]);
+  expect(stderr).toContain('error[HEW6003]');
+  expect(code).toBe(4);
+  expect(existsSync(path('half'))).toBe(false);
+});
+
 test('inspect describes a spec', async () => {
   const { code, stdout, stderr } = await hew(['inspect', spec]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });

@@ -3,11 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { interpretEntry } from '../../ir/interpret.js';
 import { instantiate, runOnce } from '../wasm/run-module.js';
 import { caseModule, caseTitle, differences } from './case.js';
-import { opCases } from './cases.js';
 import { moduleCases } from './cases/structure.js';
+import { opCases } from './cases.js';
 
 describe.each(['arguments', 'parameters'] as const)('weights as %s', (weights) => {
-  const cases = opCases.filter((c) => weights === 'arguments' || c.operands.some((operand) => operand.weight));
+  const cases = opCases.filter(
+    (c) => weights === 'arguments' || c.operands.some((operand) => operand.weight),
+  );
   test.each(cases.map((c) => ({ title: caseTitle(c), c })))('$title', ({ c }) => {
     const { module, inputs } = caseModule(c, { weights });
     const wanted = interpretEntry(module, 'main', inputs);
@@ -20,7 +22,9 @@ describe('modules', () => {
     const running = instantiate(module);
     for (const { entry, inputs, wanted } of calls) {
       const outputs = running.run(entry, inputs);
-      const values = Object.fromEntries(Object.entries(outputs).map(([name, t]) => [name, Array.from(t.data)]));
+      const values = Object.fromEntries(
+        Object.entries(outputs).map(([name, t]) => [name, Array.from(t.data)]),
+      );
       expect(values).toEqual(wanted);
     }
   });

@@ -7,7 +7,7 @@
  */
 import fc from 'fast-check';
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
-import { type Dim, type DimLike, dim, dimNames, nameOf, subDims, tryEvalDim } from '../../ir/dim.js';
+import { addDims, type Dim, type DimLike, dim, dimNames, nameOf, subDims, tryEvalDim } from '../../ir/dim.js';
 import { type DimDecl, type Loop, type Module, type Param, type State, withFunctions } from '../../ir/module.js';
 import { encodeBytes, roundTo } from '../../ir/numeric.js';
 import { type Attrs, InferError, type Value } from '../../ir/op.js';
@@ -118,13 +118,25 @@ class Draft {
     return tensor(dtype, own, randomValues(dtype, elementCount(own), this.random));
   }
 
+  /** A constant: plain, stacked of its rows, or the transpose of another. */
+  private recipe(type: TensorType): Recipe {
+    const [first, second, ...more] = type.shape;
+    const literal = first === undefined ? undefined : tryEvalDim(first, new Map());
+    if (first !== undefined && literal !== undefined && this.random() < 0.5) {
+      const part = { dtype: type.dtype, shape: type.shape.slice(1) };
+      return { kind: 'stack', count: first, parts: Array.from({ length: literal }, () => this.recipe(part)) };
+    }
+    if (first !== undefined && second !== undefined && more.length === 0 && this.random() < 0.3) {
+      const arg = this.recipe({ dtype: type.dtype, shape: [second, first] });
+      return { kind: 'op', op: 'transpose', attrs: { perm: [1, 0] }, args: [arg] };
+    }
+    return { kind: 'constant', type, bytes: encodeBytes(type.dtype, this.tensor(type).data) };
+  }
+
   /** A parameter with constant values: one for all turns, or one per turn. */
   param(type: TensorType, loop: string | undefined): string {
     const name = `w${this.params.size}`;
-    const constant = (): Recipe => {
-      const values = this.tensor(type).data;
-      return { kind: 'constant', type, bytes: encodeBytes(type.dtype, values) };
-    };
+    const constant = (): Recipe => this.recipe(type);
     const turns = loop === undefined ? undefined : this.loops.get(loop)?.indices;
     const recipe: Recipe = turns?.length ? { kind: 'per_index', parts: turns.map(constant) } : constant();
     this.params.set(name, { type, loop: turns?.length ? loop : undefined, recipe });
@@ -391,6 +403,12 @@ const smoothMoves: readonly Move[] = [
   (g, { a }) => {
     const pair = [g.float(a), g.full(2)];
     return g.one('add', [g.one('mul', pair), g.one('sin', [g.one('mul', pair)])]);
+  },
+  (g, { a, b, c }) => {
+    const x = g.pick(a, (v) => v.type.dtype === 'f32' && v.type.shape.length > 0);
+    const both = g.weight([addDims('d', 'e'), lastAxis(x)], b);
+    const bounds = c % 2 === 0 ? { start: dim(0), end: dim('d') } : { start: dim('e'), end: addDims('d', 'e') };
+    return g.one('linear', [x, g.one('slice', [both], bounds)]);
   },
   (g, { a, b }) => {
     const index = g.one('reshape', [g.pick(a, (v) => v.name === 'ids')], { shape: ['T', 1].map(dim) });

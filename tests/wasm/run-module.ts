@@ -19,20 +19,29 @@ export interface RunOptions {
 export interface RunningModule {
   readonly wasm: WasmModule;
   /** Calls an entry; `outputs` are the names asked for, by default all. */
-  run(entry: string, inputs: Readonly<Record<string, Tensor>>, outputs?: readonly string[]): Record<string, Tensor>;
+  run(
+    entry: string,
+    inputs: Readonly<Record<string, Tensor>>,
+    outputs?: readonly string[],
+  ): Record<string, Tensor>;
 }
 
 /** Address of the first weight; see schedule.ts. */
 const weightsStart = 64;
 
 export function instantiate(module: Module, options: RunOptions = {}): RunningModule {
-  const wasm = emitWasm(lower(module).module, { relaxed: options.relaxed ?? false, optimize: options.optimize ?? false });
+  const wasm = emitWasm(lower(module).module, {
+    relaxed: options.relaxed ?? false,
+    optimize: options.optimize ?? false,
+  });
   const memory = new WebAssembly.Memory({ initial: wasm.pages, maximum: wasm.pages });
   const bytes = new Uint8Array(memory.buffer);
   const failed = (code: number, a: number, b: number): never => {
     throw new RangeError(`failure ${code} (${a}, ${b})`);
   };
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(wasm.code as BufferSource), { hew: { memory, fail: failed } });
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(wasm.code as BufferSource), {
+    hew: { memory, fail: failed },
+  });
   let address = weightsStart;
   for (const [, chunks] of weightFiles(wasm.module, wasm.schedule, options.source, () => {})) {
     for (const chunk of chunks()) {
@@ -75,6 +84,11 @@ function runEntry(
 }
 
 /** Compiles and calls one entry once. */
-export function runOnce(module: Module, entry: string, inputs: Readonly<Record<string, Tensor>>, options: RunOptions = {}): Record<string, Tensor> {
+export function runOnce(
+  module: Module,
+  entry: string,
+  inputs: Readonly<Record<string, Tensor>>,
+  options: RunOptions = {},
+): Record<string, Tensor> {
   return instantiate(module, options).run(entry, inputs);
 }

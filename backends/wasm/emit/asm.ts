@@ -5,7 +5,7 @@
  * a thunk (`Make`). Integer helpers fold constants, which keeps emitted code readable before the optimiser runs.
  */
 import binaryen from 'binaryen';
-import { type Dim, constantOf } from '../../../ir/dim.js';
+import { constantOf, type Dim } from '../../../ir/dim.js';
 
 export type Expr = binaryen.ExpressionRef;
 /** Makes a fresh copy of an expression each time it is called. */
@@ -76,7 +76,9 @@ export class Asm {
     const constant = constantOf(value);
     if (constant !== undefined) return constant;
     const sum = value.terms
-      .map((term) => term.factors.reduce<Size>((product, name) => this.mul(product, this.symbol(name)), term.coefficient))
+      .map((term) =>
+        term.factors.reduce<Size>((product, name) => this.mul(product, this.symbol(name)), term.coefficient),
+      )
       .reduce<Size>((total, term) => this.add(total, term), 0);
     return value.divisor === 1 ? sum : this.div(sum, value.divisor);
   }
@@ -148,7 +150,10 @@ export class Asm {
     const limit = this.hoist(end, statements);
     const again = m.br_if(label, m.i32.lt_s(i.tee(m.i32.add(i.get(), this.expr(step))), this.expr(limit)));
     const loop = m.loop(label, this.block([...body(i), again]));
-    const runs = typeof start === 'number' && typeof limit === 'number' ? undefined : m.i32.lt_s(i.get(), this.expr(limit));
+    const runs =
+      typeof start === 'number' && typeof limit === 'number'
+        ? undefined
+        : m.i32.lt_s(i.get(), this.expr(limit));
     statements.push(runs === undefined ? loop : m.if(runs, loop));
     return this.block(statements);
   }
@@ -190,6 +195,8 @@ export class Asm {
 
 /** Binaryen's object API has no relaxed multiply-add; its C API, which the package exposes with a leading underscore, does. */
 function simdTernary(m: binaryen.Module, operation: number, a: Expr, b: Expr, c: Expr): Expr {
-  const raw = binaryen as unknown as { _BinaryenSIMDTernary(module: number, op: number, a: Expr, b: Expr, c: Expr): Expr };
+  const raw = binaryen as unknown as {
+    _BinaryenSIMDTernary(module: number, op: number, a: Expr, b: Expr, c: Expr): Expr;
+  };
   return raw._BinaryenSIMDTernary(m.ptr, operation, a, b, c);
 }

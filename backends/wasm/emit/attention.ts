@@ -33,7 +33,13 @@ export const emitAttention: KernelEmitter = (context) => {
   const hv = context.size(v.type.shape.at(-1) as Dim);
   const group = asm.div(heads, kv);
   const floats = (elements: Size): Size => asm.mul(elements, 4);
-  const locals = { query: asm.local(i32), output: asm.local(i32), keys: asm.local(i32), values: asm.local(i32), visible: asm.local(i32) };
+  const locals = {
+    query: asm.local(i32),
+    output: asm.local(i32),
+    keys: asm.local(i32),
+    values: asm.local(i32),
+    visible: asm.local(i32),
+  };
   const head: Head = { ...locals, keyStep: floats(asm.mul(kv, hd)), valueStep: floats(asm.mul(kv, hv)) };
   const past = asm.local(i32);
   const readPast = offset === undefined ? asm.const(0) : new Expressions(context).scalar(offset, []);
@@ -91,9 +97,16 @@ function scoreAddress(context: KernelContext, key: Size): Expr {
 }
 
 /** scores[j] = scale * q · k_j, and their maximum. */
-function scoreKeys(context: KernelContext, head: Head, hd: Size, scale: number, greatest: Local): readonly Expr[] {
+function scoreKeys(
+  context: KernelContext,
+  head: Head,
+  hd: Size,
+  scale: number,
+  greatest: Local,
+): readonly Expr[] {
   const { asm, m } = context;
-  const keyAddress = (key: Local, r: number): Size => asm.add(head.keys.get, asm.mul(asm.add(key.get, r), head.keyStep));
+  const keyAddress = (key: Local, r: number): Size =>
+    asm.add(head.keys.get, asm.mul(asm.add(key.get, r), head.keyStep));
   const whole = asm.local(i32);
   const scores = asm.local(v128);
   const lanesMax = asm.local(v128);
@@ -103,7 +116,13 @@ function scoreKeys(context: KernelContext, head: Head, hd: Size, scale: number, 
     const keys = [0, 1, 2, 3].map((r) => ({ set: asm.local(i32), address: keyAddress(key, r) }));
     return [
       ...keys.map(({ set, address }) => set.set(asm.expr(address))),
-      ...dotFour(context, head.query, keys.map(({ set }) => set), hd as number, scores),
+      ...dotFour(
+        context,
+        head.query,
+        keys.map(({ set }) => set),
+        hd as number,
+        scores,
+      ),
       scores.set(m.f32x4.mul(scores.get(), asm.splat(scale))),
       context.memory.storeVector(scoreAddress(context, key.get), scores.get()),
       lanesMax.set(m.f32x4.max(lanesMax.get(), scores.get())),
@@ -126,7 +145,13 @@ function scoreKeys(context: KernelContext, head: Head, hd: Size, scale: number, 
 }
 
 /** Four dot products with one row, as the lanes of `out`. */
-function dotFour(context: KernelContext, row: Local, others: readonly Local[], length: number, out: Local): readonly Expr[] {
+function dotFour(
+  context: KernelContext,
+  row: Local,
+  others: readonly Local[],
+  length: number,
+  out: Local,
+): readonly Expr[] {
   const { asm, m } = context;
   const sums = others.map(() => asm.local(v128));
   const x = asm.local(v128);
@@ -144,9 +169,11 @@ function dotFour(context: KernelContext, row: Local, others: readonly Local[], l
 
 /** Lane r of the result is the sum of the lanes of vector r. */
 function transposedSum({ m }: KernelContext, [a, b, c, d]: readonly [Local, Local, Local, Local]): Expr {
-  const pick = (lanes: readonly number[]): number[] => lanes.flatMap((lane) => [0, 1, 2, 3].map((byte) => lane * 4 + byte));
+  const pick = (lanes: readonly number[]): number[] =>
+    lanes.flatMap((lane) => [0, 1, 2, 3].map((byte) => lane * 4 + byte));
   const shuffle = (x: Expr, y: Expr, lanes: readonly number[]): Expr => m.i8x16.shuffle(x, y, pick(lanes));
-  const halves = (x: Local, y: Local): Expr => m.f32x4.add(shuffle(x.get(), y.get(), [0, 4, 1, 5]), shuffle(x.get(), y.get(), [2, 6, 3, 7]));
+  const halves = (x: Local, y: Local): Expr =>
+    m.f32x4.add(shuffle(x.get(), y.get(), [0, 4, 1, 5]), shuffle(x.get(), y.get(), [2, 6, 3, 7]));
   return m.block(
     null,
     [
@@ -169,12 +196,25 @@ function dotOne(context: KernelContext, row: Local, other: Expr, length: Size, o
     asm.loop(
       0,
       whole,
-      (i) => [lanes.set(asm.multiplyAdd(m.v128.load(0, 4, at(row.get, i)), m.v128.load(0, 4, at(pointer.get, i)), lanes.get()))],
+      (i) => [
+        lanes.set(
+          asm.multiplyAdd(
+            m.v128.load(0, 4, at(row.get, i)),
+            m.v128.load(0, 4, at(pointer.get, i)),
+            lanes.get(),
+          ),
+        ),
+      ],
       4,
     ),
     out.set(asm.horizontal('add', lanes)),
     asm.loop(whole, length, (i) => [
-      out.set(m.f32.add(out.get(), m.f32.mul(m.f32.load(0, 4, at(row.get, i)), m.f32.load(0, 4, at(pointer.get, i))))),
+      out.set(
+        m.f32.add(
+          out.get(),
+          m.f32.mul(m.f32.load(0, 4, at(row.get, i)), m.f32.load(0, 4, at(pointer.get, i))),
+        ),
+      ),
     ]),
   ];
 }
@@ -191,7 +231,12 @@ function exponentials(context: KernelContext, head: Head, greatest: Local, total
       0,
       head.visible.get,
       (key) => [
-        weights.set(math.vector('exp', m.f32x4.sub(m.v128.load(0, 4, scoreAddress(context, key.get)), m.f32x4.splat(greatest.get())))),
+        weights.set(
+          math.vector(
+            'exp',
+            m.f32x4.sub(m.v128.load(0, 4, scoreAddress(context, key.get)), m.f32x4.splat(greatest.get())),
+          ),
+        ),
         context.memory.storeVector(scoreAddress(context, key.get), weights.get()),
         lanes.set(m.f32x4.add(lanes.get(), weights.get())),
       ],
@@ -220,11 +265,17 @@ function weightedSum(context: KernelContext, head: Head, hv: Size, factor: Local
       value.set(head.values.get()),
       asm.loop(0, head.visible.get, (key) => [
         weight.set(m.v128.load32_splat(0, 4, scoreAddress(context, key.get))),
-        ...sums.map((sum, i) => sum.set(asm.multiplyAdd(weight.get(), m.v128.load((start + i * 4) * 4, 4, value.get()), sum.get()))),
+        ...sums.map((sum, i) =>
+          sum.set(asm.multiplyAdd(weight.get(), m.v128.load((start + i * 4) * 4, 4, value.get()), sum.get())),
+        ),
         value.set(asm.expr(asm.add(value.get, head.valueStep))),
       ]),
       ...sums.map((sum, i) =>
-        context.memory.storeVector(head.output.get(), m.f32x4.mul(sum.get(), m.f32x4.splat(factor.get())), (start + i * 4) * 4),
+        context.memory.storeVector(
+          head.output.get(),
+          m.f32x4.mul(sum.get(), m.f32x4.splat(factor.get())),
+          (start + i * 4) * 4,
+        ),
       ),
     );
   }
@@ -233,7 +284,13 @@ function weightedSum(context: KernelContext, head: Head, hv: Size, factor: Local
   return statements;
 }
 
-function scalarColumns(context: KernelContext, head: Head, from: number, to: Size, factor: Local): readonly Expr[] {
+function scalarColumns(
+  context: KernelContext,
+  head: Head,
+  from: number,
+  to: Size,
+  factor: Local,
+): readonly Expr[] {
   const { asm, m } = context;
   const [sum, value] = [asm.local(f32), asm.local(i32)];
   return [
@@ -241,11 +298,20 @@ function scalarColumns(context: KernelContext, head: Head, from: number, to: Siz
       sum.set(m.f32.const(0)),
       value.set(asm.expr(asm.add(head.values.get, asm.mul(column.get, 4)))),
       asm.loop(0, head.visible.get, (key) => [
-        sum.set(m.f32.add(sum.get(), m.f32.mul(m.f32.load(0, 4, scoreAddress(context, key.get)), m.f32.load(0, 4, value.get())))),
+        sum.set(
+          m.f32.add(
+            sum.get(),
+            m.f32.mul(m.f32.load(0, 4, scoreAddress(context, key.get)), m.f32.load(0, 4, value.get())),
+          ),
+        ),
         value.set(asm.expr(asm.add(value.get, head.valueStep))),
       ]),
-      m.f32.store(0, 4, asm.expr(asm.add(head.output.get, asm.mul(column.get, 4))), m.f32.mul(sum.get(), factor.get())),
+      m.f32.store(
+        0,
+        4,
+        asm.expr(asm.add(head.output.get, asm.mul(column.get, 4))),
+        m.f32.mul(sum.get(), factor.get()),
+      ),
     ]),
   ];
 }
-

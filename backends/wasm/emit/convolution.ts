@@ -27,8 +27,17 @@ export const emitConvolution: KernelEmitter = (context) => {
   const { asm } = context;
   const root = context.root as unknown as OpOf<'conv2d'>;
   const [x, w, bias] = root.operands as [Value, Value, Value?];
-  const [images, , height, width] = context.sizes((root.results[0] as Value).type.shape) as [Size, Size, Size, Size];
-  const [groups, columns, inner] = convolutionMatrices(root).map((d) => context.size(d)) as [Size, Size, Size];
+  const [images, , height, width] = context.sizes((root.results[0] as Value).type.shape) as [
+    Size,
+    Size,
+    Size,
+    Size,
+  ];
+  const [groups, columns, inner] = convolutionMatrices(root).map((d) => context.size(d)) as [
+    Size,
+    Size,
+    Size,
+  ];
   const patches = asm.local(i32);
   const biasAt = new Expressions(context);
   const rowOf = (image: Local, group: Local, y: Local): readonly Expr[] => {
@@ -41,7 +50,9 @@ export const emitConvolution: KernelEmitter = (context) => {
         columns,
         panels: groupPanels(context, w, group, columns, inner),
         rowAddress: (row) => asm.expr(asm.add(patches.get, asm.mul(row, asm.mul(inner, 4)))),
-        ...(bias === undefined ? {} : { initial: (column: Size) => biasAt.vector(bias, [{ at: channel(column), lane: 1 }]) }),
+        ...(bias === undefined
+          ? {}
+          : { initial: (column: Size) => biasAt.vector(bias, [{ at: channel(column), lane: 1 }]) }),
         ...epilogue(context, (row, column, lane) => [
           { at: image.get, lane: 0 },
           { at: channel(column), lane },
@@ -53,7 +64,9 @@ export const emitConvolution: KernelEmitter = (context) => {
   };
   return [
     patches.set(asm.expr(asm.add(context.scratch.get, asm.mul(inner, panelWidth * 4)))),
-    asm.loop(0, images, (image) => [asm.loop(0, groups, (group) => [asm.loop(0, height, (y) => rowOf(image, group, y))])]),
+    asm.loop(0, images, (image) => [
+      asm.loop(0, groups, (group) => [asm.loop(0, height, (y) => rowOf(image, group, y))]),
+    ]),
   ];
 };
 
@@ -63,10 +76,16 @@ function groupPanels(context: KernelContext, w: Value, group: Local, columns: Si
   const packed = context.layout(w) === 'panels';
   const rows = packed ? asm.mul(asm.div(asm.add(columns, panelWidth - 1), panelWidth), panelWidth) : columns;
   const base: Make = () =>
-    asm.expr(asm.add(context.pointer(w).get, asm.mul(group.get, asm.mul(asm.mul(rows, inner), bytesOf(dtype)))));
+    asm.expr(
+      asm.add(context.pointer(w).get, asm.mul(group.get, asm.mul(asm.mul(rows, inner), bytesOf(dtype)))),
+    );
   if (packed) return packedPanels(context, base, dtype, inner);
-  return gatheredPanels(context, dtype, inner, columns, (column, k) => () =>
-    asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))),
+  return gatheredPanels(
+    context,
+    dtype,
+    inner,
+    columns,
+    (column, k) => () => asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))),
   );
 }
 
@@ -78,16 +97,29 @@ interface PatchRow {
 }
 
 /** patches[ox][c][ky][kx] = x[image, group's channel c, oy * stride + ky * dilation - top, …], zero outside. */
-function layOutPatches(context: KernelContext, root: OpOf<'conv2d'>, x: Value, { image, group, y, patches }: PatchRow): readonly Expr[] {
+function layOutPatches(
+  context: KernelContext,
+  root: OpOf<'conv2d'>,
+  x: Value,
+  { image, group, y, patches }: PatchRow,
+): readonly Expr[] {
   const { asm, m } = context;
   const [, , height, width] = context.sizes(x.type.shape) as [Size, Size, Size, Size];
-  const [, channels, windowHeight, windowWidth] = context.sizes((root.operands[1] as Value).type.shape) as [Size, Size, Size, Size];
+  const [, channels, windowHeight, windowWidth] = context.sizes((root.operands[1] as Value).type.shape) as [
+    Size,
+    Size,
+    Size,
+    Size,
+  ];
   const outWidth = context.sizes((root.results[0] as Value).type.shape)[3] as Size;
   const { stride, padding, dilation } = root.attrs;
   const [sourceY, sourceX, to] = [asm.local(i32), asm.local(i32), asm.local(i32)];
   const source = new Expressions(context);
   const position = (out: Local, k: Local, axis: 0 | 1): Size =>
-    asm.sub(asm.add(asm.mul(out.get, stride[axis] as number), asm.mul(k.get, dilation[axis] as number)), padding[axis] as number);
+    asm.sub(
+      asm.add(asm.mul(out.get, stride[axis] as number), asm.mul(k.get, dilation[axis] as number)),
+      padding[axis] as number,
+    );
   const copy = (c: Local, ky: Local, kx: Local, ox: Local): readonly Expr[] => {
     const index = [
       { at: image.get, lane: 0 },
@@ -95,7 +127,10 @@ function layOutPatches(context: KernelContext, root: OpOf<'conv2d'>, x: Value, {
       { at: sourceY.get, lane: 0 },
       { at: sourceX.get, lane: 0 },
     ];
-    const inside = m.i32.and(m.i32.lt_u(sourceY.get(), asm.expr(height)), m.i32.lt_u(sourceX.get(), asm.expr(width)));
+    const inside = m.i32.and(
+      m.i32.lt_u(sourceY.get(), asm.expr(height)),
+      m.i32.lt_u(sourceX.get(), asm.expr(width)),
+    );
     return [
       sourceY.set(asm.expr(position(y, ky, 0))),
       sourceX.set(asm.expr(position(ox, kx, 1))),

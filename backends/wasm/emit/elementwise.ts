@@ -31,8 +31,21 @@ function vectorFloats({ m, math, asm }: KernelContext): Floats {
 }
 
 type FormulaOp =
-  | 'sqrt' | 'rsqrt' | 'reciprocal' | 'exp' | 'log' | 'sin' | 'cos' | 'tanh' | 'erf'
-  | 'sigmoid' | 'silu' | 'softplus' | 'gelu' | 'gelu_tanh' | 'quick_gelu';
+  | 'sqrt'
+  | 'rsqrt'
+  | 'reciprocal'
+  | 'exp'
+  | 'log'
+  | 'sin'
+  | 'cos'
+  | 'tanh'
+  | 'erf'
+  | 'sigmoid'
+  | 'silu'
+  | 'softplus'
+  | 'gelu'
+  | 'gelu_tanh'
+  | 'quick_gelu';
 
 /** Formulas of the float ops; see the declarations in ir/ops/elementwise.ts. */
 const formulas: Readonly<Record<FormulaOp, (f: Floats, x: Make) => Expr>> = {
@@ -48,8 +61,13 @@ const formulas: Readonly<Record<FormulaOp, (f: Floats, x: Make) => Expr>> = {
   sigmoid: (f, x) => f.call('sigmoid', x()),
   silu: (f, x) => f.mul(x(), f.call('sigmoid', x())),
   quick_gelu: (f, x) => f.mul(x(), f.call('sigmoid', f.mul(x(), f.constant(1.702)))),
-  softplus: (f, x) => f.add(f.max(x(), f.constant(0)), f.call('log', f.add(f.constant(1), f.call('exp', f.neg(f.abs(x())))))),
-  gelu: (f, x) => f.mul(f.mul(f.constant(0.5), x()), f.add(f.constant(1), f.call('erf', f.mul(x(), f.constant(Math.SQRT1_2))))),
+  softplus: (f, x) =>
+    f.add(f.max(x(), f.constant(0)), f.call('log', f.add(f.constant(1), f.call('exp', f.neg(f.abs(x())))))),
+  gelu: (f, x) =>
+    f.mul(
+      f.mul(f.constant(0.5), x()),
+      f.add(f.constant(1), f.call('erf', f.mul(x(), f.constant(Math.SQRT1_2)))),
+    ),
   /** x/2 (1 + tanh u) == x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3) */
   gelu_tanh: (f, x) => {
     const scale = 2 * Math.sqrt(2 / Math.PI);
@@ -107,8 +125,13 @@ function select(name: 'min' | 'max'): Emit {
     if (kind === 'f32') return m.f32[name](a as Expr, b as Expr);
     const type = registerType((op.operands[0] as Value).type.dtype);
     const [left, right] = [asm.local(type), asm.local(type)];
-    const first = name === 'min' ? m[kind].lt_s(left.get(), right.get()) : m[kind].gt_s(left.get(), right.get());
-    return m.block(null, [left.set(a as Expr), right.set(b as Expr), m.select(first, left.get(), right.get())], type);
+    const first =
+      name === 'min' ? m[kind].lt_s(left.get(), right.get()) : m[kind].gt_s(left.get(), right.get());
+    return m.block(
+      null,
+      [left.set(a as Expr), right.set(b as Expr), m.select(first, left.get(), right.get())],
+      type,
+    );
   };
 }
 
@@ -129,11 +152,16 @@ const divide: Emit = (context, [a, b], op) => {
   return m.block(null, [left.set(a as Expr), right.set(b as Expr), guarded], type);
 };
 
-function integerUnary(forFloat: (m: KernelContext['m'], x: Expr) => Expr, forInt: (context: KernelContext, kind: 'i32' | 'i64', x: Local) => Expr): Emit {
+function integerUnary(
+  forFloat: (m: KernelContext['m'], x: Expr) => Expr,
+  forInt: (context: KernelContext, kind: 'i32' | 'i64', x: Local) => Expr,
+): Emit {
   return (context, [x], op) => {
     const kind = kindOf(op.operands[0]);
     if (kind === 'f32') return forFloat(context.m, x as Expr);
-    return shared(context, registerType((op.operands[0] as Value).type.dtype), x as Expr, (local) => forInt(context, kind, local));
+    return shared(context, registerType((op.operands[0] as Value).type.dtype), x as Expr, (local) =>
+      forInt(context, kind, local),
+    );
   };
 }
 
@@ -141,7 +169,8 @@ function zero(m: KernelContext['m'], kind: 'i32' | 'i64'): Expr {
   return kind === 'i64' ? m.i64.const(0n) : m.i32.const(0);
 }
 
-const negate = ({ m }: KernelContext, kind: 'i32' | 'i64', x: Local): Expr => m[kind].sub(zero(m, kind), x.get());
+const negate = ({ m }: KernelContext, kind: 'i32' | 'i64', x: Local): Expr =>
+  m[kind].sub(zero(m, kind), x.get());
 
 /** Sign of a float: NaN and zeros stay. */
 const signFloat: Emit = (context, [x]) =>
@@ -189,9 +218,15 @@ export function convertRegister(context: KernelContext, from: DType, to: DType, 
   }
   if (to === 'i64') {
     if (source === 'i64') return value;
-    return source === 'f32' ? clamp(context, 'i64', m.i64.trunc_s_sat.f32(value), ...bounds64) : m.i64.extend_s(value);
+    return source === 'f32'
+      ? clamp(context, 'i64', m.i64.trunc_s_sat.f32(value), ...bounds64)
+      : m.i64.extend_s(value);
   }
-  const bounds: Record<'i32' | 'i8' | 'u8', readonly [number, number]> = { i32: [-(2 ** 31), 2 ** 31 - 1], i8: [-128, 127], u8: [0, 255] };
+  const bounds: Record<'i32' | 'i8' | 'u8', readonly [number, number]> = {
+    i32: [-(2 ** 31), 2 ** 31 - 1],
+    i8: [-128, 127],
+    u8: [0, 255],
+  };
   const [low, high] = bounds[to as keyof typeof bounds];
   if (source === 'i64') return m.i32.wrap(clamp(context, 'i64', value, low, high));
   const whole = source === 'f32' ? m.i32.trunc_s_sat.f32(value) : value;
@@ -227,18 +262,40 @@ export function constantVector({ asm }: KernelContext, dtype: DType, value: numb
   return dtype === 'bool' ? asm.splatInt(exact === 0 ? 0 : -1) : asm.splat(exact);
 }
 
-type ElementwiseName = FormulaOp | Comparison
-  | 'neg' | 'abs' | 'sign' | 'floor' | 'ceil' | 'round' | 'relu'
-  | 'add' | 'sub' | 'mul' | 'div' | 'pow' | 'min' | 'max'
-  | 'and' | 'or' | 'xor' | 'not' | 'where' | 'cast';
+type ElementwiseName =
+  | FormulaOp
+  | Comparison
+  | 'neg'
+  | 'abs'
+  | 'sign'
+  | 'floor'
+  | 'ceil'
+  | 'round'
+  | 'relu'
+  | 'add'
+  | 'sub'
+  | 'mul'
+  | 'div'
+  | 'pow'
+  | 'min'
+  | 'max'
+  | 'and'
+  | 'or'
+  | 'xor'
+  | 'not'
+  | 'where'
+  | 'cast';
 
 export const scalarOps: Readonly<Record<ElementwiseName & OpName, Emit>> = {
   ...formulaTable(scalarFloats, f32),
   neg: integerUnary((m, x) => m.f32.neg(x), negate),
-  abs: integerUnary((m, x) => m.f32.abs(x), (context, kind, x) => {
-    const { m } = context;
-    return m.select(m[kind].lt_s(x.get(), zero(m, kind)), negate(context, kind, x), x.get());
-  }),
+  abs: integerUnary(
+    (m, x) => m.f32.abs(x),
+    (context, kind, x) => {
+      const { m } = context;
+      return m.select(m[kind].lt_s(x.get(), zero(m, kind)), negate(context, kind, x), x.get());
+    },
+  ),
   sign,
   floor: ({ m }, [x]) => m.f32.floor(x as Expr),
   ceil: ({ m }, [x]) => m.f32.ceil(x as Expr),
@@ -262,7 +319,13 @@ export const scalarOps: Readonly<Record<ElementwiseName & OpName, Emit>> = {
   xor: ({ m }, [a, b]) => m.i32.xor(a as Expr, b as Expr),
   not: ({ m }, [x]) => m.i32.eqz(x as Expr),
   where: ({ m }, [condition, a, b]) => m.select(condition as Expr, a as Expr, b as Expr),
-  cast: (context, [x], op) => convertRegister(context, (op.operands[0] as Value).type.dtype, (op as unknown as OpOf<'cast'>).attrs.dtype, x as Expr),
+  cast: (context, [x], op) =>
+    convertRegister(
+      context,
+      (op.operands[0] as Value).type.dtype,
+      (op as unknown as OpOf<'cast'>).attrs.dtype,
+      x as Expr,
+    ),
 };
 
 /** Lane masks as a comparison of the operands: of floats, or of the masks of bools as unsigned integers. */

@@ -9,10 +9,10 @@ import { constantOf } from '../../../ir/dim.js';
 import { defOf, type Func, type Op, type OpOf, type Value } from '../../../ir/module.js';
 import type { OpName } from '../../../ir/ops/table.js';
 import { isFloat } from '../../../ir/type.js';
-import { type Expr, type Local, type Make, type Size, v128 } from './asm.js';
-import { bytesOf, failures, type KernelContext } from './kernel.js';
 import { panelWidth } from '../packing.js';
+import { type Expr, type Local, type Make, type Size, v128 } from './asm.js';
 import { constantOfType, constantVector, convertRegister, scalarOps, vectorOps } from './elementwise.js';
+import { bytesOf, failures, type KernelContext } from './kernel.js';
 import { registerType } from './memory.js';
 
 export interface Coordinate {
@@ -54,7 +54,10 @@ export class Expressions {
     const { m, memory } = this.context;
     const result = vector
       ? vectorOps[op.name as keyof typeof vectorOps](this.context, operands, op)
-      : memory.round(value.type.dtype, scalarOps[op.name as keyof typeof scalarOps](this.context, operands, op));
+      : memory.round(
+          value.type.dtype,
+          scalarOps[op.name as keyof typeof scalarOps](this.context, operands, op),
+        );
     if (kept.length === 0) return result;
     return m.block(null, [...kept, result], vector ? v128 : registerType(value.type.dtype));
   }
@@ -66,7 +69,8 @@ export class Expressions {
     const locals = new Map<Value, Local>();
     return op.operands.map((operand) => {
       if (op.operands.filter((other) => other === operand).length === 1) return at(operand);
-      const local = locals.get(operand) ?? this.context.asm.local(vector ? v128 : registerType(operand.type.dtype));
+      const local =
+        locals.get(operand) ?? this.context.asm.local(vector ? v128 : registerType(operand.type.dtype));
       if (!locals.has(operand)) kept.push(local.set(at(operand)));
       locals.set(operand, local);
       return local.get();
@@ -76,7 +80,9 @@ export class Expressions {
   /** The operand's index when the result is asked at `index`. */
   private broadcast(operand: Value, result: Value, index: Index): Index {
     const lead = result.type.shape.length - operand.type.shape.length;
-    return operand.type.shape.map((d, axis) => (constantOf(d) === 1 ? origin : (index[axis + lead] as Coordinate)));
+    return operand.type.shape.map((d, axis) =>
+      constantOf(d) === 1 ? origin : (index[axis + lead] as Coordinate),
+    );
   }
 
   private load(value: Value, index: Index): Expr {
@@ -90,7 +96,11 @@ export class Expressions {
     const dtype = value.type.dtype;
     if (laneBytes === 0) return m.f32x4.splat(memory.load(dtype, address()));
     if (laneBytes === bytesOf(dtype)) return memory.loadVector(dtype, address());
-    const lane = (i: number): Expr => memory.load(dtype, this.context.asm.expr(this.context.asm.add(address, this.context.asm.mul(laneBytes, i))));
+    const lane = (i: number): Expr =>
+      memory.load(
+        dtype,
+        this.context.asm.expr(this.context.asm.add(address, this.context.asm.mul(laneBytes, i))),
+      );
     return [1, 2, 3].reduce<Expr>((v, i) => m.f32x4.replace_lane(v, i, lane(i)), m.f32x4.splat(lane(0)));
   }
 
@@ -106,7 +116,10 @@ export class Expressions {
         : sum(index.map(({ at }, axis) => asm.mul(at, strides[axis] as Size)));
     const lane = sum(index.map(({ lane: step }, axis) => asm.mul(step, strides[axis] as Size)));
     const base = this.context.pointer(value).get;
-    return { address: () => asm.expr(asm.add(base, asm.mul(offset, bytes))), laneBytes: asm.mul(lane, bytes) };
+    return {
+      address: () => asm.expr(asm.add(base, asm.mul(offset, bytes))),
+      laneBytes: asm.mul(lane, bytes),
+    };
   }
 
   /** Element strides; a panel steps by its width along the inner axis. */
@@ -115,7 +128,8 @@ export class Expressions {
     if (this.context.layout(value) === 'panels') return [0, panelWidth];
     const sizes = this.context.sizes(value.type.shape);
     const strides: Size[] = sizes.map(() => 1);
-    for (let axis = sizes.length - 2; axis >= 0; axis--) strides[axis] = asm.mul(strides[axis + 1] as Size, sizes[axis + 1] as Size);
+    for (let axis = sizes.length - 2; axis >= 0; axis--)
+      strides[axis] = asm.mul(strides[axis + 1] as Size, sizes[axis + 1] as Size);
     return strides;
   }
 
@@ -124,7 +138,17 @@ export class Expressions {
     const inner = this.context.sizes(value.type.shape)[1] as Size;
     const [rowAt, columnAt] = [(row as Coordinate).at, (column as Coordinate).at];
     const inPanel = asm.add(asm.mul(asm.div(rowAt, panelWidth), inner), columnAt);
-    return asm.add(asm.mul(inPanel, panelWidth), asm.rem(rowAt, panelWidth));
+    return asm.add(
+      asm.mul(inPanel, panelWidth),
+      this.panelSlot(asm.rem(rowAt, panelWidth), bytesOf(value.type.dtype)),
+    );
+  }
+
+  /** See `panelSlot` of packing.ts. */
+  private panelSlot(column: Size, elementBytes: number): Size {
+    const { asm } = this.context;
+    if (elementBytes !== 2) return column;
+    return asm.add(asm.mul(asm.rem(column, 4), 2), asm.div(column, 4));
   }
 
   slice(op: OpOf<'slice'>, index: Index, vector: boolean): Expr {
@@ -174,9 +198,14 @@ export class Expressions {
     const sizes = this.context.sizes(source.type.shape);
     const moved = index.map((c, i) => ({ at: asm.sub(c.at, op.attrs.before[i] as number), lane: c.lane }));
     const padded = sizes.flatMap((size, i) =>
-      op.attrs.before[i] === 0 && op.attrs.after[i] === 0 ? [] : [m.i32.lt_u(asm.expr((moved[i] as Coordinate).at), asm.expr(size))],
+      op.attrs.before[i] === 0 && op.attrs.after[i] === 0
+        ? []
+        : [m.i32.lt_u(asm.expr((moved[i] as Coordinate).at), asm.expr(size))],
     );
-    const inside = padded.reduce<Expr | undefined>((all, one) => (all === undefined ? one : m.i32.and(all, one)), undefined);
+    const inside = padded.reduce<Expr | undefined>(
+      (all, one) => (all === undefined ? one : m.i32.and(all, one)),
+      undefined,
+    );
     const own = this.at(source, moved, vector);
     if (inside === undefined) return own;
     const constant = vector ? constantVector : constantOfType;
@@ -200,7 +229,11 @@ export class Expressions {
       : m.i32.ge_u(own, asm.expr(bound));
     const check = m.if(outside, this.context.fail(failures.indexOutOfRange, row(), asm.expr(bound)));
     const moved = [...index.slice(0, axis), { at: row, lane: 0 }, ...index.slice(axis + inner)];
-    return m.block(null, [check, this.at(table, moved, vector)], vector ? v128 : registerType(table.type.dtype));
+    return m.block(
+      null,
+      [check, this.at(table, moved, vector)],
+      vector ? v128 : registerType(table.type.dtype),
+    );
   }
 
   iota(op: OpOf<'iota'>, [position]: Index, vector: boolean): Expr {
@@ -209,7 +242,10 @@ export class Expressions {
     if (!vector) return convertRegister(this.context, 'i32', op.attrs.dtype, asm.expr(at));
     const steps = [0, 1, 2, 3].map((i) => i * lane);
     const offsets = m.i32x4.splat(asm.expr(at));
-    const ramp = steps.reduce<Expr>((v, step, i) => m.i32x4.replace_lane(v, i, asm.const(step)), asm.splatInt(0));
+    const ramp = steps.reduce<Expr>(
+      (v, step, i) => m.i32x4.replace_lane(v, i, asm.const(step)),
+      asm.splatInt(0),
+    );
     return m.f32x4.convert_i32x4_s(m.i32x4.add(offsets, ramp));
   }
 
@@ -251,7 +287,15 @@ export function canVectorise(func: Func): boolean {
     if (op.name === 'iota') return op.attrs.dtype === 'f32';
     if (op.name === 'dim_size') return false;
     const known = Object.hasOwn(movements, op.name) || Object.hasOwn(vectorOps, op.name);
-    return known && op.results.every((r) => r.type.dtype === 'f32' || r.type.dtype === 'bool' || isFloat(r.type.dtype) && Object.hasOwn(movements, op.name));
+    return (
+      known &&
+      op.results.every(
+        (r) =>
+          r.type.dtype === 'f32' ||
+          r.type.dtype === 'bool' ||
+          (isFloat(r.type.dtype) && Object.hasOwn(movements, op.name)),
+      )
+    );
   };
   return argsFit && func.body.every(fits) && func.results.every((r) => r.type.dtype === 'f32');
 }

@@ -59,10 +59,16 @@ function singleRows(context: KernelContext, product: Product, rows: Size): reado
   const { asm } = context;
   return overPanels(context, product, (panel, width) => {
     const statements: Expr[] = [];
-    const ready = product.panels.prepare && product.panels.dtype === 'f32' ? product.panels.prepare(panel, statements) : undefined;
+    const ready =
+      product.panels.prepare && product.panels.dtype === 'f32'
+        ? product.panels.prepare(panel, statements)
+        : undefined;
     const address = ready ?? (() => product.panels.address(panel));
     const dtype = ready === undefined ? product.panels.dtype : 'f32';
-    return [...statements, asm.loop(0, rows, (row) => tile(context, product, [row.get], address, dtype, panel, width))];
+    return [
+      ...statements,
+      asm.loop(0, rows, (row) => tile(context, product, [row.get], address, dtype, panel, width)),
+    ];
   });
 }
 
@@ -78,13 +84,25 @@ function blockedRows(context: KernelContext, product: Product, rows: Size): read
         asm.if(m.i32.gt_s(blockEnd.get(), asm.expr(rows)), [blockEnd.set(asm.expr(rows))]),
         ...overPanels(context, product, (panel, width) => {
           const statements: Expr[] = [];
-          const address = product.panels.prepare?.(panel, statements) ?? (() => product.panels.address(panel));
-          const whole = asm.hoist(asm.sub(blockEnd.get, asm.rem(asm.sub(blockEnd.get, block.get), tileRows)), statements);
-          const tileAt = (row: Local): Make[] => Array.from({ length: tileRows }, (_, r) => () => asm.expr(asm.add(row.get, r)));
+          const address =
+            product.panels.prepare?.(panel, statements) ?? (() => product.panels.address(panel));
+          const whole = asm.hoist(
+            asm.sub(blockEnd.get, asm.rem(asm.sub(blockEnd.get, block.get), tileRows)),
+            statements,
+          );
+          const tileAt = (row: Local): Make[] =>
+            Array.from({ length: tileRows }, (_, r) => () => asm.expr(asm.add(row.get, r)));
           return [
             ...statements,
-            asm.loop(block.get, whole, (row) => tile(context, product, tileAt(row), address, 'f32', panel, width), tileRows),
-            asm.loop(whole, blockEnd.get, (row) => tile(context, product, [row.get], address, 'f32', panel, width)),
+            asm.loop(
+              block.get,
+              whole,
+              (row) => tile(context, product, tileAt(row), address, 'f32', panel, width),
+              tileRows,
+            ),
+            asm.loop(whole, blockEnd.get, (row) =>
+              tile(context, product, [row.get], address, 'f32', panel, width),
+            ),
           ];
         }),
       ],
@@ -96,7 +114,11 @@ function blockedRows(context: KernelContext, product: Product, rows: Size): read
 /** How many columns of a panel exist: a number, or decided at run time for the last panel. */
 type Width = number | Make;
 
-function overPanels(context: KernelContext, product: Product, body: (panel: Make, width: Width) => readonly Expr[]): readonly Expr[] {
+function overPanels(
+  context: KernelContext,
+  product: Product,
+  body: (panel: Make, width: Width) => readonly Expr[],
+): readonly Expr[] {
   const { asm, m } = context;
   const statements: Expr[] = [];
   const columns = asm.hoist(product.columns, statements);
@@ -109,7 +131,12 @@ function overPanels(context: KernelContext, product: Product, body: (panel: Make
   }
   const rest = asm.local(i32);
   statements.push(rest.set(asm.expr(asm.rem(columns, panelWidth))));
-  statements.push(asm.if(m.i32.gt_s(rest.get(), asm.const(0)), body(() => asm.expr(full), rest.get)));
+  statements.push(
+    asm.if(
+      m.i32.gt_s(rest.get(), asm.const(0)),
+      body(() => asm.expr(full), rest.get),
+    ),
+  );
   return statements;
 }
 
@@ -126,19 +153,24 @@ function tile(
   const { asm, m } = context;
   const chains = rows.length === 1 ? gemvChains : 1;
   const used = typeof width === 'number' ? Math.ceil(width / 4) : vectors;
-  const sums = rows.map(() => Array.from({ length: chains }, () => Array.from({ length: used }, () => asm.local(v128))));
+  const sums = rows.map(() =>
+    Array.from({ length: chains }, () => Array.from({ length: used }, () => asm.local(v128))),
+  );
   const pointers = rows.map(() => asm.local(i32));
   const b = asm.local(i32);
   const column = (j: number): Size => asm.add(asm.mul(panel, panelWidth), j * 4);
   const start = sums.flatMap((row) =>
     row.flatMap((chain, c) =>
-      chain.map((sum, j) => sum.set(c === 0 && product.initial !== undefined ? product.initial(column(j)) : asm.splat(0))),
+      chain.map((sum, j) =>
+        sum.set(c === 0 && product.initial !== undefined ? product.initial(column(j)) : asm.splat(0)),
+      ),
     ),
   );
   const panelBytes = panelWidth * bytesOf(dtype);
   const weights = Array.from({ length: used }, () => asm.local(v128));
+  const raw = asm.local(v128);
   const step = (k: number): Expr[] => [
-    ...weights.map((w, j) => w.set(context.memory.loadVector(dtype, b.get(), k * panelBytes + j * 4 * bytesOf(dtype)))),
+    ...context.memory.loadPanel(dtype, b.get, k * panelBytes, raw, weights),
     ...rows.flatMap((_, r) => {
       const a = asm.local(v128);
       const chain = sums[r]?.[k % chains] as Local[];
@@ -162,17 +194,32 @@ function tile(
     asm.loop(whole, product.inner, () => [...step(0), ...advance(1)]),
     ...sums.flatMap((row, r) => [
       ...mergeChains(context, row),
-      ...(row[0] as Local[]).flatMap((sum, j) => storeVector(context, product, rows[r] as Make, column(j), j, width, sum)),
+      ...(row[0] as Local[]).flatMap((sum, j) =>
+        storeVector(context, product, rows[r] as Make, column(j), j, width, sum),
+      ),
     ]),
   ];
 }
 
 /** Adds all chains into the first. */
-function mergeChains({ m }: KernelContext, [first, ...others]: readonly (readonly Local[])[]): readonly Expr[] {
-  return others.flatMap((chain) => chain.map((sum, j) => (first?.[j] as Local).set(m.f32x4.add((first?.[j] as Local).get(), sum.get()))));
+function mergeChains(
+  { m }: KernelContext,
+  [first = [], ...others]: readonly (readonly Local[])[],
+): readonly Expr[] {
+  return others.flatMap((chain) =>
+    first.map((total, j) => total.set(m.f32x4.add(total.get(), (chain[j] as Local).get()))),
+  );
 }
 
-function storeVector(context: KernelContext, product: Product, row: Make, column: Size, j: number, width: Width, sum: Local): readonly Expr[] {
+function storeVector(
+  context: KernelContext,
+  product: Product,
+  row: Make,
+  column: Size,
+  j: number,
+  width: Width,
+  sum: Local,
+): readonly Expr[] {
   const { asm, m } = context;
   if (typeof width === 'number' && width >= (j + 1) * 4) return [product.store(row, column, sum)];
   const lanes = typeof width === 'number' ? width - j * 4 : 4;
@@ -186,26 +233,24 @@ function storeVector(context: KernelContext, product: Product, row: Make, column
 export function packedPanels(context: KernelContext, base: Make, dtype: DType, inner: Size): Panels {
   const { asm, memory } = context;
   const elements = asm.mul(inner, panelWidth);
-  const address = (panel: Make): Expr => asm.expr(asm.add(base, asm.mul(panel, asm.mul(elements, bytesOf(dtype)))));
+  const address = (panel: Make): Expr =>
+    asm.expr(asm.add(base, asm.mul(panel, asm.mul(elements, bytesOf(dtype)))));
   if (dtype === 'f32') return { dtype, address };
   return {
     dtype,
     address,
     prepare: (panel, statements) => {
-      const [from, to] = [asm.local(i32), asm.local(i32)];
+      const [from, to, raw] = [asm.local(i32), asm.local(i32), asm.local(v128)];
+      const columns = Array.from({ length: vectors }, () => asm.local(v128));
       statements.push(
         from.set(address(panel)),
         to.set(context.scratch.get()),
-        asm.loop(
-          0,
-          elements,
-          () => [
-            memory.storeVector(to.get(), memory.loadVector(dtype, from.get())),
-            from.set(asm.expr(asm.add(from.get, 4 * bytesOf(dtype)))),
-            to.set(asm.expr(asm.add(to.get, 16))),
-          ],
-          4,
-        ),
+        asm.loop(0, inner, () => [
+          ...memory.loadPanel(dtype, from.get, 0, raw, columns),
+          ...columns.map((column, j) => memory.storeVector(to.get(), column.get(), j * 16)),
+          from.set(asm.expr(asm.add(from.get, panelWidth * bytesOf(dtype)))),
+          to.set(asm.expr(asm.add(to.get, panelWidth * 4))),
+        ]),
       );
       return context.scratch.get;
     },
@@ -229,7 +274,12 @@ export function gatheredPanels(
       const lane = (k: Local, l: number): Expr => {
         const column = asm.add(asm.mul(panel, panelWidth), l);
         const inside = m.i32.lt_s(asm.expr(column), asm.expr(columns));
-        return m.f32.store(l * 4, 4, to.get(), m.if(inside, memory.load(dtype, at(column, k.get)()), m.f32.const(0)));
+        return m.f32.store(
+          l * 4,
+          4,
+          to.get(),
+          m.if(inside, memory.load(dtype, at(column, k.get)()), m.f32.const(0)),
+        );
       };
       statements.push(
         to.set(context.scratch.get()),

@@ -5,7 +5,7 @@
  * memory, then the run-time symbols the kernel uses, in sorted order; all i32, nothing is returned.
  */
 import type binaryen from 'binaryen';
-import { type Dim, substituteDim, dim } from '../../../ir/dim.js';
+import { type Dim, dim, substituteDim } from '../../../ir/dim.js';
 import type { Func, Op, Value } from '../../../ir/module.js';
 import type { DType } from '../../../ir/type.js';
 import { dtypes } from '../../../ir/type.js';

@@ -71,8 +71,14 @@ export class MathLibrary {
   private definePerLane(name: string, scalar: ScalarFunction): void {
     const { m } = this;
     this.defineVector(name, (_asm, x) => {
-      const lane = (i: number): Expr => m.f32.demote(this.call64(scalar, m.f64.promote(m.f32x4.extract_lane(x.get(), i))));
-      return [[1, 2, 3].reduce<Expr>((vector, i) => m.f32x4.replace_lane(vector, i, lane(i)), m.f32x4.splat(lane(0)))];
+      const lane = (i: number): Expr =>
+        m.f32.demote(this.call64(scalar, m.f64.promote(m.f32x4.extract_lane(x.get(), i))));
+      return [
+        [1, 2, 3].reduce<Expr>(
+          (vector, i) => m.f32x4.replace_lane(vector, i, lane(i)),
+          m.f32x4.splat(lane(0)),
+        ),
+      ];
     });
   }
 
@@ -89,13 +95,14 @@ export class MathLibrary {
   private exp(asm: Asm, x: Local): readonly Expr[] {
     const { f32x4, i32x4 } = this.m;
     const [clamped, n, r, half] = [asm.local(v128), asm.local(v128), asm.local(v128), asm.local(v128)];
-    const powerOfTwo = (exponent: Expr): Expr => i32x4.shl(i32x4.add(exponent, asm.splatInt(127)), asm.const(23));
+    const powerOfTwo = (exponent: Expr): Expr =>
+      i32x4.shl(i32x4.add(exponent, asm.splatInt(127)), asm.const(23));
     const polynomial = this.horner(asm, r, [1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1, 1]);
     return [
       clamped.set(f32x4.min(f32x4.max(x.get(), asm.splat(-104)), asm.splat(89))),
       n.set(f32x4.nearest(f32x4.mul(clamped.get(), asm.splat(Math.LOG2E)))),
       r.set(f32x4.sub(clamped.get(), f32x4.mul(n.get(), asm.splat(0.693145751953125)))),
-      r.set(f32x4.sub(r.get(), f32x4.mul(n.get(), asm.splat(1.42860682030941723212e-6)))),
+      r.set(f32x4.sub(r.get(), f32x4.mul(n.get(), asm.splat(1.4286068203094172e-6)))),
       n.set(i32x4.trunc_sat_f32x4_s(n.get())),
       half.set(i32x4.shr_s(n.get(), asm.const(1))),
       // NaN: min and max keep it in `clamped`, so the polynomial is NaN.
@@ -119,7 +126,10 @@ export class MathLibrary {
       large.set(
         f32x4.sub(
           asm.splat(1),
-          f32x4.div(asm.splat(2), f32x4.add(this.vector('exp', f32x4.add(magnitude.get(), magnitude.get())), asm.splat(1))),
+          f32x4.div(
+            asm.splat(2),
+            f32x4.add(this.vector('exp', f32x4.add(magnitude.get(), magnitude.get())), asm.splat(1)),
+          ),
         ),
       ),
       large.set(vec.or(large.get(), vec.and(x.get(), asm.splatInt(-0x80000000)))),
@@ -135,14 +145,21 @@ export class MathLibrary {
   /** Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7) above 0.5, the Taylor series below. */
   private erf(asm: Asm, x: Local): readonly Expr[] {
     const { f32x4, v128: vec } = this.m;
-    const [magnitude, t, large, square] = [asm.local(v128), asm.local(v128), asm.local(v128), asm.local(v128)];
+    const [magnitude, t, large, square] = [
+      asm.local(v128),
+      asm.local(v128),
+      asm.local(v128),
+      asm.local(v128),
+    ];
     const scale = 2 / Math.sqrt(Math.PI);
     const taylor = [1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1].map((c) => c * scale);
     const rational = this.horner(asm, t, [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592]);
     return [
       magnitude.set(f32x4.abs(x.get())),
       square.set(f32x4.mul(x.get(), x.get())),
-      t.set(f32x4.div(asm.splat(1), f32x4.add(asm.splat(1), f32x4.mul(asm.splat(0.3275911), magnitude.get())))),
+      t.set(
+        f32x4.div(asm.splat(1), f32x4.add(asm.splat(1), f32x4.mul(asm.splat(0.3275911), magnitude.get()))),
+      ),
       large.set(f32x4.mul(f32x4.mul(rational, t.get()), this.vector('exp', f32x4.neg(square.get())))),
       large.set(vec.or(f32x4.sub(asm.splat(1), large.get()), vec.and(x.get(), asm.splatInt(-0x80000000)))),
       vec.bitselect(
@@ -165,12 +182,20 @@ export class MathLibrary {
     const asm = new Asm(m, this.options, [f64]);
     const x = asm.params[0] as Local;
     const [n, r] = [asm.local(f64), asm.local(f64)];
-    const factorials = Array.from({ length: 14 }, (_, i) => 1 / Array.from({ length: 13 - i }, (_unused, k) => k + 1).reduce((p, k) => p * k, 1));
+    const factorials = Array.from(
+      { length: 14 },
+      (_, i) => 1 / Array.from({ length: 13 - i }, (_unused, k) => k + 1).reduce((p, k) => p * k, 1),
+    );
     const bits = m.i64.shl(m.i64.add(m.i64.trunc_s_sat.f64(n.get()), this.int64(1023)), this.int64(52));
     asm.define('math.exp64', f64, [
       x.set(m.f64.min(m.f64.max(x.get(), m.f64.const(-700)), m.f64.const(700))),
       n.set(m.f64.nearest(m.f64.mul(x.get(), m.f64.const(Math.LOG2E)))),
-      r.set(m.f64.sub(m.f64.sub(x.get(), m.f64.mul(n.get(), m.f64.const(0.693147180369123816490))), m.f64.mul(n.get(), m.f64.const(1.90821492927058770002e-10)))),
+      r.set(
+        m.f64.sub(
+          m.f64.sub(x.get(), m.f64.mul(n.get(), m.f64.const(0.69314718036912381649))),
+          m.f64.mul(n.get(), m.f64.const(1.9082149292705877e-10)),
+        ),
+      ),
       m.f64.mul(this.horner64(r, factorials), m.f64.reinterpret(bits)),
     ]);
   }
@@ -184,12 +209,24 @@ export class MathLibrary {
     const { m } = this;
     const asm = new Asm(m, this.options, [f64]);
     const x = asm.params[0] as Local;
-    const [bits, exponent, f, s, square] = [asm.local(i64), asm.local(f64), asm.local(f64), asm.local(f64), asm.local(f64)];
+    const [bits, exponent, f, s, square] = [
+      asm.local(i64),
+      asm.local(f64),
+      asm.local(f64),
+      asm.local(f64),
+      asm.local(f64),
+    ];
     const series = Array.from({ length: 12 }, (_, i) => 2 / (2 * (11 - i) + 1));
     const special = m.if(
       m.f64.gt(x.get(), m.f64.const(0)),
       m.if(m.f64.eq(x.get(), m.f64.const(Number.POSITIVE_INFINITY)), m.return(x.get())),
-      m.return(m.select(m.f64.eq(x.get(), m.f64.const(0)), m.f64.const(Number.NEGATIVE_INFINITY), m.f64.const(Number.NaN))),
+      m.return(
+        m.select(
+          m.f64.eq(x.get(), m.f64.const(0)),
+          m.f64.const(Number.NEGATIVE_INFINITY),
+          m.f64.const(Number.NaN),
+        ),
+      ),
     );
     asm.define('math.log64', f64, [
       special,
@@ -206,7 +243,10 @@ export class MathLibrary {
       ]),
       s.set(m.f64.div(m.f64.sub(f.get(), m.f64.const(1)), m.f64.add(f.get(), m.f64.const(1)))),
       square.set(m.f64.mul(s.get(), s.get())),
-      m.f64.add(m.f64.mul(exponent.get(), m.f64.const(Math.LN2)), m.f64.mul(s.get(), this.horner64(square, series))),
+      m.f64.add(
+        m.f64.mul(exponent.get(), m.f64.const(Math.LN2)),
+        m.f64.mul(s.get(), this.horner64(square, series)),
+      ),
     ]);
   }
 
@@ -215,16 +255,32 @@ export class MathLibrary {
     const { m } = this;
     const asm = new Asm(m, this.options, [f64]);
     const x = asm.params[0] as Local;
-    const [n, r, square, quadrant, result] = [asm.local(f64), asm.local(f64), asm.local(f64), asm.local(i32), asm.local(f64)];
-    const factorial = (k: number): number => Array.from({ length: k }, (_, i) => i + 1).reduce((p, i) => p * i, 1);
+    const [n, r, square, quadrant, result] = [
+      asm.local(f64),
+      asm.local(f64),
+      asm.local(f64),
+      asm.local(i32),
+      asm.local(f64),
+    ];
+    const factorial = (k: number): number =>
+      Array.from({ length: k }, (_, i) => i + 1).reduce((p, i) => p * i, 1);
     const sine = [15, 13, 11, 9, 7, 5, 3, 1].map((k, i) => (i % 2 === 0 ? -1 : 1) / factorial(k));
     const cosine = [16, 14, 12, 10, 8, 6, 4, 2, 0].map((k, i) => (i % 2 === 0 ? 1 : -1) / factorial(k));
     asm.define(`math.${name}`, f64, [
       n.set(m.f64.nearest(m.f64.mul(x.get(), m.f64.const(2 / Math.PI)))),
-      r.set(m.f64.sub(m.f64.sub(x.get(), m.f64.mul(n.get(), m.f64.const(1.57079632673412561417)))
-        , m.f64.mul(n.get(), m.f64.const(6.07710050650619224932e-11)))),
+      r.set(
+        m.f64.sub(
+          m.f64.sub(x.get(), m.f64.mul(n.get(), m.f64.const(1.5707963267341256))),
+          m.f64.mul(n.get(), m.f64.const(6.077100506506192e-11)),
+        ),
+      ),
       square.set(m.f64.mul(r.get(), r.get())),
-      quadrant.set(m.i32.and(m.i32.add(m.i32.wrap(m.i64.trunc_s_sat.f64(n.get())), asm.const(quadrantOffset)), asm.const(3))),
+      quadrant.set(
+        m.i32.and(
+          m.i32.add(m.i32.wrap(m.i64.trunc_s_sat.f64(n.get())), asm.const(quadrantOffset)),
+          asm.const(3),
+        ),
+      ),
       m.if(
         m.i32.and(quadrant.get(), asm.const(1)),
         result.set(this.horner64(square, cosine)),
@@ -240,7 +296,10 @@ export class MathLibrary {
     const asm = new Asm(m, this.options, [f32, f32]);
     const [a, b] = asm.params as [Local, Local];
     const result = asm.local(f32);
-    const magnitude = this.call64('exp64', m.f64.mul(m.f64.promote(b.get()), this.call64('log64', m.f64.promote(m.f32.abs(a.get())))));
+    const magnitude = this.call64(
+      'exp64',
+      m.f64.mul(m.f64.promote(b.get()), this.call64('log64', m.f64.promote(m.f32.abs(a.get())))),
+    );
     const half = (): Expr => m.f32.mul(b.get(), m.f32.const(0.5));
     const isInteger = (): Expr => m.f32.eq(b.get(), m.f32.trunc(b.get()));
     const isOdd = m.i32.and(isInteger(), m.f32.ne(half(), m.f32.trunc(half())));

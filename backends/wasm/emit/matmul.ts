@@ -1,11 +1,10 @@
 /** Matmul kernels: linear, batched matmul and grouped linear, with their epilogues. */
-import { addDims, type Dim, mulDims, productOfDims } from '../../../ir/dim.js';
+import { addDims, constantOf, type Dim, mulDims, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
-import { constantOf } from '../../../ir/dim.js';
 import { panelWidth } from '../packing.js';
 import { type Expr, f64, i32, i64, type Local, type Make, type Size } from './asm.js';
-import { canVectorise, type Coordinate, Expressions, type Index, type Known } from './expression.js';
-import { emitProduct, gatheredPanels, packedPanels, type Panels, type Product } from './gemm.js';
+import { type Coordinate, canVectorise, Expressions, type Index, type Known } from './expression.js';
+import { emitProduct, gatheredPanels, type Panels, type Product, packedPanels } from './gemm.js';
 import { bytesOf, failures, type KernelContext, type KernelEmitter, type ScratchSize } from './kernel.js';
 import { overRows, storeElement } from './pointwise.js';
 
@@ -17,19 +16,44 @@ function lastDim(value: Value): Dim {
 }
 
 /** Stores of a product whose result is at `index(row, column)`, through the epilogue of the kernel. */
-export function epilogue(context: KernelContext, index: (row: Make, column: Size, lane: number) => Index): Pick<Product, 'store' | 'storeLane'> {
+export function epilogue(
+  context: KernelContext,
+  index: (row: Make, column: Size, lane: number) => Index,
+): Pick<Product, 'store' | 'storeLane'> {
   const { func, root, m } = context;
   const [result] = func.results as [Value];
   const rootResult = root.results[0] as Value;
-  const vectors = canVectorise({ ...func, body: func.body.filter((op) => op !== root), args: epilogueArgs(context) });
+  const vectors = canVectorise({
+    ...func,
+    body: func.body.filter((op) => op !== root),
+    args: epilogueArgs(context),
+  });
   const known = (value: Make): Known => new Map([[rootResult, value]]);
   const storeLane: Product['storeLane'] = (row, column, value) =>
-    storeElement(context, result, index(row, column, 0), false, new Expressions(context, known(() => value)));
+    storeElement(
+      context,
+      result,
+      index(row, column, 0),
+      false,
+      new Expressions(
+        context,
+        known(() => value),
+      ),
+    );
   return {
     storeLane,
     store: (row, column, value) => {
-      if (vectors) return storeElement(context, result, index(row, column, 1), true, new Expressions(context, known(value.get)));
-      const lanes = [0, 1, 2, 3].map((lane) => storeLane(row, context.asm.add(column, lane), m.f32x4.extract_lane(value.get(), lane)));
+      if (vectors)
+        return storeElement(
+          context,
+          result,
+          index(row, column, 1),
+          true,
+          new Expressions(context, known(value.get)),
+        );
+      const lanes = [0, 1, 2, 3].map((lane) =>
+        storeLane(row, context.asm.add(column, lane), m.f32x4.extract_lane(value.get(), lane)),
+      );
       return context.asm.block(lanes);
     },
   };
@@ -42,7 +66,10 @@ function epilogueArgs({ func, root }: KernelContext): Value[] {
 }
 
 /** Index of a result whose leading axes are flattened into `row`. */
-function rowMajorIndex(context: KernelContext, result: Value): (row: Make, column: Size, lane: number) => Index {
+function rowMajorIndex(
+  context: KernelContext,
+  result: Value,
+): (row: Make, column: Size, lane: number) => Index {
   const { asm } = context;
   const lead = context.sizes(result.type.shape).slice(0, -1);
   return (row, column, lane) => {
@@ -63,8 +90,12 @@ function weightPanels(context: KernelContext, weight: Value, base: Make): Panels
   const [columns, inner] = context.sizes(weight.type.shape.slice(-2)) as [Size, Size];
   const { dtype } = weight.type;
   if (context.layout(weight) === 'panels') return packedPanels(context, base, dtype, inner);
-  return gatheredPanels(context, dtype, inner, columns, (column, k) => () =>
-    asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))),
+  return gatheredPanels(
+    context,
+    dtype,
+    inner,
+    columns,
+    (column, k) => () => asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))),
   );
 }
 
@@ -80,7 +111,9 @@ export const emitLinear: KernelEmitter = (context) => {
     columns: context.size(w.type.shape[0] as Dim),
     panels: weightPanels(context, w, context.pointer(w).get),
     rowAddress: (row) => asm.expr(asm.add(context.pointer(x).get, asm.mul(row, asm.mul(inner, 4)))),
-    ...(bias === undefined ? {} : { initial: (column: Size) => biasAt.vector(bias, [{ at: column, lane: 1 }]) }),
+    ...(bias === undefined
+      ? {}
+      : { initial: (column: Size) => biasAt.vector(bias, [{ at: column, lane: 1 }]) }),
     ...epilogue(context, rowMajorIndex(context, root.results[0] as Value)),
   });
 };
@@ -95,7 +128,8 @@ export const emitMatmul: KernelEmitter = (context) => {
   const [rows, inner] = context.sizes(a.type.shape.slice(-2)) as [Size, Size];
   const columns = context.size(lastDim(b));
   return overBatches(context, result, (batch) => {
-    const matrixOf = (value: Value, row: Size, column: Size): Make => matrixElement(context, value, batch, row, column);
+    const matrixOf = (value: Value, row: Size, column: Size): Make =>
+      matrixElement(context, value, batch, row, column);
     return emitProduct(context, {
       rows,
       inner,
@@ -110,18 +144,33 @@ export const emitMatmul: KernelEmitter = (context) => {
 export const matmulScratch: ScratchSize = (_func, root) => panelScratch(lastDim(root.operands[0] as Value));
 
 /** Loops over the leading axes of a batched result. */
-function overBatches(context: KernelContext, result: Value, body: (batch: readonly Coordinate[]) => readonly Expr[]): readonly Expr[] {
+function overBatches(
+  context: KernelContext,
+  result: Value,
+  body: (batch: readonly Coordinate[]) => readonly Expr[],
+): readonly Expr[] {
   const sizes = context.sizes(result.type.shape).slice(0, -2);
   const nest = (axis: number, batch: readonly Coordinate[]): readonly Expr[] =>
-    axis === sizes.length ? body(batch) : [context.asm.loop(0, sizes[axis] as Size, (i) => nest(axis + 1, [...batch, { at: i.get, lane: 0 }]))];
+    axis === sizes.length
+      ? body(batch)
+      : [context.asm.loop(0, sizes[axis] as Size, (i) => nest(axis + 1, [...batch, { at: i.get, lane: 0 }]))];
   return nest(0, []);
 }
 
 /** Byte address of an element of the operand's matrix that meets `batch`, leading axes of 1 repeating. */
-function matrixElement(context: KernelContext, value: Value, batch: readonly Coordinate[], row: Size, column: Size): Make {
+function matrixElement(
+  context: KernelContext,
+  value: Value,
+  batch: readonly Coordinate[],
+  row: Size,
+  column: Size,
+): Make {
   const own = value.type.shape.slice(0, -2);
-  const lead = own.map((d, axis) => (constantOf(d) === 1 ? { at: 0, lane: 0 } : (batch[axis + batch.length - own.length] as Coordinate)));
-  return new Expressions(context).address(value, [...lead, { at: row, lane: 0 }, { at: column, lane: 0 }]).address;
+  const lead = own.map((d, axis) =>
+    constantOf(d) === 1 ? { at: 0, lane: 0 } : (batch[axis + batch.length - own.length] as Coordinate),
+  );
+  return new Expressions(context).address(value, [...lead, { at: row, lane: 0 }, { at: column, lane: 0 }])
+    .address;
 }
 
 /** Integers and narrow floats: one element at a time. Narrow floats sum in f64. */
@@ -150,7 +199,13 @@ function scalarMatmul(context: KernelContext): readonly Expr[] {
       return [
         sum.set(zero()),
         asm.loop(0, inner, (k) => [sum.set(m[kind].add(sum.get(), term(k)))]),
-        storeElement(context, context.func.results[0] as Value, index, false, new Expressions(context, known)),
+        storeElement(
+          context,
+          context.func.results[0] as Value,
+          index,
+          false,
+          new Expressions(context, known),
+        ),
       ];
     }),
   ]);
@@ -169,10 +224,16 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
   const perSlot = x.type.shape.length === 3;
   const [list, count, chosen] = [asm.local(i32), asm.local(i32), asm.local(i32)];
   const indexAt = (slot: Make): Expr => {
-    const loaded = memory.load(index.type.dtype, asm.expr(asm.add(context.pointer(index).get, asm.mul(slot, bytesOf(index.type.dtype)))));
+    const loaded = memory.load(
+      index.type.dtype,
+      asm.expr(asm.add(context.pointer(index).get, asm.mul(slot, bytesOf(index.type.dtype)))),
+    );
     return index.type.dtype === 'i64' ? m.i32.wrap(loaded) : loaded;
   };
-  const listed = (row: Make): Make => () => m.i32.load(0, 4, asm.expr(asm.add(list.get, asm.mul(row, 4))));
+  const listed =
+    (row: Make): Make =>
+    () =>
+      m.i32.load(0, 4, asm.expr(asm.add(list.get, asm.mul(row, 4))));
   const packed = context.layout(w) === 'panels';
   const panels = asm.div(asm.add(columns, panelWidth - 1), panelWidth);
   const matrixElements = asm.mul(packed ? asm.mul(panels, panelWidth) : columns, inner);
@@ -181,7 +242,9 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
     inner,
     columns,
     panels: weightPanels(context, w, () =>
-      asm.expr(asm.add(context.pointer(w).get, asm.mul(expert.get, asm.mul(matrixElements, bytesOf(w.type.dtype))))),
+      asm.expr(
+        asm.add(context.pointer(w).get, asm.mul(expert.get, asm.mul(matrixElements, bytesOf(w.type.dtype)))),
+      ),
     ),
     rowAddress: (row) => {
       const from = perSlot ? listed(row) : () => asm.expr(asm.div(listed(row), slotsPerRow));

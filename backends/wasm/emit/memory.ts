@@ -1,7 +1,7 @@
 /** Loads and stores of every dtype. In registers, floats are f32 (or four of them), i64 is i64, all else is i32. */
 import type binaryen from 'binaryen';
 import { type DType, dtypes } from '../../../ir/type.js';
-import { Asm, type AsmOptions, type Expr, f32, i32, i64, type Local, v128 } from './asm.js';
+import { Asm, type AsmOptions, type Expr, f32, i32, i64, type Local, type Make, v128 } from './asm.js';
 
 /** Wasm type that holds one element of a dtype. */
 export function registerType(dtype: DType): binaryen.Type {
@@ -58,6 +58,25 @@ export class Memory {
     return dtype === 'bf16' ? m.i32x4.shl(bits, m.i32.const(16)) : this.widenF16(bits);
   }
 
+  /** One step of a panel of eight columns (see packing.ts) into `columns`: the first four, and the last when wanted. */
+  loadPanel(dtype: DType, address: Make, offset: number, raw: Local, columns: readonly Local[]): Expr[] {
+    const { m } = this;
+    if (dtype === 'f32')
+      return columns.map((column, j) => column.set(m.v128.load(offset + j * 16, 4, address())));
+    const halves: readonly Make[] =
+      dtype === 'bf16'
+        ? [
+            () => m.i32x4.shl(raw.get(), m.i32.const(16)),
+            () => m.v128.and(raw.get(), m.i32x4.splat(m.i32.const(-0x10000))),
+          ]
+        : [
+            () => this.widenF16(m.v128.and(raw.get(), m.i32x4.splat(m.i32.const(0xffff)))),
+            () => this.widenF16(m.i32x4.shr_u(raw.get(), m.i32.const(16))),
+          ];
+    const load = raw.set(m.v128.load(offset, 4, address()));
+    return [load, ...columns.map((column, j) => column.set((halves[j] as Make)()))];
+  }
+
   /** f32x4 from four f16 in the low halves: the exponent is rebased by a multiplication, which is exact. */
   private widenF16(bits: Expr): Expr {
     return this.m.call(this.widenF16Function(), [bits], v128);
@@ -73,7 +92,10 @@ export class Memory {
     const asm = new Asm(m, this.options, [v128]);
     const bits = asm.params[0] as Local;
     const magnitude = asm.local(v128);
-    const special = m.v128.and(m.i32x4.ge_s(magnitude.get(), asm.splatInt(0x0f800000)), asm.splatInt(0x7f800000));
+    const special = m.v128.and(
+      m.i32x4.ge_s(magnitude.get(), asm.splatInt(0x0f800000)),
+      asm.splatInt(0x7f800000),
+    );
     const sign = m.i32x4.shl(m.v128.and(bits.get(), asm.splatInt(0x8000)), asm.const(16));
     asm.define(name, v128, [
       magnitude.set(m.i32x4.shl(m.v128.and(bits.get(), asm.splatInt(0x7fff)), asm.const(13))),
@@ -89,7 +111,8 @@ export class Memory {
   /** Rounds an f32 register to what a storage type can hold. */
   round(dtype: DType, value: Expr): Expr {
     const { m } = this;
-    if (dtype === 'bf16') return m.f32.reinterpret(m.i32.shl(this.convert('f32_to_bf16', value), m.i32.const(16)));
+    if (dtype === 'bf16')
+      return m.f32.reinterpret(m.i32.shl(this.convert('f32_to_bf16', value), m.i32.const(16)));
     if (dtype === 'f16') return this.convert('f16_to_f32', this.convert('f32_to_f16', value));
     if (dtype === 'i8') return m.i32.extend8_s(value);
     return dtype === 'u8' ? m.i32.and(value, m.i32.const(0xff)) : value;
@@ -110,7 +133,11 @@ export class Memory {
       const bits = asm.params[0] as Local;
       const magnitude = asm.local(i32);
       const scaled = m.f32.mul(m.f32.reinterpret(magnitude.get()), m.f32.const(2 ** 112));
-      const special = m.select(m.i32.ge_s(magnitude.get(), asm.const(0x0f800000)), asm.const(0x7f800000), asm.const(0));
+      const special = m.select(
+        m.i32.ge_s(magnitude.get(), asm.const(0x0f800000)),
+        asm.const(0x7f800000),
+        asm.const(0),
+      );
       const sign = m.i32.shl(m.i32.and(bits.get(), asm.const(0x8000)), asm.const(16));
       asm.define('convert.f16_to_f32', f32, [
         magnitude.set(m.i32.shl(m.i32.and(bits.get(), asm.const(0x7fff)), asm.const(13))),
@@ -125,9 +152,15 @@ export class Memory {
       const value = asm.params[0] as Local;
       const [bits, sign] = [asm.local(i32), asm.local(i32)];
       const withSign = (magnitude: Expr): Expr => m.return(m.i32.or(magnitude, sign.get()));
-      const subnormal = m.i32.sub(m.i32.reinterpret(m.f32.add(m.f32.reinterpret(bits.get()), m.f32.const(0.5))), asm.const(0x3f000000));
+      const subnormal = m.i32.sub(
+        m.i32.reinterpret(m.f32.add(m.f32.reinterpret(bits.get()), m.f32.const(0.5))),
+        asm.const(0x3f000000),
+      );
       const odd = m.i32.and(m.i32.shr_u(bits.get(), asm.const(13)), asm.const(1));
-      const normal = m.i32.shr_u(m.i32.add(m.i32.add(bits.get(), asm.const(0xc8000fff | 0)), odd), asm.const(13));
+      const normal = m.i32.shr_u(
+        m.i32.add(m.i32.add(bits.get(), asm.const(0xc8000fff | 0)), odd),
+        asm.const(13),
+      );
       asm.define('convert.f32_to_f16', i32, [
         bits.set(m.i32.reinterpret(value.get())),
         sign.set(m.i32.and(m.i32.shr_u(bits.get(), asm.const(16)), asm.const(0x8000))),
@@ -147,7 +180,10 @@ export class Memory {
       const odd = m.i32.and(m.i32.shr_u(bits.get(), asm.const(16)), asm.const(1));
       asm.define('convert.f32_to_bf16', i32, [
         bits.set(m.i32.reinterpret(value.get())),
-        m.if(m.f32.ne(value.get(), value.get()), m.return(m.i32.or(m.i32.shr_u(bits.get(), asm.const(16)), asm.const(0x40)))),
+        m.if(
+          m.f32.ne(value.get(), value.get()),
+          m.return(m.i32.or(m.i32.shr_u(bits.get(), asm.const(16)), asm.const(0x40))),
+        ),
         m.i32.shr_u(m.i32.add(m.i32.add(bits.get(), asm.const(0x7fff)), odd), asm.const(16)),
       ]);
     },

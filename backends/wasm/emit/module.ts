@@ -6,10 +6,18 @@
  * of the loop, and its symbols (sorted).
  */
 import binaryen from 'binaryen';
-import { defOf, type Func, type Module, modelDims, type Op, type OpOf, type Value } from '../../../ir/module.js';
+import {
+  defOf,
+  type Func,
+  type Module,
+  modelDims,
+  type Op,
+  type OpOf,
+  type Value,
+} from '../../../ir/module.js';
 import { opTable } from '../../../ir/ops/table.js';
-import { symbolsOf } from '../../../ir/verify.js';
 import type { TensorType } from '../../../ir/type.js';
+import { symbolsOf } from '../../../ir/verify.js';
 import type { FunctionPlan, Location, Placement, Schedule } from '../schedule.js';
 import { Asm, type AsmOptions, type Expr, i32, type Local, none, type Size } from './asm.js';
 import { failFunction, kernelContext, kernelSymbols, type Libraries } from './context.js';
@@ -31,7 +39,11 @@ export function memoryPages(schedule: Schedule): number {
   return Math.ceil((schedule.bytes.total + guardBytes) / pageBytes);
 }
 
-export function emitModule(module: Module, schedule: Schedule, options: AsmOptions & { readonly optimize?: boolean }): EmittedModule {
+export function emitModule(
+  module: Module,
+  schedule: Schedule,
+  options: AsmOptions & { readonly optimize?: boolean },
+): EmittedModule {
   const m = new binaryen.Module();
   try {
     const pages = memoryPages(schedule);
@@ -59,7 +71,14 @@ export function emitModule(module: Module, schedule: Schedule, options: AsmOptio
 
 function features({ relaxed }: AsmOptions): number {
   const { Features } = binaryen;
-  const base = Features.MutableGlobals | Features.NontrappingFPToInt | Features.SIMD128 | Features.BulkMemory | Features.BulkMemoryOpt | Features.SignExt | Features.Multivalue;
+  const base =
+    Features.MutableGlobals |
+    Features.NontrappingFPToInt |
+    Features.SIMD128 |
+    Features.BulkMemory |
+    Features.BulkMemoryOpt |
+    Features.SignExt |
+    Features.Multivalue;
   return relaxed ? base | Features.RelaxedSIMD : base;
 }
 
@@ -136,7 +155,10 @@ class Assembler {
     op.operands.forEach((operand, i) => {
       if (this.layoutOf(operand) !== 'rows') layouts.set(func.args[i] as Value, this.layoutOf(operand));
     });
-    const suffix = func.args.flatMap((arg, i) => (layouts.has(arg) ? [i] : [])).map((i) => `.${layouts.get(func.args[i] as Value)}${i}`).join('');
+    const suffix = func.args
+      .flatMap((arg, i) => (layouts.has(arg) ? [i] : []))
+      .map((i) => `.${layouts.get(func.args[i] as Value)}${i}`)
+      .join('');
     const name = `${func.name}${suffix}`;
     const known = this.kernels.get(name);
     if (known !== undefined) return known;
@@ -150,7 +172,10 @@ class Assembler {
   /** Size of a tensor in bytes, over the symbols of `asm`. */
   bytes(asm: Asm, type: TensorType): Size {
     const resolve = resolver(this.dims);
-    return type.shape.reduce<Size>((product, d) => asm.mul(product, asm.dim(resolve(d))), bytesOf(type.dtype));
+    return type.shape.reduce<Size>(
+      (product, d) => asm.mul(product, asm.dim(resolve(d))),
+      bytesOf(type.dtype),
+    );
   }
 }
 
@@ -172,7 +197,9 @@ class Caller {
     const { func } = this.plan;
     const needs = func.outputs === undefined ? undefined : outputNeeds(func);
     const statements = func.body.flatMap((op) => this.guarded(needs?.get(op), this.statements(op)));
-    const copies = func.results.flatMap((result, i) => this.guarded(needs && 1 << i, this.deliver(result, i)));
+    const copies = func.results.flatMap((result, i) =>
+      this.guarded(needs && 1 << i, this.deliver(result, i)),
+    );
     return [...statements, ...copies];
   }
 
@@ -219,7 +246,8 @@ class Caller {
     const { callee, loop, carried } = op.attrs;
     const slots = this.plan.privates.get(op as Op) as readonly number[];
     const { inPlace } = this.assembler.planOf(callee);
-    const copy = (i: number): Expr => (inPlace.has(i) ? this.pointer(op.results[i] as Value) : this.framePointer(slots[i] as number));
+    const copy = (i: number): Expr =>
+      inPlace.has(i) ? this.pointer(op.results[i] as Value) : this.framePointer(slots[i] as number);
     const bytes = (i: number): Expr => asm.expr(this.assembler.bytes(asm, (op.operands[i] as Value).type));
     const indices = Array.from({ length: carried }, (_, i) => i);
     const symbols = this.assembler.symbols(this.assembler.callee(callee));
@@ -238,9 +266,14 @@ class Caller {
         ],
         none,
       ),
-      ...indices.filter((i) => !inPlace.has(i)).map((i) => m.memory.copy(copy(i), this.pointer(op.results[i] as Value), bytes(i))),
+      ...indices
+        .filter((i) => !inPlace.has(i))
+        .map((i) => m.memory.copy(copy(i), this.pointer(op.results[i] as Value), bytes(i))),
     ];
-    if (turns === 0) return indices.map((i) => m.memory.copy(this.pointer(op.results[i] as Value), this.pointer(op.operands[i] as Value), bytes(i)));
+    if (turns === 0)
+      return indices.map((i) =>
+        m.memory.copy(this.pointer(op.results[i] as Value), this.pointer(op.operands[i] as Value), bytes(i)),
+      );
     return [...start, asm.loop(0, turns, turn)];
   }
 
@@ -248,7 +281,13 @@ class Caller {
     const value = op.operands[0] as Value;
     const target = this.placementPointer(this.assembler.stateOf(op.attrs.name));
     if (sameLocation(this.plan.locations.get(value), this.assembler.stateOf(op.attrs.name))) return [];
-    return [this.m.memory.copy(target, this.pointer(value), this.asm.expr(this.assembler.bytes(this.asm, value.type)))];
+    return [
+      this.m.memory.copy(
+        target,
+        this.pointer(value),
+        this.asm.expr(this.assembler.bytes(this.asm, value.type)),
+      ),
+    ];
   }
 
   /** A state whose old value outlives its write is copied when it is read. */
@@ -265,10 +304,19 @@ class Caller {
     const { func, inPlace } = this.plan;
     if (inPlace.has(index)) return [];
     const outputs = this.assembler.outputsOf(func);
-    const target: Location = outputs === undefined ? { kind: 'result', index } : { kind: 'address', address: outputs[index] as number };
+    const target: Location =
+      outputs === undefined
+        ? { kind: 'result', index }
+        : { kind: 'address', address: outputs[index] as number };
     const source = this.plan.locations.get(result) as Location;
     if (JSON.stringify(source) === JSON.stringify(target)) return [];
-    return [this.m.memory.copy(this.at(target), this.at(source), this.asm.expr(this.assembler.bytes(this.asm, result.type)))];
+    return [
+      this.m.memory.copy(
+        this.at(target),
+        this.at(source),
+        this.asm.expr(this.assembler.bytes(this.asm, result.type)),
+      ),
+    ];
   }
 
   private pointer(value: Value): Expr {
@@ -306,7 +354,9 @@ class Caller {
 
 function sameLocation(location: Location | undefined, placement: Placement): boolean {
   if (location?.kind === 'turn') return placement.loop !== undefined && location.base === placement.address;
-  return location?.kind === 'address' && placement.loop === undefined && location.address === placement.address;
+  return (
+    location?.kind === 'address' && placement.loop === undefined && location.address === placement.address
+  );
 }
 
 const always = -1;
@@ -322,7 +372,10 @@ function outputNeeds(func: Func): Map<Op, number> {
   });
   const byOp = new Map<Op, number>();
   for (const op of [...func.body].reverse()) {
-    const mask = opTable[op.name].effects === true ? always : op.results.reduce((all, r) => all | (needs.get(r) ?? 0), 0);
+    const mask =
+      opTable[op.name].effects === true
+        ? always
+        : op.results.reduce((all, r) => all | (needs.get(r) ?? 0), 0);
     byOp.set(op, mask);
     for (const operand of op.operands) need(operand, mask);
   }

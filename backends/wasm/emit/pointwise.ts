@@ -3,7 +3,7 @@ import { constantOf, dimsEqual } from '../../../ir/dim.js';
 import type { Func, Value } from '../../../ir/module.js';
 import { opTable } from '../../../ir/ops/table.js';
 import { type Asm, type Expr, type Local, type Size, v128 } from './asm.js';
-import { canVectorise, type Coordinate, Expressions, type Index, type Known } from './expression.js';
+import { type Coordinate, canVectorise, Expressions, type Index, type Known } from './expression.js';
 import { bytesOf, type KernelContext, type KernelEmitter } from './kernel.js';
 
 export const emitPointwise: KernelEmitter = (context) => {
@@ -14,10 +14,16 @@ export const emitPointwise: KernelEmitter = (context) => {
 /** Whether every argument is read at the result's own linear index, or is a single value. */
 function isFlat(func: Func): boolean {
   const [result] = func.results as [Value];
-  const elementwise = func.body.every((op) => opTable[op.name].category === 'elementwise' && op.name !== 'iota');
+  const elementwise = func.body.every(
+    (op) => opTable[op.name].category === 'elementwise' && op.name !== 'iota',
+  );
   const sameShape = (v: Value): boolean =>
-    v.type.shape.length === result.type.shape.length && v.type.shape.every((d, i) => dimsEqual(d, result.type.shape[i] as never));
-  return elementwise && [...func.args, ...func.body.flatMap((op) => op.results)].every((v) => sameShape(v) || isSingle(v));
+    v.type.shape.length === result.type.shape.length &&
+    v.type.shape.every((d, i) => dimsEqual(d, result.type.shape[i] as never));
+  return (
+    elementwise &&
+    [...func.args, ...func.body.flatMap((op) => op.results)].every((v) => sameShape(v) || isSingle(v))
+  );
 }
 
 function isSingle(value: Value): boolean {
@@ -28,13 +34,19 @@ function flatLoop(context: KernelContext, vectors: boolean): readonly Expr[] {
   const { asm, memory, func } = context;
   const [result] = func.results as [Value];
   const count = context.sizes(result.type.shape).reduce<Size>((product, size) => asm.mul(product, size), 1);
-  const element = (value: Value, at: Size): Expr => asm.expr(asm.add(context.pointer(value).get, asm.mul(at, bytesOf(value.type.dtype))));
+  const element = (value: Value, at: Size): Expr =>
+    asm.expr(asm.add(context.pointer(value).get, asm.mul(at, bytesOf(value.type.dtype))));
   const loads = (at: Size, vector: boolean): Known =>
     new Map(
-      func.args.filter((arg) => !isSingle(arg)).map((arg) => [
-        arg,
-        () => (vector ? memory.loadVector(arg.type.dtype, element(arg, at)) : memory.load(arg.type.dtype, element(arg, at))),
-      ]),
+      func.args
+        .filter((arg) => !isSingle(arg))
+        .map((arg) => [
+          arg,
+          () =>
+            vector
+              ? memory.loadVector(arg.type.dtype, element(arg, at))
+              : memory.load(arg.type.dtype, element(arg, at)),
+        ]),
     );
   const anywhere: Index = result.type.shape.map(() => ({ at: 0, lane: 0 }));
   return vectorLoop(asm, count, vectors, (at, vector) => {
@@ -50,10 +62,15 @@ function nestedLoops(context: KernelContext, vectors: boolean): readonly Expr[] 
   const [result] = func.results as [Value];
   const expressions = new Expressions(context);
   return overRows(context, result, (outer) =>
-    vectorLoop(context.asm, lastSize(context, result), vectors && result.type.shape.length > 0, (at, vector) => {
-      const index = result.type.shape.length === 0 ? [] : [...outer, { at, lane: vector ? 1 : 0 }];
-      return storeElement(context, result, index, vector, expressions);
-    }),
+    vectorLoop(
+      context.asm,
+      lastSize(context, result),
+      vectors && result.type.shape.length > 0,
+      (at, vector) => {
+        const index = result.type.shape.length === 0 ? [] : [...outer, { at, lane: vector ? 1 : 0 }];
+        return storeElement(context, result, index, vector, expressions);
+      },
+    ),
   );
 }
 
@@ -62,7 +79,13 @@ function lastSize(context: KernelContext, value: Value): Size {
 }
 
 /** Stores the value of an expression at an index of the result; lanes that are not neighbours go one by one. */
-export function storeElement(context: KernelContext, result: Value, index: Index, vector: boolean, expressions: Expressions): Expr {
+export function storeElement(
+  context: KernelContext,
+  result: Value,
+  index: Index,
+  vector: boolean,
+  expressions: Expressions,
+): Expr {
   const { asm, m, memory } = context;
   const { dtype } = result.type;
   const { address, laneBytes } = expressions.address(result, index);
@@ -70,23 +93,40 @@ export function storeElement(context: KernelContext, result: Value, index: Index
   if (laneBytes === bytesOf(dtype)) return memory.storeVector(address(), expressions.vector(result, index));
   const lanes = asm.local(v128);
   const stores = [0, 1, 2, 3].map((lane) =>
-    memory.store(dtype, asm.expr(asm.add(address, asm.mul(laneBytes, lane))), m.f32x4.extract_lane(lanes.get(), lane)),
+    memory.store(
+      dtype,
+      asm.expr(asm.add(address, asm.mul(laneBytes, lane))),
+      m.f32x4.extract_lane(lanes.get(), lane),
+    ),
   );
   return asm.block([lanes.set(expressions.vector(result, index)), ...stores]);
 }
 
 /** Loops over all axes of `value` but the last; the body gets their coordinates. */
-export function overRows(context: KernelContext, value: Value, body: (outer: readonly Coordinate[]) => readonly Expr[]): readonly Expr[] {
+export function overRows(
+  context: KernelContext,
+  value: Value,
+  body: (outer: readonly Coordinate[]) => readonly Expr[],
+): readonly Expr[] {
   const sizes = context.sizes(value.type.shape).slice(0, -1);
   const nest = (axis: number, outer: readonly Coordinate[]): readonly Expr[] => {
     if (axis === sizes.length) return body(outer);
-    return [context.asm.loop(0, sizes[axis] as Size, (i: Local) => nest(axis + 1, [...outer, { at: i.get, lane: 0 }]))];
+    return [
+      context.asm.loop(0, sizes[axis] as Size, (i: Local) =>
+        nest(axis + 1, [...outer, { at: i.get, lane: 0 }]),
+      ),
+    ];
   };
   return nest(0, []);
 }
 
 /** Loops over 0 .. count - 1, by four while that fits when `vectors`, then one by one. */
-export function vectorLoop(asm: Asm, count: Size, vectors: boolean, body: (at: Size, vector: boolean) => Expr): readonly Expr[] {
+export function vectorLoop(
+  asm: Asm,
+  count: Size,
+  vectors: boolean,
+  body: (at: Size, vector: boolean) => Expr,
+): readonly Expr[] {
   if (count === 1) return [body(0, false)];
   const whole = vectors ? asm.floorTo(count, 4) : 0;
   const statements: Expr[] = [];

@@ -77,7 +77,11 @@ class Row {
 function square(context: KernelContext, x: Expr, vector: boolean): Expr {
   const { asm, m } = context;
   const local = asm.local(vector ? v128 : f32);
-  return m.block(null, [local.set(x), (vector ? m.f32x4 : m.f32).mul(local.get(), local.get())], vector ? v128 : f32);
+  return m.block(
+    null,
+    [local.set(x), (vector ? m.f32x4 : m.f32).mul(local.get(), local.get())],
+    vector ? v128 : f32,
+  );
 }
 
 /** Writes the row: `finish` turns an element of x into the root's result, the epilogue does the rest. */
@@ -103,7 +107,14 @@ function writeRow(
 }
 
 /** x * factor, then times gamma and plus beta where they are given. */
-function affine(context: KernelContext, normalised: Expr, at: Size, vector: boolean, gamma?: Value, beta?: Value): Expr {
+function affine(
+  context: KernelContext,
+  normalised: Expr,
+  at: Size,
+  vector: boolean,
+  gamma?: Value,
+  beta?: Value,
+): Expr {
   const floats = vector ? context.m.f32x4 : context.m.f32;
   const expressions = new Expressions(context);
   const parameter = (value: Value): Expr => {
@@ -145,7 +156,8 @@ export const emitLayerNorm: KernelEmitter = (context) => {
     const row = new Row(context, x, outer);
     const statements: Expr[] = [];
     const [mean, factor] = [asm.local(f32), asm.local(f32)];
-    const centred = (v: Expr, vector: boolean): Expr => (vector ? m.f32x4 : m.f32).sub(v, spread(context, mean, vector));
+    const centred = (v: Expr, vector: boolean): Expr =>
+      (vector ? m.f32x4 : m.f32).sub(v, spread(context, mean, vector));
     const total = row.sum((v) => v, statements);
     statements.push(mean.set(m.f32.div(total.get(), row.lengthAsFloat())));
     const squares = row.sum((v, vector) => square(context, centred(v, vector), vector), statements);
@@ -153,7 +165,14 @@ export const emitLayerNorm: KernelEmitter = (context) => {
     statements.push(factor.set(m.f32.div(m.f32.const(1), m.f32.sqrt(m.f32.add(variance, m.f32.const(eps))))));
     const finish = (v: Expr, at: Size, vector: boolean): Expr => {
       const floats = vector ? m.f32x4 : m.f32;
-      return affine(context, floats.mul(centred(v, vector), spread(context, factor, vector)), at, vector, gamma, beta);
+      return affine(
+        context,
+        floats.mul(centred(v, vector), spread(context, factor, vector)),
+        at,
+        vector,
+        gamma,
+        beta,
+      );
     };
     return [...statements, ...writeRow(context, row, outer, finish)];
   });

@@ -6,7 +6,14 @@ import { attentionScratch, emitAttention } from './attention.js';
 import { rootOf } from './context.js';
 import { convolutionMatrices, convolutionScratch, emitConvolution } from './convolution.js';
 import type { KernelEmitter, ScratchSize } from './kernel.js';
-import { emitGroupedLinear, emitLinear, emitMatmul, groupedLinearScratch, linearScratch, matmulScratch } from './matmul.js';
+import {
+  emitGroupedLinear,
+  emitLinear,
+  emitMatmul,
+  groupedLinearScratch,
+  linearScratch,
+  matmulScratch,
+} from './matmul.js';
 import { emitPointwise } from './pointwise.js';
 import { emitAvgPool, emitMaxPool } from './pool.js';
 import { emitReduction } from './reduction.js';
@@ -22,13 +29,19 @@ interface KernelEntry {
   readonly weight?: { readonly operand: number; readonly matrices: (root: never) => readonly Dim[] };
 }
 
-const ownShape = (operand: number) => (root: { readonly operands: readonly Value[] }): readonly Dim[] =>
-  (root.operands[operand] as Value).type.shape;
+const ownShape =
+  (operand: number) =>
+  (root: { readonly operands: readonly Value[] }): readonly Dim[] =>
+    (root.operands[operand] as Value).type.shape;
 
 const entries = {
   linear: { emit: emitLinear, scratch: linearScratch, weight: { operand: 1, matrices: ownShape(1) } },
   matmul: { emit: emitMatmul, scratch: matmulScratch },
-  grouped_linear: { emit: emitGroupedLinear, scratch: groupedLinearScratch, weight: { operand: 2, matrices: ownShape(2) } },
+  grouped_linear: {
+    emit: emitGroupedLinear,
+    scratch: groupedLinearScratch,
+    weight: { operand: 2, matrices: ownShape(2) },
+  },
   conv2d: {
     emit: emitConvolution,
     scratch: convolutionScratch,
@@ -73,8 +86,11 @@ export const kernelTable = {
     if (func.kernel === 'pointwise') return arg.type.shape.length === 2 ? 'any' : 'rows';
     const root = rootOf(func);
     const { weight } = entryOf(func);
-    const uses = func.body.flatMap((op) => op.operands.flatMap((operand, i) => (operand === arg ? [{ op, i }] : [])));
-    const onlyAsWeight = weight !== undefined && uses.every(({ op, i }) => op === root && i === weight.operand);
+    const uses = func.body.flatMap((op) =>
+      op.operands.flatMap((operand, i) => (operand === arg ? [{ op, i }] : [])),
+    );
+    const onlyAsWeight =
+      weight !== undefined && uses.every(({ op, i }) => op === root && i === weight.operand);
     return onlyAsWeight ? weight.matrices(root as never) : 'rows';
   },
 } as const;

@@ -24,8 +24,8 @@ const example = `
 Example:
   hew check examples/pangu/pangu.hew --config examples/pangu-2m/config.json`;
 
-function run(spec: string, flags: Flags, session: Session): void {
-  const found = check({ ...modelOptions(spec, flags), target: flags.target });
+async function run(spec: string, flags: Flags, session: Session): Promise<void> {
+  const found = await check({ ...modelOptions(spec, flags), target: flags.target });
   const errors = found.filter(({ severity }) => severity === 'error');
   const { output } = session;
   if (errors.length > 0) session.exitCode = new HewError(errors).exitCode;
