@@ -17,6 +17,9 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     exclude: [...configDefaults.exclude, 'tests/long/**', 'tests/bench/**'],
     maxWorkers: 2,
+    // A busy machine is not a failure: tests that hang are what this limit is for.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     reporters: ['default', new ClosingLine()],
   },
 });

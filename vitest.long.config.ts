@@ -8,7 +8,6 @@ export default defineConfig({
     ...base.test,
     include: ['tests/long/**/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**'],
-    passWithNoTests: true,
     testTimeout: 600_000,
     hookTimeout: 600_000,
   },
