@@ -155,7 +155,8 @@ describe('a text stream', () => {
   });
 
   it('adds up to the whole text, and never shows half a character of it', () => {
-    const property = fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), (text) => {
+    const texts = fc.string({ unit: 'grapheme', maxLength: 40 }).filter((text) => !text.includes('\uFFFD'));
+    const property = fc.property(texts, (text) => {
       const parts = streamed(tokenizer, tokenizer.encode(text));
       expect(parts.join('')).toBe(text);
       for (const part of parts) expect(part).not.toContain('\uFFFD');
