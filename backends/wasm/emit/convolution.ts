@@ -7,9 +7,9 @@ import type { OpOf, Value } from '../../../ir/module.js';
 import { panelWidth } from '../packing.js';
 import { type Expr, i32, type Local, type Make, type Size } from './asm.js';
 import { Expressions } from './expression.js';
-import { emitProduct, gatheredPanels, packedPanels } from './gemm.js';
-import { bytesOf, type KernelContext, type KernelEmitter, type ScratchSize } from './kernel.js';
-import { epilogue } from './matmul.js';
+import { emitProduct } from './gemm.js';
+import type { KernelContext, KernelEmitter, ScratchSize } from './kernel.js';
+import { epilogue, matrixBytes, matrixPanels } from './matmul.js';
 
 /** Elements of one patch: input channels of a group times the kernel window. */
 function patchSize(weight: Value): Dim {
@@ -40,6 +40,10 @@ export const emitConvolution: KernelEmitter = (context) => {
   ];
   const patches = asm.local(i32);
   const biasAt = new Expressions(context);
+  const matrix = (group: Local): Make => {
+    const offset = asm.mul(group.get, matrixBytes(context, w, columns, inner));
+    return () => asm.expr(asm.add(context.pointer(w).get, offset));
+  };
   const rowOf = (image: Local, group: Local, y: Local): readonly Expr[] => {
     const channel = (column: Size): Size => asm.add(asm.mul(group.get, columns), column);
     return [
@@ -48,7 +52,7 @@ export const emitConvolution: KernelEmitter = (context) => {
         rows: width,
         inner,
         columns,
-        panels: groupPanels(context, w, group, columns, inner),
+        panels: matrixPanels(context, w, matrix(group), columns, inner),
         rowAddress: (row) => asm.expr(asm.add(patches.get, asm.mul(row, asm.mul(inner, 4)))),
         ...(bias === undefined
           ? {}
@@ -69,25 +73,6 @@ export const emitConvolution: KernelEmitter = (context) => {
     ]),
   ];
 };
-
-function groupPanels(context: KernelContext, w: Value, group: Local, columns: Size, inner: Size) {
-  const { asm } = context;
-  const { dtype } = w.type;
-  const packed = context.layout(w) === 'panels';
-  const rows = packed ? asm.mul(asm.div(asm.add(columns, panelWidth - 1), panelWidth), panelWidth) : columns;
-  const base: Make = () =>
-    asm.expr(
-      asm.add(context.pointer(w).get, asm.mul(group.get, asm.mul(asm.mul(rows, inner), bytesOf(dtype)))),
-    );
-  if (packed) return packedPanels(context, base, dtype, inner);
-  return gatheredPanels(
-    context,
-    dtype,
-    inner,
-    columns,
-    (column, k) => () => asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))),
-  );
-}
 
 interface PatchRow {
   readonly image: Local;

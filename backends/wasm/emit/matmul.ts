@@ -84,32 +84,43 @@ function rowMajorIndex(
   };
 }
 
-/** Panels of a [.., out, in] weight, packed or not; `base` is the address of the matrix. */
-function weightPanels(context: KernelContext, weight: Value, base: Make): Panels {
+/** Panels of the [columns, inner] matrix at `base` that is, or is part of, a weight: packed or row-major. */
+export function matrixPanels(
+  context: KernelContext,
+  weight: Value,
+  base: Make,
+  columns: Size,
+  inner: Size,
+): Panels {
   const { asm } = context;
-  const [columns, inner] = context.sizes(weight.type.shape.slice(-2)) as [Size, Size];
   const { dtype } = weight.type;
   if (context.layout(weight) === 'panels') return packedPanels(context, base, dtype, inner);
-  return gatheredPanels(
-    context,
-    dtype,
-    inner,
-    columns,
-    (column, k) => () => asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))),
-  );
+  const element =
+    (column: Size, k: Make): Make =>
+    () =>
+      asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype))));
+  return gatheredPanels(context, dtype, inner, columns, element);
+}
+
+/** Bytes from one [columns, inner] matrix of a stacked weight to the next. */
+export function matrixBytes(context: KernelContext, weight: Value, columns: Size, inner: Size): Size {
+  const { asm } = context;
+  const packed = context.layout(weight) === 'panels';
+  const rows = packed ? asm.mul(asm.div(asm.add(columns, panelWidth - 1), panelWidth), panelWidth) : columns;
+  return asm.mul(asm.mul(rows, inner), bytesOf(weight.type.dtype));
 }
 
 export const emitLinear: KernelEmitter = (context) => {
   const { asm, root } = context;
   const [x, w, bias] = root.operands as [Value, Value, Value?];
-  const inner = context.size(lastDim(w));
+  const [columns, inner] = context.sizes(w.type.shape) as [Size, Size];
   const rows = context.size(productOfDims(x.type.shape.slice(0, -1)));
   const biasAt = new Expressions(context);
   return emitProduct(context, {
     rows,
     inner,
-    columns: context.size(w.type.shape[0] as Dim),
-    panels: weightPanels(context, w, context.pointer(w).get),
+    columns,
+    panels: matrixPanels(context, w, context.pointer(w).get, columns, inner),
     rowAddress: (row) => asm.expr(asm.add(context.pointer(x).get, asm.mul(row, asm.mul(inner, 4)))),
     ...(bias === undefined
       ? {}
@@ -222,30 +233,30 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
   const slotsPerRow = context.size(lastDim(index));
   const slots = context.size(productOfDims(index.type.shape));
   const perSlot = x.type.shape.length === 3;
-  const [list, count, chosen] = [asm.local(i32), asm.local(i32), asm.local(i32)];
-  const indexAt = (slot: Make): Expr => {
-    const loaded = memory.load(
-      index.type.dtype,
-      asm.expr(asm.add(context.pointer(index).get, asm.mul(slot, bytesOf(index.type.dtype)))),
-    );
-    return index.type.dtype === 'i64' ? m.i32.wrap(loaded) : loaded;
+  const [list, count] = [asm.local(i32), asm.local(i32)];
+  const wide = index.type.dtype === 'i64';
+  const loadIndex = (slot: Make): Expr => {
+    const address = asm.add(context.pointer(index).get, asm.mul(slot, bytesOf(index.type.dtype)));
+    return memory.load(index.type.dtype, asm.expr(address));
   };
+  const indexAt = (slot: Make): Expr => (wide ? m.i32.wrap(loadIndex(slot)) : loadIndex(slot));
+  const isOutside = (slot: Make): Expr =>
+    wide
+      ? m.i64.ge_u(loadIndex(slot), m.i64.extend_u(asm.expr(experts)))
+      : m.i32.ge_u(loadIndex(slot), asm.expr(experts));
   const listed =
     (row: Make): Make =>
     () =>
       m.i32.load(0, 4, asm.expr(asm.add(list.get, asm.mul(row, 4))));
-  const packed = context.layout(w) === 'panels';
-  const panels = asm.div(asm.add(columns, panelWidth - 1), panelWidth);
-  const matrixElements = asm.mul(packed ? asm.mul(panels, panelWidth) : columns, inner);
+  const matrix = (expert: Local): Make => {
+    const offset = asm.mul(expert.get, matrixBytes(context, w, columns, inner));
+    return () => asm.expr(asm.add(context.pointer(w).get, offset));
+  };
   const product = (expert: Local): Product => ({
     rows: count.get,
     inner,
     columns,
-    panels: weightPanels(context, w, () =>
-      asm.expr(
-        asm.add(context.pointer(w).get, asm.mul(expert.get, asm.mul(matrixElements, bytesOf(w.type.dtype)))),
-      ),
-    ),
+    panels: matrixPanels(context, w, matrix(expert), columns, inner),
     rowAddress: (row) => {
       const from = perSlot ? listed(row) : () => asm.expr(asm.div(listed(row), slotsPerRow));
       return asm.expr(asm.add(context.pointer(x).get, asm.mul(from, asm.mul(inner, 4))));
@@ -259,10 +270,7 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
   return [
     list.set(asm.expr(asm.add(context.scratch.get, asm.mul(inner, panelWidth * 4)))),
     asm.loop(0, slots, (slot) => [
-      m.if(
-        m.i32.ge_u(chosen.tee(indexAt(slot.get)), asm.expr(experts)),
-        context.fail(failures.indexOutOfRange, chosen.get(), asm.expr(experts)),
-      ),
+      m.if(isOutside(slot.get), context.fail(failures.indexOutOfRange, indexAt(slot.get), asm.expr(experts))),
     ]),
     asm.loop(0, experts, (expert) => [
       count.set(asm.const(0)),
