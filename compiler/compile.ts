@@ -20,7 +20,7 @@ import { tensorSource } from './checkpoint/dtypes.js';
 import { elaborate, type References, specReferences } from './frontend/elaborate.js';
 import { nodeFiles } from './frontend/files.js';
 import { createTokenizer } from './tokenizer.js';
-import { version } from './version.js';
+import { compilerFingerprint, version } from './version.js';
 
 /** What decides a model: paths are relative to the working directory. */
 export interface ModelOptions {
@@ -250,7 +250,7 @@ export function cacheKey(options: CompileOptions): string {
     const hash = createHash('sha256');
     const tokenizer = model.tokenizerFile === undefined ? '' : readFileSync(model.tokenizerFile);
     const parts = [
-      version,
+      compilerFingerprint(),
       printModule(model.module),
       model.checkpoint?.fingerprint() ?? '',
       tokenizer,

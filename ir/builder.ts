@@ -84,7 +84,8 @@ function inferTypes(
     return decl.infer(types, attrs, scope);
   } catch (error) {
     if (!(error instanceof InferError || error instanceof DimError)) throw error;
-    const named = error.message.startsWith(name) ? error.message : `${name}: ${error.message}`;
+    const isNamed = [':', ' '].some((after) => error.message.startsWith(name + after));
+    const named = isNamed ? error.message : `${name}: ${error.message}`;
     throw new InferError(named, error instanceof InferError ? error.parts : { kind: 'shape' });
   }
 }
@@ -140,6 +141,11 @@ const attrChecks: Record<AttrKind, { readonly what: string; readonly accepts: (v
     dtype: { what: 'a data type', accepts: (v) => typeof v === 'string' && isDType(v) },
     symbol: { what: 'a symbol', accepts: (v) => typeof v === 'string' },
   };
+
+/** Whether an attribute of this kind may have this value. */
+export function isAttrValue(kind: AttrKind, value: unknown): boolean {
+  return attrChecks[kind].accepts(value);
+}
 
 function checkAttr(op: string, key: string, spec: AttrSpec, value: AttrValue): AttrValue {
   const check = attrChecks[spec.kind];

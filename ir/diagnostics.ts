@@ -202,6 +202,30 @@ export const diagnosticCodes = {
     doc: '--target names something that Hew does not compile for.',
     exit: exitCodes.unsupported,
   },
+  HEW6006: {
+    title: 'pass needs calibration data',
+    doc: 'A pass whose decisions rest on statistics of data stands in a pipeline that has no data to run the model on.',
+  },
+  HEW6007: {
+    title: 'dimension cannot be pruned',
+    doc: 'A dimension is unknown, of a kind that no score ranks, or some axis that mentions it cannot be cut: the message names the operation and the weight.',
+  },
+  HEW6008: {
+    title: 'bad target of pruning',
+    doc: 'The size asked for leaves nothing, is larger than what is there, or breaks up groups that belong together.',
+  },
+  HEW6009: {
+    title: 'passes in an order that is not allowed',
+    doc: 'A pass depends on something that an earlier pass of the pipeline has already removed or made stale.',
+  },
+  HEW6010: {
+    title: 'model lacks the structure that a pass works on',
+    doc: 'The pass found no place to apply to, or one that it would change the meaning of; the message says what was looked for.',
+  },
+  HEW6011: {
+    title: 'calibration data cannot be used',
+    doc: 'The data does not fit the inputs of the model, or the model computes values from it that are not finite.',
+  },
   HEW7001: { title: 'not a Hew bundle', doc: 'The directory or URL has no manifest.json of a Hew bundle.' },
   HEW7002: {
     title: 'bundle version not supported',

@@ -18,7 +18,10 @@ interface Token {
 }
 
 const tokenPattern =
-  /\s+|\/\/[^\n]*|(?<string>"[^"\\]*(?:\\.[^"\\]*)*")|(?<symbol>@(?:[\w.{}+-]+|"(?:[^"\\]|\\.)*"))|(?<value>%\w+)|(?<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?<word>[A-Za-z_]\w*)|(?<punctuation>->|\.\.|[-+*/(){}[\]:,=])/gy;
+  /\s+|\/\/[^\n]*|(?<string>"[^"\\]*(?:\\.[^"\\]*)*")|(?<symbol>@(?:[\w.{}+-]+|"[^"\\]*(?:\\.[^"\\]*)*"))|(?<value>%\w+)|(?<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?<word>[A-Za-z_]\w*)|(?<punctuation>->|\.\.|[-+*/(){}[\]:,=])/gy;
+
+/** The named groups of the pattern, the frequent ones first. */
+const kinds = ['punctuation', 'value', 'word', 'number', 'symbol', 'string'] as const satisfies readonly Token['kind'][];
 
 /** Nesting of recipes and dimensions that the recursive parser follows. */
 const maxDepth = 256;
@@ -30,8 +33,8 @@ function tokenise(text: string, file: string): Token[] {
     const at = tokenPattern.lastIndex;
     const match = tokenPattern.exec(text);
     if (match === null) fail('HEW5001', `unexpected character '${text[at]}'`, { span: { file, start: at, end: at + 1 } });
-    const [kind] = Object.entries(match.groups ?? {}).find(([, v]) => v !== undefined) ?? [];
-    if (kind !== undefined) tokens.push({ kind: kind as Token['kind'], text: match[0], at });
+    const kind = kinds.find((name) => match.groups?.[name] !== undefined);
+    if (kind !== undefined) tokens.push({ kind, text: match[0], at });
   }
   tokens.push({ kind: 'end', text: 'the end of the text', at: text.length });
   return tokens;

@@ -1,8 +1,9 @@
 /** The text form of a module. `parse(print(m))` equals `m`; two functions are equal when their text is equal. */
+import { isAttrValue } from './builder.js';
 import { type Dim, printDim } from './dim.js';
 import type { DimDecl, Func, Module, Op, Value } from './module.js';
 import type { AttrKind, Attrs, AttrValue } from './op.js';
-import { opTable } from './ops/table.js';
+import { isOpName, opTable } from './ops/table.js';
 import type { Recipe } from './recipe.js';
 import { printType } from './type.js';
 
@@ -59,11 +60,11 @@ export function printRecipe(recipe: Recipe): string {
   }
 }
 
-/** Attributes that differ from their defaults, as `key=value`. */
+/** Attributes that differ from their defaults, as `key=value`. Ops that the verifier rejects are printed too. */
 function printAttrs(opName: string, attrs: Attrs): string[] {
-  const schema = opTable[opName as keyof typeof opTable].attrs;
+  const schema = isOpName(opName) ? opTable[opName].attrs : {};
   return Object.entries(schema).flatMap(([key, spec]) => {
-    const text = printAttr(spec.kind, attrs[key] as AttrValue);
+    const text = printAttr(spec.kind, attrs[key]);
     const isDefault = spec.default !== undefined && printAttr(spec.kind, spec.default) === text;
     return isDefault ? [] : [`${key}=${text}`];
   });
@@ -81,8 +82,8 @@ const attrPrinters: Record<AttrKind, (value: never) => string> = {
   symbol: (v: string) => symbol(v),
 };
 
-function printAttr(kind: AttrKind, value: AttrValue): string {
-  return attrPrinters[kind](value as never);
+function printAttr(kind: AttrKind, value: AttrValue | undefined): string {
+  return isAttrValue(kind, value) ? attrPrinters[kind](value as never) : `<${JSON.stringify(value)}>`;
 }
 
 /** Names for the values of one function: hints where they are usable and unique, numbers otherwise. */

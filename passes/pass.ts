@@ -1,8 +1,13 @@
 /**
  * How a pass is declared. A pass is data: a name, options, and a function from a module to a module and a report of
  * what it did. Exact passes preserve the meaning of a module up to rounding; approximate ones name what they cost.
+ *
+ * A pass that needs data says which statistics it wants (`data.observe`) and is run with them (`data.run`); only a
+ * driver that can run the model is able to do that (compiler/data-pipeline.ts), a plain pipeline refuses it.
  */
+import { fail } from '../ir/diagnostics.js';
 import type { Module } from '../ir/module.js';
+import type { Probe, Statistics } from './probe.js';
 
 export interface OptionTypes {
   int: number;
@@ -41,20 +46,62 @@ export interface Pass<O extends OptionSchema = OptionSchema> {
   readonly summary: string;
   readonly kind: 'exact' | 'approximate';
   readonly options: O;
+  /** How options of other names are read, for a pass whose options are named by the model's dimensions. */
+  readonly dimensionOption?: OptionSpec;
+  /** Passes that may not stand before this one in a pipeline, and why. */
+  readonly notAfter?: Readonly<Record<string, string>>;
   run(module: Module, options: OptionsOf<O>): PassResult;
+  /** Set when the pass needs data; `run` refuses then. */
+  readonly data?: DataPart<O>;
 }
 
-export interface PassDefinition<O extends OptionSchema> {
+/** The module a pipeline started from, and what running models on calibration data can tell. */
+export interface Surroundings {
+  readonly original: Module;
+}
+
+export interface PassData extends Surroundings {
+  /** What the probes of `observe` found. */
+  readonly statistics: Statistics;
+  /** Mean negative log-likelihood of the calibration data under a module. */
+  evaluate(module: Module): Promise<number>;
+}
+
+export interface DataPart<O extends OptionSchema = OptionSchema> {
+  /** The statistics that are wanted, of the current module or of the original one; none of an empty list. */
+  observe(module: Module, options: OptionsOf<O>, surroundings: Surroundings): readonly Probe[];
+  run(module: Module, options: OptionsOf<O>, data: PassData): PassResult | Promise<PassResult>;
+}
+
+interface PassHead<O extends OptionSchema> {
   readonly name: string;
   readonly summary: string;
   readonly kind?: 'exact' | 'approximate';
   readonly options?: O;
+  readonly dimensionOption?: OptionSpec;
+  readonly notAfter?: Readonly<Record<string, string>>;
+}
+
+export interface PassDefinition<O extends OptionSchema> extends PassHead<O> {
   run(module: Module, options: OptionsOf<O>): PassResult;
 }
 
+export interface DataPassDefinition<O extends OptionSchema> extends PassHead<O> {
+  readonly data: DataPart<O>;
+}
+
 /** Declares a pass; `kind` is exact and there are no options unless given. */
-export function definePass<const O extends OptionSchema = Record<never, never>>(definition: PassDefinition<O>): Pass<O> {
-  return { kind: 'exact', options: {} as O, ...definition };
+export function definePass<const O extends OptionSchema = Record<never, never>>(
+  definition: PassDefinition<O> | DataPassDefinition<O>,
+): Pass<O> {
+  const { name } = definition;
+  return { kind: 'exact', options: {} as O, run: () => refuseWithoutData(name), ...definition };
+}
+
+function refuseWithoutData(name: string): never {
+  return fail('HEW6006', `pass ${name} needs calibration data`, {
+    help: 'run it with hew prune --calib FILE, or with runDataPipeline',
+  });
 }
 
 /** Counts how often each named thing happened. */

@@ -62,14 +62,15 @@ function parseOptions(pass: Pass, text: string): PipelineStep['options'] {
   const given = new Map<string, OptionValue>();
   for (const pair of text.split(',').filter((part) => part.trim() !== '')) {
     const [, key = '', value] = /^\s*([^=]*?)\s*(?:=\s*([^]*?)\s*)?$/.exec(pair) ?? [];
-    const spec = Object.hasOwn(pass.options, key) ? pass.options[key] : undefined;
+    const spec = Object.hasOwn(pass.options, key) ? pass.options[key] : key === '' ? undefined : pass.dimensionOption;
     if (spec === undefined) {
       fail('HEW6002', `${pass.name} has no option '${key}'`, { help: hint(key, Object.keys(pass.options), 'options') });
     }
     if (given.has(key)) fail('HEW6002', `${pass.name}: option '${key}' is given twice`);
     given.set(key, parseOption(pass.name, key, spec, value));
   }
-  return Object.fromEntries(Object.entries(pass.options).map(([key, spec]) => [key, given.get(key) ?? spec.default]));
+  const own = Object.entries(pass.options).map(([key, spec]): [string, OptionValue] => [key, given.get(key) ?? spec.default]);
+  return Object.fromEntries([...own, ...given]);
 }
 
 const optionKinds: { readonly [K in keyof OptionTypes]: { readonly what: string; parse(text: string): OptionTypes[K] | undefined } } = {

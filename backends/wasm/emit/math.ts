@@ -102,7 +102,7 @@ export class MathLibrary {
       clamped.set(f32x4.min(f32x4.max(x.get(), asm.splat(-104)), asm.splat(89))),
       n.set(f32x4.nearest(f32x4.mul(clamped.get(), asm.splat(Math.LOG2E)))),
       r.set(f32x4.sub(clamped.get(), f32x4.mul(n.get(), asm.splat(0.693145751953125)))),
-      r.set(f32x4.sub(r.get(), f32x4.mul(n.get(), asm.splat(1.4286068203094172e-6)))),
+      r.set(f32x4.sub(r.get(), f32x4.mul(n.get(), asm.splat(1.4286068203094173e-6)))),
       n.set(i32x4.trunc_sat_f32x4_s(n.get())),
       half.set(i32x4.shr_s(n.get(), asm.const(1))),
       // NaN: min and max keep it in `clamped`, so the polynomial is NaN.
@@ -192,7 +192,7 @@ export class MathLibrary {
       n.set(m.f64.nearest(m.f64.mul(x.get(), m.f64.const(Math.LOG2E)))),
       r.set(
         m.f64.sub(
-          m.f64.sub(x.get(), m.f64.mul(n.get(), m.f64.const(0.69314718036912381649))),
+          m.f64.sub(x.get(), m.f64.mul(n.get(), m.f64.const(0.6931471803691238))),
           m.f64.mul(n.get(), m.f64.const(1.9082149292705877e-10)),
         ),
       ),

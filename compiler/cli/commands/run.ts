@@ -1,6 +1,6 @@
 /** `hew run`: text from a prompt. */
 import type { Command } from 'commander';
-import { encodePrompt, generate, type Model } from '../../api.js';
+import { encodePrompt, fail, generate, type Model } from '../../api.js';
 import { formatSeconds } from '../format.js';
 import { addCompileOptions, type CompileFlags, integer, number } from '../options.js';
 import type { Output } from '../output.js';
@@ -56,6 +56,11 @@ interface Continuation {
 
 async function run(path: string, flags: Flags, output: Output): Promise<void> {
   const model = await openRunnable(path, flags, output);
+  if (model.tokenizer === undefined) {
+    fail('HEW7008', `${path} has no tokenizer, so it cannot read a prompt`, {
+      help: 'put a tokenizer.json beside the spec or the weights, name it in the spec, and compile again',
+    });
+  }
   const result = await continuePrompt(model, flags, output);
   output.stream(result.text.endsWith('\n') ? '' : '\n');
   output.log(speedLine(result));
