@@ -134,7 +134,10 @@ export const diagnosticCodes = {
     title: 'configuration value of the wrong kind',
     doc: 'A configuration value is not of the kind that the spec declares (int, float, bool, string).',
   },
-  HEW3004: { title: 'configuration file is not valid JSON', doc: 'The configuration file cannot be parsed.' },
+  HEW3004: {
+    title: 'configuration file is not a JSON object',
+    doc: 'The configuration file cannot be parsed, or holds something other than an object.',
+  },
   HEW3005: {
     title: 'a file refers to a path that is not allowed',
     doc: 'Files that a spec or an index names are relative paths of an expected ending; shards stay within the folder of their index.',

@@ -140,17 +140,27 @@ function printTerm(term: Term): string {
 export const dimKey = printDim;
 
 export function dimsEqual(a: Dim, b: Dim): boolean {
-  return a === b || (a.divisor === b.divisor && a.terms.length === b.terms.length && a.terms.every((t, i) => sameTerm(t, b.terms[i] as Term)));
+  return (
+    a === b ||
+    (a.divisor === b.divisor &&
+      a.terms.length === b.terms.length &&
+      a.terms.every((t, i) => sameTerm(t, b.terms[i] as Term)))
+  );
 }
 
 function sameTerm(a: Term, b: Term): boolean {
-  return a.coefficient === b.coefficient && a.factors.length === b.factors.length && a.factors.every((name, i) => name === b.factors[i]);
+  return (
+    a.coefficient === b.coefficient &&
+    a.factors.length === b.factors.length &&
+    a.factors.every((name, i) => name === b.factors[i])
+  );
 }
 
 /** The name a dimension consists of, undefined when it is anything else than a bare name. */
 export function nameOf(value: Dim): string | undefined {
   const [only, ...rest] = value.terms;
-  const bare = rest.length === 0 && only?.coefficient === 1 && only.factors.length === 1 && value.divisor === 1;
+  const bare =
+    rest.length === 0 && only?.coefficient === 1 && only.factors.length === 1 && value.divisor === 1;
   return bare ? only?.factors[0] : undefined;
 }
 

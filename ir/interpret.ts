@@ -2,13 +2,14 @@
  * The reference interpreter: the meaning of a module, executed op by op from the declarations.
  * Sums are float64 and every result element is rounded once to its dtype; in `f64` mode floats are not rounded.
  */
-import { type Dim, DimError, evalDim, nameOf, tryEvalDim } from './dim.js';
+
 import { fail } from './diagnostics.js';
+import { type Dim, DimError, evalDim, nameOf, tryEvalDim } from './dim.js';
+import { materialise, type TensorSource } from './materialise.js';
 import { dimRange, type Func, type Module, modelDims, type Op, type Value } from './module.js';
+import { roundTo } from './numeric.js';
 import type { EvalContext } from './op.js';
 import { opTable } from './ops/table.js';
-import { roundTo } from './numeric.js';
-import { materialise, type TensorSource } from './materialise.js';
 import { emptyTensor, type Tensor } from './tensor.js';
 import { type DType, evalShape, isFloat } from './type.js';
 
@@ -31,7 +32,9 @@ export function interpretEntry(
 ): Record<string, Tensor> {
   const func = module.functions.get(entry);
   if (func?.outputs === undefined) fail('HEW5003', `there is no entry @${entry}`);
-  const args = func.args.map((arg) => inputs[arg.name ?? ''] ?? fail('HEW5003', `input '${arg.name}' of @${entry} is missing`));
+  const args = func.args.map(
+    (arg) => inputs[arg.name ?? ''] ?? fail('HEW5003', `input '${arg.name}' of @${entry} is missing`),
+  );
   const symbols = bindSymbols(module, func, args);
   const results = new Interpreter(module, symbols, options).call(func, args, undefined);
   return Object.fromEntries(func.outputs.map((name, i) => [name, results[i] as Tensor]));
@@ -65,7 +68,10 @@ function checkShape(arg: Value, given: Tensor, values: ReadonlyMap<string, numbe
   const wanted = arg.type.shape.map((d) => valueOrNothing(d, values));
   const agrees = wanted.length === given.shape.length && wanted.every((n, axis) => n === given.shape[axis]);
   if (agrees && given.dtype === arg.type.dtype) return;
-  fail('HEW5003', `input '${arg.name}' must be ${arg.type.dtype}[${wanted.map((n) => n ?? '?').join(', ')}], not ${given.dtype}[${given.shape.join(', ')}]`);
+  fail(
+    'HEW5003',
+    `input '${arg.name}' must be ${arg.type.dtype}[${wanted.map((n) => n ?? '?').join(', ')}], not ${given.dtype}[${given.shape.join(', ')}]`,
+  );
 }
 
 /** Undefined as well when the symbols' values make no integer of it, such as T/2 with an odd T. */

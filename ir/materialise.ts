@@ -2,8 +2,9 @@
  * Computes the value of a parameter from its recipe. Recipes of plain sources and stacks pass their bytes through
  * unchanged; inner ops are evaluated by their declarations.
  */
-import { DimError, evalDim } from './dim.js';
+
 import { fail } from './diagnostics.js';
+import { DimError, evalDim } from './dim.js';
 import { type Module, modelDims, type Param } from './module.js';
 import { castTo, decodeBytes, encodeBytes, roundTo } from './numeric.js';
 import type { EvalContext } from './op.js';
@@ -24,13 +25,23 @@ interface RawTensor {
 }
 
 /** A parameter's value for one turn of its loop (`turn` is ignored for parameters without one). */
-export function materialise(module: Module, name: string, turn: number | undefined, source?: TensorSource): Tensor {
+export function materialise(
+  module: Module,
+  name: string,
+  turn: number | undefined,
+  source?: TensorSource,
+): Tensor {
   const raw = materialiseBytes(module, name, turn, source);
   return { dtype: raw.dtype, shape: raw.shape, data: decodeBytes(raw.dtype, raw.bytes) };
 }
 
 /** The same as little-endian bytes. */
-export function materialiseBytes(module: Module, name: string, turn: number | undefined, source?: TensorSource): RawTensor {
+export function materialiseBytes(
+  module: Module,
+  name: string,
+  turn: number | undefined,
+  source?: TensorSource,
+): RawTensor {
   const param = module.params.get(name) ?? fail('HEW5003', `there is no parameter @${name}`);
   const dims = modelDims(module);
   const loop = param.loop === undefined ? undefined : module.loops.get(param.loop);
@@ -44,7 +55,8 @@ export function materialiseBytes(module: Module, name: string, turn: number | un
     switch (recipe.kind) {
       case 'source': {
         const full = fillName(recipe.name, index);
-        if (source === undefined) return fail('HEW4006', `the value of ${full} is needed, but no weights are given`);
+        if (source === undefined)
+          return fail('HEW4006', `the value of ${full} is needed, but no weights are given`);
         const { dtype, bytes } = source.read(full);
         const raw = { dtype, shape: shapeOf(recipe.type), bytes };
         return dtype === recipe.type.dtype ? raw : convert(raw, recipe.type.dtype);
@@ -79,7 +91,11 @@ export function materialiseBytes(module: Module, name: string, turn: number | un
   return evaluate(param.recipe);
 }
 
-function evaluateNamed(recipe: Recipe & { kind: 'op' }, inputs: readonly Tensor[], context: EvalContext): Tensor {
+function evaluateNamed(
+  recipe: Recipe & { kind: 'op' },
+  inputs: readonly Tensor[],
+  context: EvalContext,
+): Tensor {
   try {
     return opTable[recipe.op as OpName].evaluate(inputs, recipe.attrs, context)[0] as Tensor;
   } catch (error) {

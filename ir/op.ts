@@ -49,8 +49,11 @@ export type Attrs = Readonly<Record<string, AttrValue>>;
 
 /** Every dimension in the attributes of an op. */
 export function attrDims(attrs: Attrs): Dim[] {
-  const isDim = (value: unknown): value is Dim => typeof value === 'object' && value !== null && 'terms' in value;
-  return Object.values(attrs).flatMap((value) => (Array.isArray(value) ? value.filter(isDim) : isDim(value) ? [value] : []));
+  const isDim = (value: unknown): value is Dim =>
+    typeof value === 'object' && value !== null && 'terms' in value;
+  return Object.values(attrs).flatMap((value) =>
+    Array.isArray(value) ? value.filter(isDim) : isDim(value) ? [value] : [],
+  );
 }
 
 /** An SSA value: the result of an op, or an argument of a function (then `def` is undefined). */

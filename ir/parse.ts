@@ -2,10 +2,21 @@
  * Parser of the IR text form that print.ts writes. Errors are HEW5001 with the place in the text. Declarations precede
  * their uses: dimensions before types, functions before their callers.
  */
-import { addDims, type Dim, DimError, dim, divDims, mulDims, subDims } from './dim.js';
-import { fail } from './diagnostics.js';
+
 import { completeAttrs, FuncBuilder, makeOp, moduleScope, type Scope } from './builder.js';
-import type { DimDecl, Func, Loop, Module, Param, SamplerDecl, State, TokenizerDecl, Value } from './module.js';
+import { fail } from './diagnostics.js';
+import { addDims, type Dim, DimError, dim, divDims, mulDims, subDims } from './dim.js';
+import type {
+  DimDecl,
+  Func,
+  Loop,
+  Module,
+  Param,
+  SamplerDecl,
+  State,
+  TokenizerDecl,
+  Value,
+} from './module.js';
 import { type AttrKind, type AttrValue, InferError } from './op.js';
 import { isOpName, type OpName, opTable } from './ops/table.js';
 import type { Recipe } from './recipe.js';
@@ -21,7 +32,14 @@ const tokenPattern =
   /\s+|\/\/[^\n]*|(?<string>"[^"\\]*(?:\\.[^"\\]*)*")|(?<symbol>@(?:[\w.{}+-]+|"[^"\\]*(?:\\.[^"\\]*)*"))|(?<value>%\w+)|(?<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?<word>[A-Za-z_]\w*)|(?<punctuation>->|\.\.|[-+*/(){}[\]:,=])/gy;
 
 /** The named groups of the pattern, the frequent ones first. */
-const kinds = ['punctuation', 'value', 'word', 'number', 'symbol', 'string'] as const satisfies readonly Token['kind'][];
+const kinds = [
+  'punctuation',
+  'value',
+  'word',
+  'number',
+  'symbol',
+  'string',
+] as const satisfies readonly Token['kind'][];
 
 /** Nesting of recipes and dimensions that the recursive parser follows. */
 const maxDepth = 256;
@@ -32,7 +50,8 @@ function tokenise(text: string, file: string): Token[] {
   while (tokenPattern.lastIndex < text.length) {
     const at = tokenPattern.lastIndex;
     const match = tokenPattern.exec(text);
-    if (match === null) fail('HEW5001', `unexpected character '${text[at]}'`, { span: { file, start: at, end: at + 1 } });
+    if (match === null)
+      fail('HEW5001', `unexpected character '${text[at]}'`, { span: { file, start: at, end: at + 1 } });
     const kind = kinds.find((name) => match.groups?.[name] !== undefined);
     if (kind !== undefined) tokens.push({ kind, text: match[0], at });
   }
@@ -73,7 +92,12 @@ class ModuleParser {
   private module(): Module {
     const { name, dims, loops, params, states, functions, tokenizer, sampler } = this;
     return {
-      name, dims, loops, params, states, functions,
+      name,
+      dims,
+      loops,
+      params,
+      states,
+      functions,
       ...(tokenizer === undefined ? {} : { tokenizer }),
       ...(sampler === undefined ? {} : { sampler }),
     };
@@ -179,7 +203,12 @@ class ModuleParser {
       if (this.tokens[this.position + 1]?.text === '=') this.attribute(head, attrs);
       else args.push(this.recipe());
     });
-    return { kind: 'op', op: head, attrs: this.attempt(at, () => completeAttrs(head, opTable[head], attrs)), args };
+    return {
+      kind: 'op',
+      op: head,
+      attrs: this.attempt(at, () => completeAttrs(head, opTable[head], attrs)),
+      args,
+    };
   }
 
   private func(): void {
@@ -207,13 +236,19 @@ class ModuleParser {
     this.expect('{');
     while (!this.acceptWord('return')) this.operation(builder, scope, values);
     const results = this.peek().kind === 'value' ? this.commaSeparated(() => this.use(values)) : [];
-    this.checkTypes(this.peek(), declared, results.map((r) => r.type), `@${name} returns`);
+    this.checkTypes(
+      this.peek(),
+      declared,
+      results.map((r) => r.type),
+      `@${name} returns`,
+    );
     this.expect('}');
     this.functions.set(name, { ...builder.finish(results), ...(entry ? { outputs } : {}) });
   }
 
   private operation(builder: FuncBuilder, scope: Scope, values: Map<string, Value>): void {
-    const results = this.peek().kind === 'value' ? this.commaSeparated(() => this.define(values, 'a value')) : [];
+    const results =
+      this.peek().kind === 'value' ? this.commaSeparated(() => this.define(values, 'a value')) : [];
     if (results.length > 0) this.expect('=');
     const at = this.peek();
     const name = this.word();
@@ -225,13 +260,21 @@ class ModuleParser {
       if (this.peek().kind === 'value') operands.push(this.use(values));
       else this.attribute(name, attrs);
     });
-    const op = this.attempt(at, () => makeOp(scope, name, operands, attrs, { file: this.file, start: at.at, end: at.at + at.text.length }));
+    const op = this.attempt(at, () =>
+      makeOp(scope, name, operands, attrs, { file: this.file, start: at.at, end: at.at + at.text.length }),
+    );
     if (results.length > 0) {
       this.expect(':');
       const declared = this.commaSeparated(() => this.type());
-      this.checkTypes(at, declared, op.results.map((r) => r.type), name);
+      this.checkTypes(
+        at,
+        declared,
+        op.results.map((r) => r.type),
+        name,
+      );
     }
-    if (results.length !== op.results.length) this.error(at, `${name} has ${op.results.length} results, ${results.length} named`);
+    if (results.length !== op.results.length)
+      this.error(at, `${name} has ${op.results.length} results, ${results.length} named`);
     const own = op.results as Value[];
     results.forEach((token, i) => {
       if (values.has(token.text)) this.error(token, `${token.text} is defined twice`);
@@ -241,9 +284,19 @@ class ModuleParser {
     builder.append(op);
   }
 
-  private checkTypes(at: Token, declared: readonly TensorType[], actual: readonly TensorType[], what: string): void {
-    const agree = declared.length === actual.length && declared.every((t, i) => typesEqual(t, actual[i] as TensorType));
-    if (!agree) this.error(at, `${what}: declared ${declared.map(printType).join(', ')}, but it is ${actual.map(printType).join(', ')}`);
+  private checkTypes(
+    at: Token,
+    declared: readonly TensorType[],
+    actual: readonly TensorType[],
+    what: string,
+  ): void {
+    const agree =
+      declared.length === actual.length && declared.every((t, i) => typesEqual(t, actual[i] as TensorType));
+    if (!agree)
+      this.error(
+        at,
+        `${what}: declared ${declared.map(printType).join(', ')}, but it is ${actual.map(printType).join(', ')}`,
+      );
   }
 
   private attribute(op: OpName, into: Record<string, AttrValue>): void {
@@ -311,7 +364,11 @@ class ModuleParser {
   }
 
   private dimFactor(): Dim {
-    if (this.accept('-')) return mulDims(-1, this.nested(() => this.dimFactor()));
+    if (this.accept('-'))
+      return mulDims(
+        -1,
+        this.nested(() => this.dimFactor()),
+      );
     if (this.accept('(')) {
       const inner = this.dim();
       this.expect(')');
@@ -331,7 +388,7 @@ class ModuleParser {
     let depth = 0;
     do {
       const text = this.peek().text;
-      if (this.peek().kind === 'end') this.unexpected('}');
+      if (this.peek().kind === 'end') this.unexpected("'}'");
       if (text === '{') depth++;
       if (text === '}') depth--;
       this.position++;
@@ -438,11 +495,16 @@ class ModuleParser {
 
   private unexpected(wanted: string): never {
     const token = this.peek();
-    return this.error(token, `expected ${wanted}, found ${token.kind === 'end' ? token.text : `'${token.text}'`}`);
+    return this.error(
+      token,
+      `expected ${wanted}, found ${token.kind === 'end' ? token.text : `'${token.text}'`}`,
+    );
   }
 
   private error(token: Token, message: string): never {
-    return fail('HEW5001', message, { span: { file: this.file, start: token.at, end: token.at + token.text.length } });
+    return fail('HEW5001', message, {
+      span: { file: this.file, start: token.at, end: token.at + token.text.length },
+    });
   }
 
   /** Turns the errors of IR construction into diagnostics at `token`. */

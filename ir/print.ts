@@ -15,8 +15,12 @@ export interface PrintOptions {
 export function printModule(module: Module): string {
   const lines = [
     ...[...module.dims].map(([name, decl]) => `dim ${name} ${printDimDecl(decl)}`),
-    ...[...module.loops].map(([name, loop]) => `loop ${name} over ${printDim(loop.count)} = [${loop.indices.join(', ')}]`),
-    ...[...module.states].map(([name, state]) => `state ${symbol(name)}${inLoop(state.loop)} : ${printType(state.type)}`),
+    ...[...module.loops].map(
+      ([name, loop]) => `loop ${name} over ${printDim(loop.count)} = [${loop.indices.join(', ')}]`,
+    ),
+    ...[...module.states].map(
+      ([name, state]) => `state ${symbol(name)}${inLoop(state.loop)} : ${printType(state.type)}`,
+    ),
     ...[...module.params].map(
       ([name, param]) =>
         `param ${symbol(name)}${inLoop(param.loop)} : ${printType(param.type)} = ${printRecipe(param.recipe)}`,
@@ -95,7 +99,10 @@ class ValueNames {
   constructor(private readonly useHints: boolean) {}
 
   define(value: Value): string {
-    const name = this.useHints && value.name !== undefined && /^[A-Za-z_]\w*$/.test(value.name) ? this.unique(value.name) : String(this.counter++);
+    const name =
+      this.useHints && value.name !== undefined && /^[A-Za-z_]\w*$/.test(value.name)
+        ? this.unique(value.name)
+        : String(this.counter++);
     this.names.set(value, name);
     return `%${name}`;
   }
@@ -115,12 +122,16 @@ class ValueNames {
 export function printFunc(func: Func, options: PrintOptions = {}): string {
   const names = new ValueNames(options.names ?? true);
   const args = func.args.map((arg) => `${names.define(arg)}: ${printType(arg.type)}`).join(', ');
-  const results = func.results.map((r, i) => (func.outputs ? `${func.outputs[i]}: ${printType(r.type)}` : printType(r.type)));
+  const results = func.results.map((r, i) =>
+    func.outputs ? `${func.outputs[i]}: ${printType(r.type)}` : printType(r.type),
+  );
   const keyword = func.outputs ? 'entry' : 'func';
   const kernel = func.kernel === undefined ? '' : ` kernel ${func.kernel}`;
   const head = `${keyword} ${symbol(func.name)}${inLoop(func.loop)}${kernel}(${args}) -> (${results.join(', ')}) {`;
   const body = func.body.map((op) => `  ${printOp(op, names)}`);
-  return [head, ...body, `  return ${func.results.map((r) => names.use(r)).join(', ')}`.trimEnd(), '}'].join('\n');
+  return [head, ...body, `  return ${func.results.map((r) => names.use(r)).join(', ')}`.trimEnd(), '}'].join(
+    '\n',
+  );
 }
 
 function printOp(op: Op, names: ValueNames): string {

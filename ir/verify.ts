@@ -18,7 +18,16 @@
 import { makeOp, moduleScope, type Scope } from './builder.js';
 import { type Diagnostic, diagnostic, HewError } from './diagnostics.js';
 import { type Dim, DimError, dimNames, nameOf, tryEvalDim } from './dim.js';
-import { calleesOf, entriesOf, type Func, type Loop, type Module, modelDims, type Op, type Value } from './module.js';
+import {
+  calleesOf,
+  entriesOf,
+  type Func,
+  type Loop,
+  type Module,
+  modelDims,
+  type Op,
+  type Value,
+} from './module.js';
 import { attrDims, InferError } from './op.js';
 import { isOpName, opTable } from './ops/table.js';
 import { printFuncMarking, symbol } from './print.js';
@@ -47,9 +56,13 @@ function checkNames(module: Module): string[] {
     ...[...module.dims.keys()].map((name): [string, string] => ['dimension', name]),
     ...[...module.loops.keys()].map((name): [string, string] => ['loop', name]),
     ...entries.flatMap((e) => e.args.map((arg): [string, string] => [`input of @${e.name}`, arg.name ?? ''])),
-    ...entries.flatMap((e) => (e.outputs ?? []).map((name): [string, string] => [`output of @${e.name}`, name])),
+    ...entries.flatMap((e) =>
+      (e.outputs ?? []).map((name): [string, string] => [`output of @${e.name}`, name]),
+    ),
   ];
-  return named.flatMap(([kind, name]) => (/^[A-Za-z_]\w*$/.test(name) ? [] : [`${kind} '${name}' is not named by an identifier`]));
+  return named.flatMap(([kind, name]) =>
+    /^[A-Za-z_]\w*$/.test(name) ? [] : [`${kind} '${name}' is not named by an identifier`],
+  );
 }
 
 function checkDims(module: Module): string[] {
@@ -65,7 +78,9 @@ function checkLoops(module: Module): string[] {
   return [...module.loops].flatMap(([name, loop]) =>
     problemsOf(`loop ${name}`, () => {
       const count = tryEvalDim(loop.count, values);
-      return count === loop.indices.length ? [] : [`loop ${name} has ${loop.indices.length} indices, its count is ${count}`];
+      return count === loop.indices.length
+        ? []
+        : [`loop ${name} has ${loop.indices.length} indices, its count is ${count}`];
     }),
   );
 }
@@ -84,7 +99,8 @@ function checkOwned(module: Module): string[] {
   const values = modelDims(module);
   return [...module.params, ...module.states].flatMap(([name, { type, loop }]) => {
     const text = symbol(name);
-    if (loop !== undefined && !module.loops.has(loop)) return [`${text} belongs to loop ${loop}, which does not exist`];
+    if (loop !== undefined && !module.loops.has(loop))
+      return [`${text} belongs to loop ${loop}, which does not exist`];
     const unknown = undeclared(module, type.shape);
     if (unknown.length > 0) return unknown.map((d) => `${text} uses the undeclared dimension ${d}`);
     return problemsOf(text, () => {
@@ -100,7 +116,9 @@ function checkRecipes(module: Module): string[] {
       const loop = param.loop === undefined ? undefined : module.loops.get(param.loop);
       const type = recipeType(module, param.recipe);
       const agrees = typesEqual(type, param.type);
-      const wrongType = agrees ? [] : [`recipe of ${symbol(name)} makes ${printType(type)}, not ${printType(param.type)}`];
+      const wrongType = agrees
+        ? []
+        : [`recipe of ${symbol(name)} makes ${printType(type)}, not ${printType(param.type)}`];
       return [...wrongType, ...turnProblems(name, param.recipe, loop)];
     }),
   );
@@ -110,7 +128,10 @@ function turnProblems(name: string, recipe: Recipe, loop: Loop | undefined): str
   const turns = loop?.indices.length ?? 0;
   const inner = recipeParts(recipe).flatMap((part) => turnProblems(name, part, loop));
   if (recipe.kind !== 'per_index' || recipe.parts.length === turns) return inner;
-  return [...inner, `recipe of ${symbol(name)} has ${recipe.parts.length} parts by turn, its loop has ${turns} turns`];
+  return [
+    ...inner,
+    `recipe of ${symbol(name)} has ${recipe.parts.length} parts by turn, its loop has ${turns} turns`,
+  ];
 }
 
 function undeclared(module: Module, dims: readonly Dim[]): string[] {
@@ -121,14 +142,20 @@ function checkCalls(module: Module): string[] {
   const earlier = new Set<string>();
   return [...module.functions].flatMap(([name, func]) => {
     const called = new Set(func.body.flatMap(calleesOf));
-    const late = [...called].filter((callee) => !earlier.has(callee) && callee !== name && module.functions.has(callee));
+    const late = [...called].filter(
+      (callee) => !earlier.has(callee) && callee !== name && module.functions.has(callee),
+    );
     earlier.add(name);
     return [
       ...(called.has(name) ? [`@${name} calls itself`] : []),
       ...late.map((callee) => `@${name} calls @${callee}, which stands after it`),
       ...(name === func.name ? [] : [`function @${func.name} is filed under @${name}`]),
-      ...(func.kernel !== undefined && func.loop !== undefined ? [`kernel function @${name} belongs to a loop`] : []),
-      ...(func.loop === undefined || module.loops.has(func.loop) ? [] : [`@${name} belongs to loop ${func.loop}, which does not exist`]),
+      ...(func.kernel !== undefined && func.loop !== undefined
+        ? [`kernel function @${name} belongs to a loop`]
+        : []),
+      ...(func.loop === undefined || module.loops.has(func.loop)
+        ? []
+        : [`@${name} belongs to loop ${func.loop}, which does not exist`]),
     ];
   });
 }
@@ -141,8 +168,10 @@ function checkEntries(module: Module): string[] {
     if (entry.loop !== undefined) problems.push(`entry @${entry.name} belongs to a loop`);
     if (entry.kernel !== undefined) problems.push(`entry @${entry.name} is a kernel function`);
     if (new Set(inputs).size !== inputs.length) problems.push(`inputs of @${entry.name} need distinct names`);
-    if (new Set(outputs).size !== outputs.length) problems.push(`outputs of @${entry.name} need distinct names`);
-    if (outputs.length !== entry.results.length) problems.push(`@${entry.name} names ${outputs.length} outputs and returns ${entry.results.length}`);
+    if (new Set(outputs).size !== outputs.length)
+      problems.push(`outputs of @${entry.name} need distinct names`);
+    if (outputs.length !== entry.results.length)
+      problems.push(`@${entry.name} names ${outputs.length} outputs and returns ${entry.results.length}`);
     for (const name of unboundSymbols(module, entry)) {
       problems.push(`symbol ${name} of @${entry.name} is not an axis of any input`);
     }
@@ -207,7 +236,10 @@ class Effects {
     if (known !== undefined) return known;
     this.known.set(name, noStates);
     const parts = this.module.functions.get(name)?.body.map((op) => this.ofOp(op)) ?? [];
-    const use = { reads: new Set(parts.flatMap((p) => [...p.reads])), writes: new Set(parts.flatMap((p) => [...p.writes])) };
+    const use = {
+      reads: new Set(parts.flatMap((p) => [...p.reads])),
+      writes: new Set(parts.flatMap((p) => [...p.writes])),
+    };
     this.known.set(name, use);
     return use;
   }
@@ -219,18 +251,26 @@ function verifyFunc(module: Module, func: Func, effects: Effects): Diagnostic[] 
   const written = new Set<string>();
   const found: Diagnostic[] = [];
   if (defined.size !== func.args.length) found.push(blame(func, 0, 'an argument is listed twice'));
-  for (const name of undeclared(module, func.args.flatMap((arg) => arg.type.shape))) {
+  for (const name of undeclared(
+    module,
+    func.args.flatMap((arg) => arg.type.shape),
+  )) {
     found.push(blame(func, 0, `an argument uses the undeclared dimension ${name}`));
   }
   func.body.forEach((op, index) => {
     const problems = isOpName(op.name)
-      ? [...opProblems(module, scope, op, defined), ...placeProblems(module, func, op), ...stateProblems(effects.ofOp(op), written)]
+      ? [
+          ...opProblems(module, scope, op, defined),
+          ...placeProblems(module, func, op),
+          ...stateProblems(effects.ofOp(op), written),
+        ]
       : [`there is no operation '${String((op as Op).name)}'`];
     for (const message of problems) found.push(blame(func, index, message));
     for (const result of op.results) defined.add(result);
   });
   for (const result of func.results) {
-    if (!defined.has(result)) found.push(blame(func, func.body.length, 'this returns a value that is not defined here'));
+    if (!defined.has(result))
+      found.push(blame(func, func.body.length, 'this returns a value that is not defined here'));
   }
   return found;
 }
@@ -251,8 +291,13 @@ function opProblems(module: Module, scope: Scope, op: Op, defined: ReadonlySet<V
   try {
     const wanted = makeOp(scope, op.name, op.operands, op.attrs).results.map((r) => r.type);
     const actual = op.results.map((r) => r.type);
-    const agree = wanted.length === actual.length && wanted.every((t, i) => typesEqual(t, actual[i] as TensorType));
-    return agree ? [] : [`the result of ${op.name} is ${wanted.map(printType).join(', ')}, not ${actual.map(printType).join(', ')}`];
+    const agree =
+      wanted.length === actual.length && wanted.every((t, i) => typesEqual(t, actual[i] as TensorType));
+    return agree
+      ? []
+      : [
+          `the result of ${op.name} is ${wanted.map(printType).join(', ')}, not ${actual.map(printType).join(', ')}`,
+        ];
   } catch (error) {
     if (error instanceof InferError || error instanceof DimError) return [error.message];
     throw error;
@@ -260,20 +305,29 @@ function opProblems(module: Module, scope: Scope, op: Op, defined: ReadonlySet<V
 }
 
 function placeProblems(module: Module, func: Func, op: Op): string[] {
-  if (func.kernel !== undefined && opTable[op.name].category === 'structure') return [`a kernel function cannot contain ${op.name}`];
+  if (func.kernel !== undefined && opTable[op.name].category === 'structure')
+    return [`a kernel function cannot contain ${op.name}`];
   if (op.name === 'kernel') {
-    return module.functions.get(op.attrs.callee)?.kernel === undefined ? [`@${op.attrs.callee} is not a kernel function`] : [];
+    return module.functions.get(op.attrs.callee)?.kernel === undefined
+      ? [`@${op.attrs.callee} is not a kernel function`]
+      : [];
   }
   if (op.name !== 'repeat') return [];
   if (!module.loops.has(op.attrs.loop)) return [`loop ${op.attrs.loop} does not exist`];
   const callee = module.functions.get(op.attrs.callee);
-  return callee?.loop === op.attrs.loop ? [] : [`@${op.attrs.callee} is not a function of loop ${op.attrs.loop}`];
+  return callee?.loop === op.attrs.loop
+    ? []
+    : [`@${op.attrs.callee} is not a function of loop ${op.attrs.loop}`];
 }
 
 function stateProblems({ reads, writes }: StateUse, written: Set<string>): string[] {
   const problems = [
-    ...[...reads].filter((name) => written.has(name)).map((name) => `state ${symbol(name)} is read after it was written`),
-    ...[...writes].filter((name) => written.has(name)).map((name) => `state ${symbol(name)} is written twice`),
+    ...[...reads]
+      .filter((name) => written.has(name))
+      .map((name) => `state ${symbol(name)} is read after it was written`),
+    ...[...writes]
+      .filter((name) => written.has(name))
+      .map((name) => `state ${symbol(name)} is written twice`),
   ];
   for (const name of writes) written.add(name);
   return problems;

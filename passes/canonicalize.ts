@@ -73,7 +73,9 @@ function applyTyped(
 ): readonly Value[] | undefined {
   try {
     const values = rule.apply(op, operands, builder, uses);
-    return values?.every((value, i) => typesEqual(value.type, (op.results[i] as Value).type)) ? values : undefined;
+    return values?.every((value, i) => typesEqual(value.type, (op.results[i] as Value).type))
+      ? values
+      : undefined;
   } catch (error) {
     if (error instanceof InferError) return undefined;
     throw error;

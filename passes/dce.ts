@@ -13,7 +13,10 @@ export const dce = definePass({
   run(module) {
     const result = dropUnreached(mapFunctions(module, (func) => eliminateDeadOps(module, func)));
     const ops = (m: Module): number => [...m.functions.values()].reduce((n, f) => n + f.body.length, 0);
-    return { module: result, report: { counts: { ops: ops(module) - ops(result), params: module.params.size - result.params.size } } };
+    return {
+      module: result,
+      report: { counts: { ops: ops(module) - ops(result), params: module.params.size - result.params.size } },
+    };
   },
 });
 
@@ -46,15 +49,31 @@ function dropUnreached(module: Module): Module {
   const functions = keep(module.functions, reached);
   const ops = [...functions.values()].flatMap((f) => f.body);
   const named = (wanted: (op: Op) => string | undefined): Set<string | undefined> => new Set(ops.map(wanted));
-  const params = keep(module.params, named((op) => (op.name === 'param' ? op.attrs.name : undefined)));
-  const states = keep(module.states, named((op) => (op.name === 'state_read' || op.name === 'state_write' ? op.attrs.name : undefined)));
-  const loops = keep(module.loops, named((op) => (op.name === 'repeat' ? op.attrs.loop : undefined)));
-  const same = functions === module.functions && params === module.params && states === module.states && loops === module.loops;
+  const params = keep(
+    module.params,
+    named((op) => (op.name === 'param' ? op.attrs.name : undefined)),
+  );
+  const states = keep(
+    module.states,
+    named((op) => (op.name === 'state_read' || op.name === 'state_write' ? op.attrs.name : undefined)),
+  );
+  const loops = keep(
+    module.loops,
+    named((op) => (op.name === 'repeat' ? op.attrs.loop : undefined)),
+  );
+  const same =
+    functions === module.functions &&
+    params === module.params &&
+    states === module.states &&
+    loops === module.loops;
   return same ? module : { ...module, functions, params, states, loops };
 }
 
 /** The part of a map under these names; the map itself when that is all of it. */
-function keep<T>(map: ReadonlyMap<string, T>, names: ReadonlySet<string | undefined>): ReadonlyMap<string, T> {
+function keep<T>(
+  map: ReadonlyMap<string, T>,
+  names: ReadonlySet<string | undefined>,
+): ReadonlyMap<string, T> {
   const kept = new Map([...map].filter(([name]) => names.has(name)));
   return kept.size === map.size ? map : kept;
 }

@@ -59,12 +59,18 @@ class Folder {
     this.context = constantContext(this.dims);
   }
 
-  readonly fold = (op: Op, operands: readonly Value[], builder: FuncBuilder): readonly Value[] | undefined => {
+  readonly fold = (
+    op: Op,
+    operands: readonly Value[],
+    builder: FuncBuilder,
+  ): readonly Value[] | undefined => {
     const [result, ...more] = op.results;
     const { category } = opTable[op.name];
-    if (result === undefined || more.length > 0 || category === 'structure' || sources.has(op.name)) return undefined;
+    if (result === undefined || more.length > 0 || category === 'structure' || sources.has(op.name))
+      return undefined;
     if (!this.isStatic([...attrDims(op.attrs), ...result.type.shape])) return undefined;
-    const value = this.foldConstant(op, result, operands, builder) ?? this.foldWeight(op, result, operands, builder);
+    const value =
+      this.foldConstant(op, result, operands, builder) ?? this.foldWeight(op, result, operands, builder);
     return value === undefined ? undefined : [value];
   };
 
@@ -74,11 +80,18 @@ class Folder {
 
   /** Elements of a value, or infinitely many when it depends on run-time symbols. */
   private sizeOf(value: Value): number {
-    return this.isStatic(value.type.shape) ? evalDim(productOfDims(value.type.shape), this.dims) : Number.POSITIVE_INFINITY;
+    return this.isStatic(value.type.shape)
+      ? evalDim(productOfDims(value.type.shape), this.dims)
+      : Number.POSITIVE_INFINITY;
   }
 
   /** A parameter whose recipe is the op, whatever the weight's value is. */
-  private foldWeight(op: Op, result: Value, operands: readonly Value[], builder: FuncBuilder): Value | undefined {
+  private foldWeight(
+    op: Op,
+    result: Value,
+    operands: readonly Value[],
+    builder: FuncBuilder,
+  ): Value | undefined {
     if (!foldedIntoRecipes.has(op.name)) return undefined;
     const names = operands.map(paramName).filter((name) => name !== undefined);
     if (names.length < operands.length) return undefined;
@@ -87,13 +100,26 @@ class Folder {
     const loop = weights.find((w) => w.loop !== undefined)?.loop;
     this.tally.add('weights');
     const key = `${op.name}(${names.join(',')})${attrKey(op)}`;
-    return this.param(key, `${names.join('+')}.${op.name}`, () => ({ type: result.type, loop, recipe }), builder);
+    return this.param(
+      key,
+      `${names.join('+')}.${op.name}`,
+      () => ({ type: result.type, loop, recipe }),
+      builder,
+    );
   }
 
-  private foldConstant(op: Op, result: Value, operands: readonly Value[], builder: FuncBuilder): Value | undefined {
+  private foldConstant(
+    op: Op,
+    result: Value,
+    operands: readonly Value[],
+    builder: FuncBuilder,
+  ): Value | undefined {
     const small = [result, ...operands].every((value) => this.sizeOf(value) <= this.limit);
     if (!small || !operands.every((value) => this.isConstant(value))) return undefined;
-    const value = this.evaluate(op, operands.map((operand) => this.constantValue(operand)));
+    const value = this.evaluate(
+      op,
+      operands.map((operand) => this.constantValue(operand)),
+    );
     if (value === undefined) return undefined;
     this.tally.add('constants');
     const { type } = result;
@@ -103,7 +129,12 @@ class Folder {
     }
     const bytes = encodeBytes(type.dtype, value.data);
     const key = `${JSON.stringify(type)} ${Buffer.from(bytes).toString('base64')}`;
-    return this.param(key, `constant.${op.name}`, () => ({ type, recipe: { kind: 'constant', type, bytes } }), builder);
+    return this.param(
+      key,
+      `constant.${op.name}`,
+      () => ({ type, recipe: { kind: 'constant', type, bytes } }),
+      builder,
+    );
   }
 
   /** Undefined when the op fails on these values: then it must fail at run time, if it is reached. */

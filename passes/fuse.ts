@@ -10,7 +10,15 @@
  */
 import { FuncBuilder, moduleScope, type Scope } from '../ir/builder.js';
 import { type Dim, dimsEqual } from '../ir/dim.js';
-import { countUses, defOf, type Func, type Module, type Op, type Value, withFunctions } from '../ir/module.js';
+import {
+  countUses,
+  defOf,
+  type Func,
+  type Module,
+  type Op,
+  type Value,
+  withFunctions,
+} from '../ir/module.js';
 import { opTable } from '../ir/ops/table.js';
 import { printFunc } from '../ir/print.js';
 import type { TensorType } from '../ir/type.js';
@@ -131,7 +139,8 @@ function groupRead(
 ): Group | undefined {
   const producer = defOf(operand);
   const group = producer === undefined ? undefined : groups.get(producer);
-  const sole = group?.results.length === 1 && group.results[0] === operand && uses.get(operand) === countIn(op, operand);
+  const sole =
+    group?.results.length === 1 && group.results[0] === operand && uses.get(operand) === countIn(op, operand);
   return sole && sameShape(operand.type, (op.results[0] as Value).type) ? group : undefined;
 }
 
@@ -143,7 +152,11 @@ function countIn(op: Op, value: Value): number {
  * The kernel that an elementwise op ends: the first that is more than pointwise, otherwise the longest, so that few
  * ops change groups.
  */
-function findHost(op: Op, groups: ReadonlyMap<Op, Group>, uses: ReadonlyMap<Value, number>): Group | undefined {
+function findHost(
+  op: Op,
+  groups: ReadonlyMap<Op, Group>,
+  uses: ReadonlyMap<Value, number>,
+): Group | undefined {
   if (opTable[op.name].category !== 'elementwise' && op.name !== 'swiglu') return undefined;
   const candidates = op.operands
     .map((operand) => groupRead(op, operand, groups, uses))
@@ -161,8 +174,12 @@ function absorbedProducers(
   uses: ReadonlyMap<Value, number>,
 ): Group[] {
   if (opTable[op.name].category === 'movement') return [];
-  const producers = op.operands.filter((operand) => uses.get(operand) === 1).map((operand) => groupRead(op, operand, groups, uses));
-  return producers.filter((other) => other !== undefined).filter((other) => other !== group && other.kernelClass === 'pointwise');
+  const producers = op.operands
+    .filter((operand) => uses.get(operand) === 1)
+    .map((operand) => groupRead(op, operand, groups, uses));
+  return producers
+    .filter((other) => other !== undefined)
+    .filter((other) => other !== group && other.kernelClass === 'pointwise');
 }
 
 /** The kernel function of a group, and the outer values it reads. */
@@ -184,7 +201,11 @@ function buildKernel(group: Group, inlined: ReadonlySet<Op>, scope: Scope): { fu
   for (const op of group.ops) op.operands.forEach(input);
   for (const op of group.ops) {
     builder.span = op.span;
-    const results = builder.emit(op.name, op.operands.map((o) => mapped.get(o) as Value), op.attrs);
+    const results = builder.emit(
+      op.name,
+      op.operands.map((o) => mapped.get(o) as Value),
+      op.attrs,
+    );
     op.results.forEach((result, i) => {
       mapped.set(result, results[i] as Value);
     });
@@ -206,7 +227,8 @@ class KernelTable {
 
   constructor(module: Module) {
     this.taken = new Set(module.functions.keys());
-    for (const func of module.functions.values()) if (func.kernel !== undefined) this.byText.set(textOf(func), func.name);
+    for (const func of module.functions.values())
+      if (func.kernel !== undefined) this.byText.set(textOf(func), func.name);
   }
 
   /** Name of the kernel function that equals `func`. */

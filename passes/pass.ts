@@ -7,6 +7,7 @@
  */
 import { fail } from '../ir/diagnostics.js';
 import type { Module } from '../ir/module.js';
+import type { Tensor } from '../ir/tensor.js';
 import type { Probe, Statistics } from './probe.js';
 
 export interface OptionTypes {
@@ -33,6 +34,8 @@ export type OptionsOf<O extends OptionSchema> = { readonly [N in keyof O]: Optio
 export interface PassReport {
   readonly counts: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
+  /** The same for machines: indices kept, scores, constants chosen. */
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 export interface PassResult {
@@ -65,6 +68,8 @@ export interface PassData extends Surroundings {
   readonly statistics: Statistics;
   /** Mean negative log-likelihood of the calibration data under a module. */
   evaluate(module: Module): Promise<number>;
+  /** The value of a parameter in one turn of its loop. */
+  weight(module: Module, param: string, turn: number | undefined): Tensor;
 }
 
 export interface DataPart<O extends OptionSchema = OptionSchema> {

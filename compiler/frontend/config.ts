@@ -141,13 +141,20 @@ function fallbackValue(declaration: ConfigDeclaration, kind: ConstantTypeName, c
   return poison;
 }
 
-/** Every override must name a declared value; a misspelt one would otherwise be ignored in silence. */
-export function checkOverrides(
+/** The JSON must be an object, and every override must name a declared value: both would otherwise be ignored in silence. */
+export function checkSource(
   source: ConfigSource,
   declarations: readonly ConfigDeclaration[],
   context: Context,
   root: Span,
 ): void {
+  const { json } = source;
+  if (json !== undefined && (typeof json !== 'object' || json === null || Array.isArray(json))) {
+    report(context, 'HEW3004', 'the configuration is not a JSON object', {
+      span: root,
+      help: 'a configuration is an object of values by name: { "hidden_size": 128 }',
+    });
+  }
   const names = declarations.map((declaration) => declaration.name.name);
   for (const name of Object.keys(source.overrides ?? {})) {
     if (names.includes(name)) continue;

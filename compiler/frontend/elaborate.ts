@@ -20,7 +20,7 @@ import type {
   SamplerDeclaration,
   StateStatement,
 } from './ast.js';
-import { type ConfigSource, checkOverrides, configValue, readJsonFile } from './config.js';
+import { type ConfigSource, checkSource, configValue, readJsonFile } from './config.js';
 import { evaluateConstant } from './expressions.js';
 import { type ReferenceKind, resolveReference, type SpecFiles } from './files.js';
 import { writeStates } from './loops.js';
@@ -157,7 +157,7 @@ function runItems(unit: LoadedUnit, config: ConfigSource, session: Session): voi
   const context = constantContext(unit, session);
   for (const { item } of unit.items) runItem(item, config, context);
   const declarations = unit.items.flatMap(({ item }) => (item.kind === 'config' ? [item] : []));
-  checkOverrides(config, declarations, context, { file: unit.file, start: 0, end: 0 });
+  checkSource(config, declarations, context, { file: unit.file, start: 0, end: 0 });
   session.unitEnvironments.set(unit, unit.environment);
 }
 

@@ -59,12 +59,12 @@ test.each([
 
 test.each([
   ['not JSON', '{', 'HEW3004'],
-  ['no object', '[1, 2]', undefined],
+  ['no object', '[1, 2]', 'HEW3004'],
   ['a wrong kind', '{"size": "4"}', 'HEW3003'],
   ['an absurd size', '{"size": 1e15}', 'HEW2007'],
   ['a negative size', '{"size": -4}', 'HEW2007'],
   ['a prototype', '{"__proto__": {"size": 5}, "constructor": 1}', undefined],
-  ['deep nesting', `${'['.repeat(100_000)}${']'.repeat(100_000)}`, undefined],
+  ['deep nesting', `${'['.repeat(100_000)}${']'.repeat(100_000)}`, 'HEW3004'],
 ])('a configuration with %s is no surprise', async (_what, text, code) => {
   const config = path('config.json');
   writeFileSync(config, text);

@@ -33,7 +33,9 @@ const polynomials: fc.Arbitrary<Dim> = fc
 
 /** With a divisor too; it has a value where all names are multiples of 12. */
 const dims = fc.tuple(polynomials, fc.constantFrom(1, 1, 2, 3)).map(([d, by]) => divDims(d, by));
-const values = fc.tuple(fc.nat(9), fc.nat(9), fc.nat(9), fc.nat(9)).map((v) => new Map(names.map((n, i) => [n, 12 * (v[i] as number)])));
+const values = fc
+  .tuple(fc.nat(9), fc.nat(9), fc.nat(9), fc.nat(9))
+  .map((v) => new Map(names.map((n, i) => [n, 12 * (v[i] as number)])));
 
 function value(d: Dim, env: ReadonlyMap<string, number>): number {
   return evalDim(mulDims(d, 6), env) / 6;
@@ -82,7 +84,10 @@ describe('algebra', () => {
   });
 
   test('division undoes multiplication', () => {
-    const divisors = fc.tuple(fc.constantFrom(1, -2, 3), fc.array(fc.constantFrom(...names), { maxLength: 2 }));
+    const divisors = fc.tuple(
+      fc.constantFrom(1, -2, 3),
+      fc.array(fc.constantFrom(...names), { maxLength: 2 }),
+    );
     fc.assert(
       fc.property(dims, divisors, (a, [c, factors]) => {
         const by = productOfDims([c, ...factors]);
@@ -135,7 +140,14 @@ describe('text', () => {
 describe('parts', () => {
   test('a bare name has a name', () => {
     expect(nameOf(dim('T'))).toBe('T');
-    for (const other of [dim(3), addDims('T', 1), mulDims('T', 2), mulDims('T', 'T'), divDims('T', 2), dim(0)]) {
+    for (const other of [
+      dim(3),
+      addDims('T', 1),
+      mulDims('T', 2),
+      mulDims('T', 'T'),
+      divDims('T', 2),
+      dim(0),
+    ]) {
       expect(nameOf(other)).toBeUndefined();
     }
   });
@@ -160,10 +172,22 @@ describe('errors', () => {
     ['division by a sum', () => divDims('T', addDims('d', 1)), 'cannot divide T by d + 1'],
     ['an inexact division', () => divDims(addDims('T', 1), 'T'), 'T + 1 is not a multiple of T'],
     ['overflow', () => mulDims(huge, 4), 'dimension is too large'],
-    ['overflow that would cancel', () => divDims(mulDims(dim(2 ** 30), dim(2 ** 30)), 2 ** 30), 'dimension is too large'],
+    [
+      'overflow that would cancel',
+      () => divDims(mulDims(dim(2 ** 30), dim(2 ** 30)), 2 ** 30),
+      'dimension is too large',
+    ],
     ['overflow of the divisor', () => divDims(divDims('T', 2 ** 40), 2 ** 40), 'dimension is too large'],
-    ['a value that is not an integer', () => evalDim(divDims('T', 2), new Map([['T', 3]])), 'T/2 is 1.5, which is not an exact integer'],
-    ['a value that is not exact', () => evalDim(mulDims('T', 'T'), new Map([['T', 2 ** 40]])), 'T*T is 1.2089258196146292e+24, which is not an exact integer'],
+    [
+      'a value that is not an integer',
+      () => evalDim(divDims('T', 2), new Map([['T', 3]])),
+      'T/2 is 1.5, which is not an exact integer',
+    ],
+    [
+      'a value that is not exact',
+      () => evalDim(mulDims('T', 'T'), new Map([['T', 2 ** 40]])),
+      'T*T is 1.2089258196146292e+24, which is not an exact integer',
+    ],
     ['an unknown value', () => evalDim(dim('T'), new Map()), 'the value of T is not known'],
   ])('%s', (_, run, message) => {
     expect(run).toThrow(new DimError(message));

@@ -10,13 +10,19 @@ import { type DType, printType } from '../../ir/type.js';
 
 const vector = (...values: readonly number[]): Tensor => tensor('f32', [values.length], values);
 
-function run(text: string, inputs: Record<string, Tensor>, options?: InterpretOptions): Record<string, number[]> {
+function run(
+  text: string,
+  inputs: Record<string, Tensor>,
+  options?: InterpretOptions,
+): Record<string, number[]> {
   const results = interpretEntry(parseModule(`module @m { ${text} }`), 'main', inputs, options);
   return Object.fromEntries(Object.entries(results).map(([name, value]) => [name, [...value.data]]));
 }
 
 /** Checkpoint tensors by name; each read is recorded. */
-function sourceOf(tensors: Record<string, { dtype: DType; values: readonly number[] }>): TensorSource & { reads: string[] } {
+function sourceOf(
+  tensors: Record<string, { dtype: DType; values: readonly number[] }>,
+): TensorSource & { reads: string[] } {
   const reads: string[] = [];
   return {
     reads,
@@ -29,7 +35,8 @@ function sourceOf(tensors: Record<string, { dtype: DType; values: readonly numbe
   };
 }
 
-const base64 = (dtype: DType, ...values: readonly number[]): string => Buffer.from(encodeBytes(dtype, values)).toString('base64');
+const base64 = (dtype: DType, ...values: readonly number[]): string =>
+  Buffer.from(encodeBytes(dtype, values)).toString('base64');
 
 describe('states', () => {
   const counter = `dim turns = 3
@@ -115,7 +122,9 @@ describe('loops', () => {
   });
 
   test('need their weights', () => {
-    expect(() => run(chain, { x: vector(1, 1) })).toThrow('HEW4006: the value of layers.7.w is needed, but no weights are given');
+    expect(() => run(chain, { x: vector(1, 1) })).toThrow(
+      'HEW4006: the value of layers.7.w is needed, but no weights are given',
+    );
   });
 });
 
@@ -145,7 +154,11 @@ test('f64 mode does not round floats, and still wraps integers', () => {
   const inputs = { x: vector(2), i: scalar('i32', 2 ** 30) };
   const rounded = [Math.fround(Math.SQRT2)];
   expect(run(text, inputs)).toEqual({ y: rounded, h: [Math.f16round(Math.SQRT2)], j: [-(2 ** 31)] });
-  expect(run(text, inputs, { precision: 'f64' })).toEqual({ y: [Math.SQRT2], h: [Math.SQRT2], j: [-(2 ** 31)] });
+  expect(run(text, inputs, { precision: 'f64' })).toEqual({
+    y: [Math.SQRT2],
+    h: [Math.SQRT2],
+    j: [-(2 ** 31)],
+  });
 });
 
 describe('inputs', () => {
@@ -155,9 +168,17 @@ describe('inputs', () => {
   const x = (rows: number): Tensor => tensor('f32', [rows, 2], new Float64Array(rows * 2));
   test.each<[string, Record<string, Tensor>, string]>([
     ['missing', { x: x(2) }, "input 'y' of @main is missing"],
-    ['of another dtype', { x: tensor('i32', [2, 2], [1, 2, 3, 4]), y: vector(1) }, "input 'x' must be f32[2, 2], not i32[2, 2]"],
+    [
+      'of another dtype',
+      { x: tensor('i32', [2, 2], [1, 2, 3, 4]), y: vector(1) },
+      "input 'x' must be f32[2, 2], not i32[2, 2]",
+    ],
     ['of another rank', { x: vector(1, 2), y: vector(1) }, "input 'x' must be f32[2, 2], not f32[2]"],
-    ['of another size', { x: tensor('f32', [2, 1], [1, 2]), y: vector(1) }, "input 'x' must be f32[2, 2], not f32[2, 1]"],
+    [
+      'of another size',
+      { x: tensor('f32', [2, 1], [1, 2]), y: vector(1) },
+      "input 'x' must be f32[2, 2], not f32[2, 1]",
+    ],
     ['that disagree', { x: x(4), y: vector(1) }, "input 'y' must be f32[2], not f32[1]"],
     ['of no even length', { x: x(3), y: vector(1) }, "input 'y' must be f32[?], not f32[1]"],
     ['above the bounds', { x: x(6), y: vector(1, 2, 3) }, 'T is 6, its bounds are 2..4'],
@@ -183,7 +204,9 @@ describe('materialise', () => {
   /** The value of the parameter `p` of a small module. */
   function value(type: string, recipe: string, turn?: number): Tensor {
     const loop = turn === undefined ? '' : ' in l';
-    const module = parseModule(`module @m { dim d = 3 loop l over 2 = [1, 0] param @p${loop} : ${type} = ${recipe} }`);
+    const module = parseModule(
+      `module @m { dim d = 3 loop l over 2 = [1, 0] param @p${loop} : ${type} = ${recipe} }`,
+    );
     const param = module.params.get('p');
     if (param === undefined) throw new Error('@p was parsed');
     expect(printType(recipeType(module, param.recipe))).toBe(type);
@@ -196,13 +219,37 @@ describe('materialise', () => {
   test.each<[string, string, string, readonly number[], readonly number[]]>([
     ['a source as it is', 'bf16[2, d]', 'source("w", bf16[2, d])', [2, 3], [1, 2, 3, 4, 5, 6]],
     ['a source in another dtype', 'f32[2, d]', 'source("w", f32[2, d])', [2, 3], [1, 2, 3, 4, 5, 6]],
-    ['a source rounded to bf16', 'bf16[4]', 'source("wide", bf16[4])', [4], [1, 70144, -3.703125, Number.NaN]],
-    ['a source rounded to f16', 'f16[4]', 'source("wide", f16[4])', [4], [1.00390625, Number.POSITIVE_INFINITY, -3.69921875, Number.NaN]],
+    [
+      'a source rounded to bf16',
+      'bf16[4]',
+      'source("wide", bf16[4])',
+      [4],
+      [1, 70144, -3.703125, Number.NaN],
+    ],
+    [
+      'a source rounded to f16',
+      'f16[4]',
+      'source("wide", f16[4])',
+      [4],
+      [1.00390625, Number.POSITIVE_INFINITY, -3.69921875, Number.NaN],
+    ],
     ['a source as integers', 'i32[4]', 'source("wide", i32[4])', [4], [1, 70000, -3, 0]],
     ['a stack', 'f32[2, 2]', 'stack(2, source("e.1", f32[2]), source("e.0", f32[2]))', [2, 2], [3, 4, 1, 2]],
-    ['a stack of stacks', 'f32[1, 2, 2]', 'stack(1, stack(2, source("e.0", f32[2]), source("e.1", f32[2])))', [1, 2, 2], [1, 2, 3, 4]],
+    [
+      'a stack of stacks',
+      'f32[1, 2, 2]',
+      'stack(1, stack(2, source("e.0", f32[2]), source("e.1", f32[2])))',
+      [1, 2, 2],
+      [1, 2, 3, 4],
+    ],
     ['a constant', 'i8[2]', 'constant(i8[2], "/wI=")', [2], [-1, 2]],
-    ['ops', 'bf16[d, 1]', 'slice(transpose(source("w", bf16[2, d]), perm=[1, 0]), axis=1, start=1, end=2)', [3, 1], [4, 5, 6]],
+    [
+      'ops',
+      'bf16[d, 1]',
+      'slice(transpose(source("w", bf16[2, d]), perm=[1, 0]), axis=1, start=1, end=2)',
+      [3, 1],
+      [4, 5, 6],
+    ],
     ['arithmetic', 'f32[2]', 'mul(source("e.0", f32[2]), full(value=0.5))', [2], [0.5, 1]],
   ])('%s', (_, type, recipe, shape, values) => {
     const result = value(type, recipe);
@@ -218,9 +265,15 @@ describe('materialise', () => {
   });
 
   test('fails with a diagnostic', () => {
-    const module = parseModule('module @m { param @p : f32[1] = gather(source("e.0", f32[2]), full(value=5, dtype=i32, shape=[1])) }');
-    expect(() => materialise(module, 'p', undefined, source)).toThrow('HEW5003: gather in a recipe: index 5 is out of range for an axis of size 2');
+    const module = parseModule(
+      'module @m { param @p : f32[1] = gather(source("e.0", f32[2]), full(value=5, dtype=i32, shape=[1])) }',
+    );
+    expect(() => materialise(module, 'p', undefined, source)).toThrow(
+      'HEW5003: gather in a recipe: index 5 is out of range for an axis of size 2',
+    );
     expect(() => materialise(module, 'q', undefined, source)).toThrow('HEW5003: there is no parameter @q');
-    expect(() => materialise(module, 'p', undefined)).toThrow('HEW4006: the value of e.0 is needed, but no weights are given');
+    expect(() => materialise(module, 'p', undefined)).toThrow(
+      'HEW4006: the value of e.0 is needed, but no weights are given',
+    );
   });
 });

@@ -1,7 +1,16 @@
 /** Rounding and casting against independent references, every bf16 and f16, and the byte codecs. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { bf16ToNumber, castTo, decodeBytes, encodeBytes, erf, numberToBf16, roundBf16, roundTo } from '../../ir/numeric.js';
+import {
+  bf16ToNumber,
+  castTo,
+  decodeBytes,
+  encodeBytes,
+  erf,
+  numberToBf16,
+  roundBf16,
+  roundTo,
+} from '../../ir/numeric.js';
 import { type DType, dtypeNames, dtypes, isFloat } from '../../ir/type.js';
 
 const f16View = new DataView(new ArrayBuffer(2));

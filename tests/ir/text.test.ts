@@ -6,8 +6,8 @@ import { emptyModule } from '../../ir/module.js';
 import { encodeBytes } from '../../ir/numeric.js';
 import { parseModule } from '../../ir/parse.js';
 import { printFuncMarking, printModule } from '../../ir/print.js';
-import { verifyModule } from '../../ir/verify.js';
 import { tensorType } from '../../ir/type.js';
+import { verifyModule } from '../../ir/verify.js';
 import { randomModule } from '../property/random-graph.js';
 
 /** A module with one of everything that text can say. */
@@ -82,13 +82,18 @@ describe('round trip', () => {
 
   test('of a constant of some megabytes', () => {
     const type = tensorType('f32', [1 << 20]);
-    const recipe = { kind: 'constant', type, bytes: encodeBytes('f32', new Float64Array(1 << 20).fill(0.1)) } as const;
+    const recipe = {
+      kind: 'constant',
+      type,
+      bytes: encodeBytes('f32', new Float64Array(1 << 20).fill(0.1)),
+    } as const;
     const module = { ...emptyModule('m'), params: new Map([['w', { type, recipe }]]) };
     expect(parseModule(printModule(module)).params.get('w')?.recipe).toEqual(recipe);
   });
 
   test('names that collide, or that are no identifiers, are replaced', () => {
-    const text = 'module @m { func @f(%x: f32[], %x_2: f32[]) -> (f32[]) { %y = add(%x, %x_2) : f32[] return %y } }';
+    const text =
+      'module @m { func @f(%x: f32[], %x_2: f32[]) -> (f32[]) { %y = add(%x, %x_2) : f32[] return %y } }';
     const module = parseModule(text);
     const func = module.functions.get('f');
     if (func === undefined) throw new Error('@f was parsed');
@@ -131,12 +136,24 @@ const inFunc = (line: string): string =>
 describe('HEW5001 names the place', () => {
   test.each<[string, string, string]>([
     ['module @m { ? }', "unexpected character '?'", '?'],
-    ['module @m {', "expected one of dim, loop, param, state, func, entry, tokenizer, sampler or '}', found the end of the text", ''],
+    [
+      'module @m {',
+      "expected one of dim, loop, param, state, func, entry, tokenizer, sampler or '}', found the end of the text",
+      '',
+    ],
     ['module @m { } extra', "expected the end of the text, found 'extra'", 'extra'],
     ['modul @m { }', "expected 'module', found 'modul'", 'modul'],
     ['module m { }', "expected a symbol such as @name, found 'm'", 'm'],
-    ['module @m { import }', "expected one of dim, loop, param, state, func, entry, tokenizer, sampler or '}', found 'import'", 'import'],
-    ['module @m { constructor }', "expected one of dim, loop, param, state, func, entry, tokenizer, sampler or '}', found 'constructor'", 'constructor'],
+    [
+      'module @m { import }',
+      "expected one of dim, loop, param, state, func, entry, tokenizer, sampler or '}', found 'import'",
+      'import',
+    ],
+    [
+      'module @m { constructor }',
+      "expected one of dim, loop, param, state, func, entry, tokenizer, sampler or '}', found 'constructor'",
+      'constructor',
+    ],
     ['module @m { dim d = 1.5 }', '1.5 is not an integer', '1.5'],
     ['module @m { dim d = 1 dim d = 2 }', 'd is declared twice', 'd'],
     ['module @m { state @s : f32[] state @s : f32[] }', 's is declared twice', '@s'],
@@ -146,11 +163,19 @@ describe('HEW5001 names the place', () => {
     ['module @m { state @s : f32[4/0] }', 'division of a dimension by zero', '4'],
     ['module @m { state @s : f32[9007199254740991*9] }', 'dimension is too large', '9007199254740991'],
     ['module @m { param @p : f32[] = nothing() }', "'nothing' is not a recipe or an operation", 'nothing'],
-    ['module @m { param @p : f32[] = reshape(source("a", f32[])) }', "reshape needs the attribute 'shape'", 'reshape'],
+    [
+      'module @m { param @p : f32[] = reshape(source("a", f32[])) }',
+      "reshape needs the attribute 'shape'",
+      'reshape',
+    ],
     ['module @m { sampler text 5 }', "expected '{', found '5'", '5'],
     ['module @m { sampler text {"a": } }', `Unexpected token '}', "{"a":}" is not valid JSON`, '{'],
-    ['module @m { sampler text {"a": ', 'expected }, found the end of the text', ''],
-    ['module @m { tokenizer "\\x" }', 'Bad escaped character in JSON at position 2 (line 1 column 3)', '"\\x"'],
+    ['module @m { sampler text {"a": ', "expected '}', found the end of the text", ''],
+    [
+      'module @m { tokenizer "\\x" }',
+      'Bad escaped character in JSON at position 2 (line 1 column 3)',
+      '"\\x"',
+    ],
     [inFunc('%y = frob(%x) : f32[d]'), "there is no operation 'frob'", 'frob'],
     [inFunc('%y = neg(%z) : f32[d]'), '%z is not defined', '%z'],
     [inFunc('%x = neg(%x) : f32[d]'), '%x is defined twice', '%x'],
@@ -162,23 +187,34 @@ describe('HEW5001 names the place', () => {
     [inFunc('%y = neg(%x, constructor=1) : f32[d]'), "neg has no attribute 'constructor'", 'constructor'],
     [inFunc('%y = softmax(%x, axis=0, axis=0) : f32[d]'), "attribute 'axis' is given twice", 'axis'],
     [inFunc('%y = softmax(%x, axis=3) : f32[d]'), 'softmax: axis 3 is out of range for rank 1', 'softmax'],
-    [inFunc('%y = reduce_sum(%x, axes=[0], keepdims=maybe) : f32[1]'), "expected 'true' or 'false', found 'maybe'", 'maybe'],
+    [
+      inFunc('%y = reduce_sum(%x, axes=[0], keepdims=maybe) : f32[1]'),
+      "expected 'true' or 'false', found 'maybe'",
+      'maybe',
+    ],
     [inFunc('%y = cast(%x, dtype=f64) : f32[d]'), "cast: attribute 'dtype' must be a data type", 'cast'],
     [inFunc('%y = add(%x) : f32[d]'), 'add takes 2 operands (a, b), 1 given', 'add'],
     [inFunc('%y = state_read(name=@t) : f32[d]'), 'state_read: there is no state @t', 'state_read'],
     [inFunc('%y = kernel(%x, callee=@g) : f32[d]'), 'kernel: there is no function @g', 'kernel'],
     ['module @m { func @f(%x: f32[], %x: f32[]) -> () { return } }', '%x is defined twice', '%x'],
-    ['module @m { func @f(%x: f32[]) -> (i32[]) { return %x } }', '@f returns: declared i32[], but it is f32[]', '}'],
+    [
+      'module @m { func @f(%x: f32[]) -> (i32[]) { return %x } }',
+      '@f returns: declared i32[], but it is f32[]',
+      '}',
+    ],
   ])('%s', (text, message, at) => {
     expect(syntaxError(text)).toEqual({ message, at });
   });
 
   test('nesting is followed to a bounded depth', () => {
-    const deep = (open: string, close: string) => `module @m { state @s : f32[${open.repeat(100_000)}1${close.repeat(100_000)}] }`;
+    const deep = (open: string, close: string) =>
+      `module @m { state @s : f32[${open.repeat(100_000)}1${close.repeat(100_000)}] }`;
     expect(syntaxError(deep('(', ')')).message).toBe('this is nested too deeply');
     expect(syntaxError(deep('-', '')).message).toBe('this is nested too deeply');
     const recipe = `${'neg('.repeat(100_000)}source("a", f32[])${')'.repeat(100_000)}`;
-    expect(syntaxError(`module @m { param @p : f32[] = ${recipe} }`).message).toBe('this is nested too deeply');
+    expect(syntaxError(`module @m { param @p : f32[] = ${recipe} }`).message).toBe(
+      'this is nested too deeply',
+    );
     expect(syntaxError('module @m { dim d = - - 1 }').message).toBe("expected a number, found '-'");
   });
 
@@ -191,8 +227,29 @@ describe('HEW5001 names the place', () => {
 });
 
 /** One edit of a text: tokens removed, doubled, exchanged or replaced by others of the text or by oddities. */
-const oddities = ['', '(', ']', '@x', '%0', '-1', '1e999', '"', '//', 'NaN', '9007199254740993', '__proto__', '[[', ',', 'T/3', '=', '0'];
-const edits = fc.array(fc.record({ at: fc.nat(), with: fc.nat(), how: fc.nat({ max: 4 }) }), { minLength: 1, maxLength: 4 });
+const oddities = [
+  '',
+  '(',
+  ']',
+  '@x',
+  '%0',
+  '-1',
+  '1e999',
+  '"',
+  '//',
+  'NaN',
+  '9007199254740993',
+  '__proto__',
+  '[[',
+  ',',
+  'T/3',
+  '=',
+  '0',
+];
+const edits = fc.array(fc.record({ at: fc.nat(), with: fc.nat(), how: fc.nat({ max: 4 }) }), {
+  minLength: 1,
+  maxLength: 4,
+});
 
 function mutate(text: string, list: readonly { at: number; with: number; how: number }[]): string {
   const parts = text.split(/(\s+|[(),[\]=:@%*+-])/);
@@ -210,7 +267,10 @@ function mutate(text: string, list: readonly { at: number; with: number; how: nu
 
 describe('hostile text', () => {
   test('is accepted or a HewError, and what is accepted can be verified and printed', () => {
-    const texts = fc.oneof(fc.constant(everything), randomModule({ steps: 8 }).map(({ module }) => printModule(module)));
+    const texts = fc.oneof(
+      fc.constant(everything),
+      randomModule({ steps: 8 }).map(({ module }) => printModule(module)),
+    );
     const law = fc.property(texts, edits, (text, list) => {
       try {
         const module = parseModule(mutate(text, list));

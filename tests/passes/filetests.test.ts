@@ -41,7 +41,9 @@ function runFileTest({ name, input, pipeline }: FileTest): { text: string; count
   return { text: printModule(module), counts: Object.assign({}, ...reports.map((r) => r.counts)) };
 }
 
-const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ir'));
+const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) =>
+  name.endsWith('.ir'),
+);
 const fileTests = names.sort().map(readFileTest);
 
 describe('filetests', () => {

@@ -1,12 +1,12 @@
 /** Pipelines: their grammar and its errors, options, reports and dumps, and how little a pass needs. */
 import { describe, expect, test } from 'vitest';
 import { mapFunctions, rewriteFunc } from '../../ir/builder.js';
-import { HewError } from '../../ir/diagnostics.js';
+import type { HewError } from '../../ir/diagnostics.js';
 import { type Module, withFunctions } from '../../ir/module.js';
 import { parseModule } from '../../ir/parse.js';
 import { printModule } from '../../ir/print.js';
 import { definePass, option, Tally } from '../../passes/pass.js';
-import { parsePipeline, type PipelineOptions, runPipeline } from '../../passes/pipeline.js';
+import { type PipelineOptions, parsePipeline, runPipeline } from '../../passes/pipeline.js';
 import { passes, standardPipeline } from '../../passes/registry.js';
 
 /** A pass as a user writes one: exact division by two instead of multiplication by a half. */
@@ -52,7 +52,8 @@ const module = parseModule(`module @m {
 }`);
 
 describe('grammar', () => {
-  const text = (pipeline: string): string[] => parsePipeline(pipeline, available).map((s) => `${s.pass.name} ${JSON.stringify(s.options)}`);
+  const text = (pipeline: string): string[] =>
+    parsePipeline(pipeline, available).map((s) => `${s.pass.name} ${JSON.stringify(s.options)}`);
 
   test.each<[string, string[]]>([
     ['', []],
@@ -62,12 +63,19 @@ describe('grammar', () => {
     ['fuse', ['fuse {"epilogues":true}']],
     ['fuse{epilogues=false},dce', ['fuse {"epilogues":false}', 'dce {}']],
     ['every-option', ['every-option {"count":3,"ratio":0.5,"strict":false,"scheme":"none"}']],
-    ['every-option{count=-7, ratio=1e-3, strict, scheme=a=b c}', ['every-option {"count":-7,"ratio":0.001,"strict":true,"scheme":"a=b c"}']],
+    [
+      'every-option{count=-7, ratio=1e-3, strict, scheme=a=b c}',
+      ['every-option {"count":-7,"ratio":0.001,"strict":true,"scheme":"a=b c"}'],
+    ],
     ['every-option { scheme = }', ['every-option {"count":3,"ratio":0.5,"strict":false,"scheme":""}']],
   ])('%s', (pipeline, wanted) => expect(text(pipeline)).toEqual(wanted));
 
   test('of the standard pipeline', () => {
-    expect(parsePipeline(standardPipeline).map((s) => s.pass.name).join()).toBe(standardPipeline);
+    expect(
+      parsePipeline(standardPipeline)
+        .map((s) => s.pass.name)
+        .join(),
+    ).toBe(standardPipeline);
   });
 });
 
@@ -76,8 +84,18 @@ const form = 'write passes as name{option=value,option=value}, separated by comm
 describe('errors', () => {
   test.each<[string, string, string, string | undefined]>([
     ['canonicalise', 'HEW6001', "there is no pass 'canonicalise'", "did you mean 'canonicalize'?"],
-    ['optimise', 'HEW6001', "there is no pass 'optimise'", `passes: ${available.map((p) => p.name).join(', ')}`],
-    ['constructor', 'HEW6001', "there is no pass 'constructor'", `passes: ${available.map((p) => p.name).join(', ')}`],
+    [
+      'optimise',
+      'HEW6001',
+      "there is no pass 'optimise'",
+      `passes: ${available.map((p) => p.name).join(', ')}`,
+    ],
+    [
+      'constructor',
+      'HEW6001',
+      "there is no pass 'constructor'",
+      `passes: ${available.map((p) => p.name).join(', ')}`,
+    ],
     ['dce,,cse', 'HEW6002', "cannot read '' in the pipeline", form],
     ['dce,', 'HEW6002', "cannot read '' in the pipeline", form],
     ['{limit=3}', 'HEW6002', "cannot read '{limit=3}' in the pipeline", form],
@@ -89,13 +107,48 @@ describe('errors', () => {
     ['dce{limit=3}', 'HEW6002', "dce has no option 'limit'", 'it has no options'],
     ['fold{=3}', 'HEW6002', "fold has no option ''", 'options: limit'],
     ['fold{limit=1,limit=2}', 'HEW6002', "fold: option 'limit' is given twice", undefined],
-    ['fold{limit}', 'HEW6002', "fold: option 'limit' must be an integer, it has no value", 'largest constant to store, in elements'],
-    ['fold{limit=}', 'HEW6002', "fold: option 'limit' must be an integer, '' is not", 'largest constant to store, in elements'],
-    ['fold{limit=1.5}', 'HEW6002', "fold: option 'limit' must be an integer, '1.5' is not", 'largest constant to store, in elements'],
-    ['fold{limit=99999999999999999999}', 'HEW6002', "fold: option 'limit' must be an integer, '99999999999999999999' is not", 'largest constant to store, in elements'],
-    ['every-option{ratio=Infinity}', 'HEW6002', "every-option: option 'ratio' must be a number, 'Infinity' is not", 'how much'],
-    ['every-option{strict=yes}', 'HEW6002', "every-option: option 'strict' must be true or false, 'yes' is not", 'how strictly'],
-    ['every-option{scheme}', 'HEW6002', "every-option: option 'scheme' must be text, it has no value", 'which way'],
+    [
+      'fold{limit}',
+      'HEW6002',
+      "fold: option 'limit' must be an integer, it has no value",
+      'largest constant to store, in elements',
+    ],
+    [
+      'fold{limit=}',
+      'HEW6002',
+      "fold: option 'limit' must be an integer, '' is not",
+      'largest constant to store, in elements',
+    ],
+    [
+      'fold{limit=1.5}',
+      'HEW6002',
+      "fold: option 'limit' must be an integer, '1.5' is not",
+      'largest constant to store, in elements',
+    ],
+    [
+      'fold{limit=99999999999999999999}',
+      'HEW6002',
+      "fold: option 'limit' must be an integer, '99999999999999999999' is not",
+      'largest constant to store, in elements',
+    ],
+    [
+      'every-option{ratio=Infinity}',
+      'HEW6002',
+      "every-option: option 'ratio' must be a number, 'Infinity' is not",
+      'how much',
+    ],
+    [
+      'every-option{strict=yes}',
+      'HEW6002',
+      "every-option: option 'strict' must be true or false, 'yes' is not",
+      'how strictly',
+    ],
+    [
+      'every-option{scheme}',
+      'HEW6002',
+      "every-option: option 'scheme' must be text, it has no value",
+      'which way',
+    ],
   ])('%s', (pipeline, code, message, help) => {
     try {
       parsePipeline(pipeline, available);
@@ -108,7 +161,11 @@ describe('errors', () => {
   });
 });
 
-function run(pipeline: string, options?: PipelineOptions, start: Module = module): ReturnType<typeof runPipeline> {
+function run(
+  pipeline: string,
+  options?: PipelineOptions,
+  start: Module = module,
+): ReturnType<typeof runPipeline> {
   return runPipeline(start, parsePipeline(pipeline, available), options);
 }
 
@@ -158,7 +215,12 @@ describe('a pass that goes wrong', () => {
   const breaking = definePass({
     name: 'break',
     summary: 'Drops the body of every function.',
-    run: (m) => ({ module: withFunctions(m, [...m.functions.values()].map((f) => ({ ...f, body: [] }))) }),
+    run: (m) => ({
+      module: withFunctions(
+        m,
+        [...m.functions.values()].map((f) => ({ ...f, body: [] })),
+      ),
+    }),
   });
   const mistyped = definePass({
     name: 'mistype',
@@ -179,12 +241,16 @@ describe('a pass that goes wrong', () => {
   const step = (pass: typeof breaking) => [{ pass, options: {} }];
 
   test('is named when it breaks an invariant', () => {
-    expect(() => runPipeline(module, step(breaking))).toThrow('HEW5002: after pass break: @main: this returns a value that is not defined here');
+    expect(() => runPipeline(module, step(breaking))).toThrow(
+      'HEW5002: after pass break: @main: this returns a value that is not defined here',
+    );
     expect(() => runPipeline(module, step(breaking), { verify: false })).not.toThrow();
   });
 
   test('is named when it builds what has no type', () => {
-    expect(() => runPipeline(module, step(mistyped))).toThrow('HEW5002: in pass mistype: not takes 1 operands (x), 0 given');
+    expect(() => runPipeline(module, step(mistyped))).toThrow(
+      'HEW5002: in pass mistype: not takes 1 operands (x), 0 given',
+    );
   });
 
   test('is not hidden when it has a bug', () => {

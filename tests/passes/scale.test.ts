@@ -48,7 +48,9 @@ function layer(b: FuncBuilder, x: Value): Value {
 function tree(b: FuncBuilder, values: readonly Value[]): Value {
   const [first, second] = values;
   if (first === undefined || second === undefined) return first as Value;
-  const sums = values.flatMap((v, i) => (i % 2 === 0 ? [values[i + 1] === undefined ? v : b.one('add', [v, values[i + 1] as Value])] : []));
+  const sums = values.flatMap((v, i) =>
+    i % 2 === 0 ? [values[i + 1] === undefined ? v : b.one('add', [v, values[i + 1] as Value])] : [],
+  );
   return tree(b, sums);
 }
 
@@ -60,16 +62,34 @@ function milliseconds(module: Module, pipeline: string): number {
 
 const shapes: Record<string, Module> = {
   'unrolled layers': moduleOf((b, x) => times(2000, x, (h) => layer(b, h))),
-  'one chain of pointwise ops': moduleOf((b, x) => times(20_000, x, (h, i) => b.one(i % 2 === 0 ? 'neg' : 'exp', [h]))),
-  'a chain on the right': moduleOf((b, x) => times(7000, x, (h) => b.one('sub', [b.one('neg', [b.one('exp', [x])]), h]))),
-  'a tree of sums': moduleOf((b, x) => tree(b, Array.from({ length: 10_000 }, () => b.one('exp', [x])))),
-  'one value with many readers': moduleOf((b, x) => tree(b, Array.from({ length: 10_000 }, (_, i) => b.one('mul', [x, b.one('full', [], { value: i + 2 })])))),
+  'one chain of pointwise ops': moduleOf((b, x) =>
+    times(20_000, x, (h, i) => b.one(i % 2 === 0 ? 'neg' : 'exp', [h])),
+  ),
+  'a chain on the right': moduleOf((b, x) =>
+    times(7000, x, (h) => b.one('sub', [b.one('neg', [b.one('exp', [x])]), h])),
+  ),
+  'a tree of sums': moduleOf((b, x) =>
+    tree(
+      b,
+      Array.from({ length: 10_000 }, () => b.one('exp', [x])),
+    ),
+  ),
+  'one value with many readers': moduleOf((b, x) =>
+    tree(
+      b,
+      Array.from({ length: 10_000 }, (_, i) => b.one('mul', [x, b.one('full', [], { value: i + 2 })])),
+    ),
+  ),
 };
 
 describe('twenty thousand ops', () => {
-  test.each(Object.entries(shapes))('%s', (_, module) => {
-    expect(milliseconds(module, 'canonicalize,fold,cse,fuse')).toBeLessThan(limit);
-  }, 30_000);
+  test.each(Object.entries(shapes))(
+    '%s',
+    (_, module) => {
+      expect(milliseconds(module, 'canonicalize,fold,cse,fuse')).toBeLessThan(limit);
+    },
+    30_000,
+  );
 
   test('text is written and read in linear time', () => {
     const started = performance.now();

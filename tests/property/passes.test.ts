@@ -15,7 +15,8 @@ import { passes, standardPipeline } from '../../passes/registry.js';
 import { differences, type Tolerance } from '../conformance/case.js';
 import { type RandomModule, randomModule } from './random-graph.js';
 
-const numRuns = Number(process.env.HEW_PROPERTY_RUNS ?? 200);
+const numRuns = Number(process.env.HEW_PROPERTY_RUNS ?? 150);
+const timeout = 60_000 + 100 * numRuns;
 const exact: Tolerance = { absolute: 0, relative: 0 };
 /** Differences of a few float64 roundings, after what later ops make of them. */
 const close: Tolerance = { absolute: 1e-9, relative: 1e-5 };
@@ -25,7 +26,11 @@ const inexactRules = ['linear-bias', 'pow-two'];
 
 type Outputs = Record<string, Tensor>;
 
-function runTwice(module: Module, inputs: RandomModule['inputs'], precision: InterpretOptions['precision']): Outputs {
+function runTwice(
+  module: Module,
+  inputs: RandomModule['inputs'],
+  precision: InterpretOptions['precision'],
+): Outputs {
   const options = { precision: precision ?? 'f32', states: new Map<string, Tensor>() };
   const first = interpretEntry(module, 'main', inputs, options);
   const second = interpretEntry(module, 'main', inputs, options);
@@ -46,7 +51,10 @@ function checkStep(module: Module, inputs: RandomModule['inputs'], step: Pipelin
   const { module: result, reports } = runPipeline(module, [step]);
   const counts = reports[0]?.counts ?? {};
   const inexact = inexactRules.some((rule) => rule in counts);
-  expect(changes(module, result, inputs, inexact), `${step.pass.name} ${JSON.stringify(counts)}\n${printModule(module)}`).toEqual([]);
+  expect(
+    changes(module, result, inputs, inexact),
+    `${step.pass.name} ${JSON.stringify(counts)}\n${printModule(module)}`,
+  ).toEqual([]);
   const text = printModule(result);
   expect(printModule(parseModule(text))).toBe(text);
   return result;
@@ -72,8 +80,13 @@ describe('random modules', () => {
 });
 
 describe('passes preserve meaning', () => {
-  test.each(passes.map((pass) => pass.name))('%s', (name) => holds(name), 60_000);
-  test('every op its own kernel', () => holds('fuse{epilogues=false}', 0.5), 60_000);
-  test('the standard pipeline, step by step', () => holds(standardPipeline), 60_000);
-  test('passes in an unusual order', () => holds('fuse,cse,canonicalize,fuse,fold,dce', 0.5), 60_000);
+  const exactPasses = passes.filter((pass) => pass.kind === 'exact' && pass.data === undefined);
+  test.each(exactPasses.map((pass) => pass.name))('%s', (name) => holds(name), timeout);
+  test('every op its own kernel', () => holds('fuse{epilogues=false}', 0.5), timeout);
+  test(
+    'the standard pipeline and fusion, step by step',
+    () => holds(`${standardPipeline},fuse,dce`),
+    timeout,
+  );
+  test('passes in an unusual order', () => holds('fuse,cse,canonicalize,fuse,fold,dce', 0.5), timeout);
 });

@@ -8,14 +8,29 @@
 import fc from 'fast-check';
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
 import { addDims, type Dim, type DimLike, dim, dimNames, nameOf, subDims, tryEvalDim } from '../../ir/dim.js';
-import { type DimDecl, type Loop, type Module, type Param, type State, withFunctions } from '../../ir/module.js';
+import {
+  type DimDecl,
+  type Loop,
+  type Module,
+  type Param,
+  type State,
+  withFunctions,
+} from '../../ir/module.js';
 import { encodeBytes, roundTo } from '../../ir/numeric.js';
 import { type Attrs, InferError, type Value } from '../../ir/op.js';
 import type { OpName } from '../../ir/ops/table.js';
 import { printModule } from '../../ir/print.js';
 import type { Recipe } from '../../ir/recipe.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
-import { type DType, elementCount, evalShape, isFloat, type TensorType, tensorType, typesEqual } from '../../ir/type.js';
+import {
+  type DType,
+  elementCount,
+  evalShape,
+  isFloat,
+  type TensorType,
+  tensorType,
+  typesEqual,
+} from '../../ir/type.js';
 import { type Random, randomFrom } from '../conformance/random.js';
 
 export interface RandomModule {
@@ -175,7 +190,9 @@ class Growth {
   }
 
   fits({ type }: Value): boolean {
-    return type.shape.length <= maxRank && elementCount(evalShape(type.shape, this.draft.sizes)) <= maxElements;
+    return (
+      type.shape.length <= maxRank && elementCount(evalShape(type.shape, this.draft.sizes)) <= maxElements
+    );
   }
 
   /** One of the values that `accepts` accepts, late ones first. */
@@ -200,7 +217,10 @@ class Growth {
   weight(shape: readonly DimLike[], at: number): Value {
     if (shape.some((axis) => dimNames(dim(axis)).has('T'))) refuse();
     const dtype = (['f32', 'bf16', 'f16'] as const)[at % 3] as DType;
-    const name = this.draft.param(tensorType(dtype, shape), at % 2 === 0 ? this.builder.options.loop : undefined);
+    const name = this.draft.param(
+      tensorType(dtype, shape),
+      at % 2 === 0 ? this.builder.options.loop : undefined,
+    );
     const stored = this.one('param', [], { name });
     return dtype === 'f32' ? stored : this.one('cast', [stored], { dtype: 'f32' });
   }
@@ -256,13 +276,20 @@ function permutation(rank: number, at: number): number[] {
 function broadcastable(g: Growth, a: Value, at: number): Value {
   const fitting = g.values.filter((b) => {
     const lead = a.type.shape.length - b.type.shape.length;
-    return b.type.dtype === a.type.dtype && lead >= 0 && b.type.shape.every((d, i) => sameOrOne(d, a.type.shape[lead + i]));
+    return (
+      b.type.dtype === a.type.dtype &&
+      lead >= 0 &&
+      b.type.shape.every((d, i) => sameOrOne(d, a.type.shape[lead + i]))
+    );
   });
   return oneOf([a, ...fitting], at);
 }
 
 function sameOrOne(d: Dim, other: Dim | undefined): boolean {
-  return (d.terms.length === 1 && tryEvalDim(d, new Map()) === 1) || (nameOf(d) !== undefined && nameOf(d) === (other && nameOf(other)));
+  return (
+    (d.terms.length === 1 && tryEvalDim(d, new Map()) === 1) ||
+    (nameOf(d) !== undefined && nameOf(d) === (other && nameOf(other)))
+  );
 }
 
 function range(g: Growth, { a, b, c }: Step): Value {
@@ -278,12 +305,28 @@ function range(g: Growth, { a, b, c }: Step): Value {
     known === undefined ? refuse : { start: dim(0), end: length, step: 2 },
   ];
   const chosen = oneOf(bounds, c);
-  return typeof chosen === 'function' ? chosen() : g.one('slice', [x], { axis: c % 2 === 0 ? axis : axis - x.type.shape.length, ...chosen });
+  return typeof chosen === 'function'
+    ? chosen()
+    : g.one('slice', [x], { axis: c % 2 === 0 ? axis : axis - x.type.shape.length, ...chosen });
 }
 
 type Move = (g: Growth, step: Step) => readonly Value[] | Value | undefined;
 
-const smoothUnary = ['neg', 'abs', 'sin', 'cos', 'tanh', 'erf', 'relu', 'sigmoid', 'silu', 'softplus', 'gelu', 'gelu_tanh', 'quick_gelu'] as const;
+const smoothUnary = [
+  'neg',
+  'abs',
+  'sin',
+  'cos',
+  'tanh',
+  'erf',
+  'relu',
+  'sigmoid',
+  'silu',
+  'softplus',
+  'gelu',
+  'gelu_tanh',
+  'quick_gelu',
+] as const;
 const steppedUnary = ['sign', 'floor', 'ceil', 'round'] as const;
 const comparisons = ['eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
 const reductions = ['reduce_sum', 'reduce_mean', 'reduce_max', 'reduce_min'] as const;
@@ -308,7 +351,10 @@ const smoothMoves: readonly Move[] = [
     const x = g.float(a);
     return g.one('where', [g.pick(b, (v) => v.type.dtype === 'bool'), x, broadcastable(g, x, c)]);
   },
-  (g, { a, b }) => g.one('cast', [g.one('cast', [g.float(a)], { dtype: oneOf(['f16', 'bf16', 'f32'] as const, b) })], { dtype: 'f32' }),
+  (g, { a, b }) =>
+    g.one('cast', [g.one('cast', [g.float(a)], { dtype: oneOf(['f16', 'bf16', 'f32'] as const, b) })], {
+      dtype: 'f32',
+    }),
   (g, { a, b }) => {
     const x = g.pick(a, (v) => v.type.dtype !== 'bool');
     return g.one('transpose', [x], { perm: permutation(x.type.shape.length, b) });
@@ -332,7 +378,8 @@ const smoothMoves: readonly Move[] = [
   },
   (g, { a, b, c }) => {
     const x = g.pick(a, (v) => v.type.dtype !== 'bool');
-    const pads = (n: number): number[] => x.type.shape.map((_, i) => (i === b % x.type.shape.length ? n % 2 : 0));
+    const pads = (n: number): number[] =>
+      x.type.shape.map((_, i) => (i === b % x.type.shape.length ? n % 2 : 0));
     return g.one('pad', [x], { before: pads(b), after: pads(c), value: c % 3 });
   },
   (g, { a, b }) => {
@@ -343,7 +390,11 @@ const smoothMoves: readonly Move[] = [
     const index = g.pick(a, (v) => v.type.dtype === 'i32' && v.name === 'ids');
     return g.one('gather', [g.weight([rowTable, 'd'], b), index]);
   },
-  (g, { a, b }) => g.one('linear', [g.pick(a, (v) => v.type.dtype === 'f32' && v.type.shape.length > 0), g.weight(['e', lastAxisOf(g, a)], b)]),
+  (g, { a, b }) =>
+    g.one('linear', [
+      g.pick(a, (v) => v.type.dtype === 'f32' && v.type.shape.length > 0),
+      g.weight(['e', lastAxisOf(g, a)], b),
+    ]),
   (g, { a, b, c }) => {
     const x = g.pick(a, (v) => v.type.dtype === 'f32' && v.type.shape.length > 1);
     const w = g.one('transpose', [g.weight(['d', lastAxis(x)], b)], { perm: [1, 0] });
@@ -375,7 +426,8 @@ const smoothMoves: readonly Move[] = [
     const x = g.float(a);
     return g.one('swiglu', [x, g.one('cos', [x])]);
   },
-  (g, { a }) => g.one('mul', [g.float(a), g.one('cast', [g.one('dim_size', [], { dim: dim('T') })], { dtype: 'f32' })]),
+  (g, { a }) =>
+    g.one('mul', [g.float(a), g.one('cast', [g.one('dim_size', [], { dim: dim('T') })], { dtype: 'f32' })]),
   (g, { a }) => {
     const positions = g.one('iota', [], { length: dim(oneOf(['T', 'd', 'e'], a)), dtype: 'i32' });
     return [positions, g.one('cast', [positions], { dtype: 'f32' })];
@@ -396,7 +448,23 @@ const smoothMoves: readonly Move[] = [
     return g.one('transpose', [turned], { perm: permutation(x.type.shape.length, c) });
   },
   (g, { a, b, c }) => {
-    const moved = g.one('transpose', [g.weight(oneOf([['d', 'e'], ['d', 'd'], [2, 'd']], a), b)], { perm: [1, 0] });
+    const moved = g.one(
+      'transpose',
+      [
+        g.weight(
+          oneOf(
+            [
+              ['d', 'e'],
+              ['d', 'd'],
+              [2, 'd'],
+            ],
+            a,
+          ),
+          b,
+        ),
+      ],
+      { perm: [1, 0] },
+    );
     const joined = g.one('concat', [moved, moved], { axis: c % 2 });
     return [moved, g.one('reshape', [joined], { shape: [...joined.type.shape, dim(1)] })];
   },
@@ -407,7 +475,8 @@ const smoothMoves: readonly Move[] = [
   (g, { a, b, c }) => {
     const x = g.pick(a, (v) => v.type.dtype === 'f32' && v.type.shape.length > 0);
     const both = g.weight([addDims('d', 'e'), lastAxis(x)], b);
-    const bounds = c % 2 === 0 ? { start: dim(0), end: dim('d') } : { start: dim('e'), end: addDims('d', 'e') };
+    const bounds =
+      c % 2 === 0 ? { start: dim(0), end: dim('d') } : { start: dim('e'), end: addDims('d', 'e') };
     return g.one('linear', [x, g.one('slice', [both], bounds)]);
   },
   (g, { a, b }) => {
@@ -415,7 +484,8 @@ const smoothMoves: readonly Move[] = [
     return g.one('grouped_linear', [g.pick(a, isHidden), index, g.weight([rowTable, 'e', 'd'], b)]);
   },
   (g, { a, b, c }) => {
-    const heads = (at: number): Value => g.one('reshape', [g.pick(at, isHidden)], { shape: ['T', 1, 'd'].map(dim) });
+    const heads = (at: number): Value =>
+      g.one('reshape', [g.pick(at, isHidden)], { shape: ['T', 1, 'd'].map(dim) });
     const out = g.one('attention', [heads(a), heads(b), heads(c)], { causal: c % 2 === 0, scale: 0.5 });
     return g.one('reshape', [out], { shape: ['T', 'd'].map(dim) });
   },
@@ -428,12 +498,19 @@ const moves: readonly Move[] = [
     const x = g.pick(a, () => true);
     return g.one(oneOf(comparisons, c), [x, broadcastable(g, x, b)]);
   },
-  (g, { a, b }) => g.one(oneOf(['and', 'or', 'xor'], a), [g.pick(a, (v) => v.type.dtype === 'bool'), g.pick(b, (v) => v.type.dtype === 'bool')]),
+  (g, { a, b }) =>
+    g.one(oneOf(['and', 'or', 'xor'], a), [
+      g.pick(a, (v) => v.type.dtype === 'bool'),
+      g.pick(b, (v) => v.type.dtype === 'bool'),
+    ]),
   (g, { a, b }) => {
     const once = g.one('not', [g.pick(a, (v) => v.type.dtype === 'bool')]);
     return b % 2 === 0 ? once : g.one('not', [once]);
   },
-  (g, { a, b }) => g.one('cast', [g.pick(a, () => true)], { dtype: oneOf(['i32', 'bool', 'i8', 'u8', 'i64', 'f32'] as const, b) }),
+  (g, { a, b }) =>
+    g.one('cast', [g.pick(a, () => true)], {
+      dtype: oneOf(['i32', 'bool', 'i8', 'u8', 'i64', 'f32'] as const, b),
+    }),
   (g, { a, b, c }) => {
     const x = g.pick(a, (v) => v.type.dtype === 'i32');
     return g.one(oneOf(['add', 'mul', 'div', 'max'], c), [x, g.full(b % 4, 'i32')]);
@@ -442,7 +519,12 @@ const moves: readonly Move[] = [
     const x = g.float(a);
     return g.one('argmax', [x], { axis: g.axis(x, b) });
   },
-  (g, { a }) => g.builder.emit('topk', [g.pick(a, (v) => v.type.dtype === 'f32' && nameOf(v.type.shape.at(-1) ?? dim(0)) === 'd')], { k: 1 }),
+  (g, { a }) =>
+    g.builder.emit(
+      'topk',
+      [g.pick(a, (v) => v.type.dtype === 'f32' && nameOf(v.type.shape.at(-1) ?? dim(0)) === 'd')],
+      { k: 1 },
+    ),
 ];
 
 function lastAxisOf(g: Growth, at: number): Dim {

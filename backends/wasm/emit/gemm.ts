@@ -2,8 +2,8 @@
  * The matrix product under every matmul-like kernel: C[rows, columns] = A[rows, inner] · B, with B given as panels of
  * `panelWidth` columns (see packing.ts).
  *
- * With four rows or more, a panel is widened to f32 once and all rows of a block run over it in register tiles of
- * `tileRows` x `panelWidth`; blocks of `blockRows` rows keep A in the second-level cache. With fewer rows (decode) each
+ * With many rows, a panel is widened to f32 once and all rows of a block run over it in register tiles of
+ * `tileRowsOf` x `panelWidth`; blocks of `blockRows` rows keep A in the second-level cache. With fewer rows (decode) each
  * panel is read once, in its storage dtype, and the inner loop runs in `gemvChains` independent chains, because a single
  * row has too little parallelism to hide the latency of an addition.
  */
@@ -12,8 +12,16 @@ import { panelWidth } from '../packing.js';
 import { type Expr, i32, type Local, type Make, type Size, v128 } from './asm.js';
 import { bytesOf, type KernelContext } from './kernel.js';
 
-const tileRows = 4;
-const blockRows = 128;
+/**
+ * Rows of a register tile: with fused multiply-add, six rows fill the sixteen registers of x86-64; without it the
+ * arithmetic is the bound from four rows on (see docs/benchmarks.md).
+ */
+function tileRowsOf({ options }: KernelContext['asm']): number {
+  return options.relaxed ? 6 : 4;
+}
+
+/** A multiple of both tile heights. */
+const blockRows = 120;
 const gemvChains = 4;
 const unroll = 4;
 const vectors = panelWidth / 4;
@@ -45,6 +53,7 @@ export interface Product {
 
 export function emitProduct(context: KernelContext, product: Product): readonly Expr[] {
   const { asm, m } = context;
+  const tileRows = tileRowsOf(asm);
   const statements: Expr[] = [];
   const rows = asm.hoist(product.rows, statements);
   const few = typeof rows === 'number' ? undefined : m.i32.lt_s(rows(), asm.const(tileRows));
@@ -74,6 +83,7 @@ function singleRows(context: KernelContext, product: Product, rows: Size): reado
 
 function blockedRows(context: KernelContext, product: Product, rows: Size): readonly Expr[] {
   const { asm, m } = context;
+  const tileRows = tileRowsOf(asm);
   const blockEnd = asm.local(i32);
   return [
     asm.loop(

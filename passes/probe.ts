@@ -1,0 +1,198 @@
+/**
+ * Probes: statistics that a pass wants of values of a module, summed over all rows of the calibration data. A row is
+ * one index of the leading axes: a token. `probedModule` makes a module that accumulates them with ordinary IR ops in
+ * states of f32, which a driver reads and zeroes often enough that the sums stay exact, adding them up in float64.
+ */
+import { FuncBuilder, moduleScope } from '../ir/builder.js';
+import { type Dim, productOfDims } from '../ir/dim.js';
+import { calleesOf, type Func, type Module, type State, type Value } from '../ir/module.js';
+import { dce } from './dce.js';
+
+interface StatisticDecl {
+  readonly doc: string;
+  /** How many trailing axes of the value make up a row. */
+  readonly rowRank: number;
+  /** The sum over rows; `lead` are the axes to sum over. */
+  sum(b: FuncBuilder, values: readonly Value[], lead: readonly number[], eps: number): Value;
+}
+
+const one = (b: FuncBuilder, name: string, ...operands: Value[]): Value => b.one(name, operands);
+const square = (b: FuncBuilder, x: Value): Value => one(b, 'mul', x, x);
+const sumOver = (b: FuncBuilder, x: Value, axes: readonly number[]): Value => b.one('reduce_sum', [x], { axes });
+
+/** 1 / sqrt(mean(x²) + eps) of each row, with the last axis kept as 1. */
+function reciprocalRms(b: FuncBuilder, x: Value, eps: number): Value {
+  const mean = b.one('reduce_mean', [square(b, x)], { axes: [-1], keepdims: true });
+  return one(b, 'rsqrt', one(b, 'add', mean, b.one('full', [], { value: eps })));
+}
+
+/** Everything summed into a scalar, for values whose rows are already numbers. */
+const total = (b: FuncBuilder, x: Value): Value => sumOver(b, x, allAxes(x));
+const allAxes = (x: Value): number[] => x.type.shape.map((_, axis) => axis);
+
+/** Rows of a value as a matrix [rows, n]. */
+function asMatrix(b: FuncBuilder, x: Value): Value {
+  const last = x.type.shape.at(-1) as Dim;
+  if (x.type.shape.length === 2) return x;
+  return b.one('reshape', [x], { shape: [productOfDims(x.type.shape.slice(0, -1)), last] });
+}
+
+export const statistics = {
+  abs: {
+    doc: 'Σ |x| of each channel',
+    rowRank: 1,
+    sum: (b, [x], lead) => sumOver(b, one(b, 'abs', x as Value), lead),
+  },
+  square: {
+    doc: 'Σ x² of each channel',
+    rowRank: 1,
+    sum: (b, [x], lead) => sumOver(b, square(b, x as Value), lead),
+  },
+  group_norm: {
+    doc: 'Σ ‖x_g‖₂ of each group of a value [.., groups, n]',
+    rowRank: 2,
+    sum: (b, [x], lead) => sumOver(b, one(b, 'sqrt', sumOver(b, square(b, x as Value), [-1])), lead),
+  },
+  projected_norm: {
+    doc: 'Σ ‖W_g x_g‖₂ of each group of a value [.., groups, n], W [out, groups·n] being what reads it',
+    rowRank: 2,
+    sum: (b, [x, w]) => projectedNorms(b, x as Value, w as Value),
+  },
+  softmax: {
+    doc: 'Σ softmax(x) of each channel',
+    rowRank: 1,
+    sum: (b, [x], lead) => sumOver(b, one(b, 'softmax', x as Value), lead),
+  },
+  cosine: {
+    doc: 'Σ cos(x, y) over rows',
+    rowRank: 1,
+    sum: (b, [x, y]) => {
+      const dot = sumOver(b, one(b, 'mul', x as Value, y as Value), [-1]);
+      const lengths = [x, y].map((v) => sumOver(b, square(b, v as Value), [-1])) as [Value, Value];
+      return total(b, one(b, 'div', dot, one(b, 'sqrt', one(b, 'mul', ...lengths))));
+    },
+  },
+  reciprocal_rms: {
+    doc: 'Σ 1 / sqrt(mean(x²) + eps) over rows',
+    rowRank: 1,
+    sum: (b, [x], _lead, eps) => total(b, reciprocalRms(b, x as Value, eps)),
+  },
+  scaled_square: {
+    doc: 'Σ x² / sqrt(mean(x²) + eps) of each channel',
+    rowRank: 1,
+    sum: (b, [x], lead, eps) =>
+      sumOver(b, one(b, 'mul', square(b, x as Value), reciprocalRms(b, x as Value, eps)), lead),
+  },
+  moment: {
+    doc: 'Σ x yᵀ, a matrix: the Gram matrix when x is y',
+    rowRank: 1,
+    sum: (b, [x, y]) => {
+      const transposed = b.one('transpose', [asMatrix(b, x as Value)], { perm: [1, 0] });
+      return one(b, 'matmul', transposed, asMatrix(b, y as Value));
+    },
+  },
+} as const satisfies Record<string, StatisticDecl>;
+
+export type StatisticName = keyof typeof statistics;
+
+/** Each group's part of a linear layer that reads all groups, without the sum over groups. */
+function projectedNorms(b: FuncBuilder, x: Value, w: Value): Value {
+  const [groups, size] = x.type.shape.slice(-2) as [Dim, Dim];
+  const rows = productOfDims(x.type.shape.slice(0, -2));
+  const [out] = w.type.shape as [Dim];
+  const heads = b.one('transpose', [b.one('reshape', [x], { shape: [rows, groups, size] })], { perm: [1, 0, 2] });
+  const parts = b.one('transpose', [b.one('reshape', [w], { shape: [out, groups, size] })], { perm: [1, 2, 0] });
+  return sumOver(b, one(b, 'sqrt', sumOver(b, square(b, one(b, 'matmul', heads, parts)), [-1])), [1]);
+}
+
+export interface Probe {
+  /** The name under which the pass finds the result; unique among the probes of a step. */
+  readonly key: string;
+  readonly module: Module;
+  /** The function that makes `values`. */
+  readonly func: string;
+  readonly values: readonly Value[];
+  readonly statistic: StatisticName;
+  /** For statistics that divide by a root mean square. */
+  readonly eps?: number | undefined;
+}
+
+/** A statistic after the data was seen. */
+export interface Observation {
+  readonly rows: number;
+  /** For a probe in a loop: the source index of each turn. */
+  readonly indices: readonly number[] | undefined;
+  /** One array per turn, or a single one. */
+  readonly sums: readonly Float64Array[];
+}
+
+export type Statistics = ReadonlyMap<string, Observation>;
+
+/** The sums of a probe in the turn with a source index; undefined when the loop has no such turn. */
+export function sumsAt(observation: Observation, index: number): Float64Array | undefined {
+  const turn = observation.indices?.indexOf(index) ?? 0;
+  return observation.sums[turn];
+}
+
+/** How many rows one call adds, in terms of run-time symbols. */
+export function rowsOf({ values, statistic }: Probe): Dim {
+  const shape = (values[0] as Value).type.shape;
+  return productOfDims(shape.slice(0, shape.length - statistics[statistic].rowRank));
+}
+
+export interface ProbedModule {
+  readonly module: Module;
+  /** Names of the states that hold the sums, in the order of the probes. */
+  readonly states: readonly string[];
+}
+
+/** The part of a module that an entry needs for these probes; its outputs are dropped. */
+export function probedModule(module: Module, entry: string, probes: readonly Probe[]): ProbedModule {
+  const reached = reachable(module, entry);
+  const byFunction = Map.groupBy(
+    probes.map((probe, i) => ({ probe, state: `probe.${i}` })),
+    ({ probe }) => probe.func,
+  );
+  const states = new Map(module.states);
+  const functions = [...module.functions.values()].filter(({ name }) => reached.has(name));
+  const probed = functions.map((func) => {
+    const added = (byFunction.get(func.name) ?? []).map(({ probe, state }) => measure(module, func, probe, state));
+    for (const { state, decl } of added) states.set(state, decl);
+    const body = [...func.body, ...added.flatMap((a) => a.ops)];
+    return func.name === entry ? { ...func, body, results: [], outputs: [] } : { ...func, body };
+  });
+  const whole: Module = { ...module, states, functions: new Map(probed.map((f) => [f.name, f])) };
+  return { module: dce.run(whole, {}).module, states: probes.map((_, i) => `probe.${i}`) };
+}
+
+function reachable(module: Module, entry: string): Set<string> {
+  const reached = new Set<string>();
+  const visit = (name: string): void => {
+    if (reached.has(name)) return;
+    reached.add(name);
+    for (const op of module.functions.get(name)?.body ?? []) calleesOf(op).forEach(visit);
+  };
+  visit(entry);
+  return reached;
+}
+
+/** Ops that add a statistic to its state. */
+function measure(
+  module: Module,
+  func: Func,
+  probe: Probe,
+  state: string,
+): { state: string; decl: State; ops: Func['body'] } {
+  const plain = new FuncBuilder(func.name, moduleScope(module, func.loop));
+  const { rowRank, sum } = statistics[probe.statistic] as StatisticDecl;
+  const [first] = probe.values as [Value];
+  const lead = first.type.shape.slice(0, first.type.shape.length - rowRank).map((_, axis) => axis);
+  const value = sum(plain, probe.values, lead, probe.eps ?? 0);
+  const decl: State = { type: value.type, loop: func.loop };
+  const scope = moduleScope({ ...module, states: new Map([...module.states, [state, decl]]) }, func.loop);
+  const builder = new FuncBuilder(func.name, scope);
+  const before = builder.one('state_read', [], { name: state });
+  builder.emit('state_write', [builder.one('add', [before, value])], { name: state });
+  return { state, decl, ops: [...plain.body, ...builder.body] };
+}
+
