@@ -4,7 +4,7 @@
  */
 
 import { fail } from './diagnostics.js';
-import { DimError, evalDim } from './dim.js';
+import { type DimEnv, DimError, evalDim } from './dim.js';
 import { type Module, modelDims, type Param } from './module.js';
 import { castTo, decodeBytes, encodeBytes, roundTo } from './numeric.js';
 import type { EvalContext } from './op.js';
@@ -72,15 +72,7 @@ export function materialiseBytes(
     }
   };
 
-  const context: EvalContext = {
-    dimValue: (d) => evalDim(d, dims),
-    round: (dtype) => roundTo[dtype],
-    param: unavailable,
-    readState: unavailable,
-    writeState: unavailable,
-    loopCount: unavailable,
-    call: unavailable,
-  };
+  const context = staticContext(dims);
 
   const evaluateOp = (recipe: Recipe & { kind: 'op' }, args: readonly RawTensor[]): RawTensor => {
     const inputs = args.map((a) => ({ dtype: a.dtype, shape: a.shape, data: decodeBytes(a.dtype, a.bytes) }));
@@ -106,8 +98,20 @@ function evaluateNamed(
   }
 }
 
-function unavailable(): never {
-  throw new RangeError('a recipe cannot reach parameters, states or functions');
+/** What an op may ask when it is evaluated at compile time: dimensions that have values, and nothing of the module. */
+export function staticContext(dims: DimEnv): EvalContext {
+  const unavailable = (): never => {
+    throw new RangeError('a constant cannot reach parameters, states or functions');
+  };
+  return {
+    dimValue: (d) => evalDim(d, dims),
+    round: (dtype) => roundTo[dtype],
+    param: unavailable,
+    readState: unavailable,
+    writeState: unavailable,
+    loopCount: unavailable,
+    call: unavailable,
+  };
 }
 
 /** Elements converted at a time, so that the float64 copy stays small beside the tensor. */

@@ -4,10 +4,10 @@
  * that share a weight still share it afterwards.
  */
 import { type FuncBuilder, mapFunctions, rewriteFunc } from '../ir/builder.js';
-import { type Dim, DimError, evalDim, productOfDims, tryEvalDim } from '../ir/dim.js';
-import { materialise } from '../ir/materialise.js';
+import { type Dim, evalDim, productOfDims, tryEvalDim } from '../ir/dim.js';
+import { materialise, staticContext } from '../ir/materialise.js';
 import { defOf, type Module, modelDims, type Op, type Param, type Value } from '../ir/module.js';
-import { encodeBytes, roundTo } from '../ir/numeric.js';
+import { encodeBytes } from '../ir/numeric.js';
 import { attrDims, type EvalContext } from '../ir/op.js';
 import { type OpName, opTable } from '../ir/ops/table.js';
 import type { Recipe } from '../ir/recipe.js';
@@ -56,7 +56,7 @@ class Folder {
     this.params = new Map(module.params);
     this.module = { ...module, params: this.params };
     this.dims = modelDims(module);
-    this.context = constantContext(this.dims);
+    this.context = staticContext(this.dims);
   }
 
   readonly fold = (
@@ -181,19 +181,4 @@ class Folder {
 function paramName(value: Value): string | undefined {
   const op = defOf(value);
   return op?.name === 'param' ? op.attrs.name : undefined;
-}
-
-function constantContext(dims: ReadonlyMap<string, number>): EvalContext {
-  const unavailable = (): never => {
-    throw new DimError('not a constant');
-  };
-  return {
-    dimValue: (d) => evalDim(d, dims),
-    round: (dtype) => roundTo[dtype],
-    param: unavailable,
-    readState: unavailable,
-    writeState: unavailable,
-    loopCount: unavailable,
-    call: unavailable,
-  };
 }
