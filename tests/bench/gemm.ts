@@ -41,7 +41,7 @@ function wasmRunner(shape: LinearShape, storage: Storage, relaxed: boolean): () 
   x.forEach((_, i) => {
     x[i] = Math.random() - 0.5;
   });
-  const main = exports['main'] as (rows: number, mask: number) => void;
+  const main = exports.main as (rows: number, mask: number) => void;
   return () => main(shape.rows, 1);
 }
 

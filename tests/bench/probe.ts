@@ -78,7 +78,7 @@ function finish(m: binaryen.Module): Uint8Array {
 
 function runner(bytes: Uint8Array, argument: number): () => void {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), {});
-  return () => void (exports['main'] as (x: number) => number)(argument);
+  return () => void (exports.main as (x: number) => number)(argument);
 }
 
 export function probePeaks(): Peaks {
