@@ -116,6 +116,7 @@ export {
 } from './inspect.js';
 // Running compiled models
 export { loadBundle as load, readManifest } from './load.js';
+export { readPipeline } from './pipeline-file.js';
 export { renderDiagnostics, type SourceLookup } from './render.js';
 export { createTokenizer } from './tokenizer.js';
 export { version } from './version.js';

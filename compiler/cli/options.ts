@@ -1,6 +1,6 @@
 /** Options that several commands share, and parsers of option values. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { CachedCompileOptions, ModelOptions } from '../api.js';
+import { type CachedCompileOptions, type ModelOptions, readPipeline } from '../api.js';
 
 // ---- values
 
@@ -90,11 +90,15 @@ export interface CompileFlags extends ModelFlags {
 export function addCompileOptions(command: Command): Command {
   return addModelOptions(command)
     .option('--target <name>', 'what to compile for', 'wasm')
-    .option('--pipeline <text>', 'passes to run, such as canonicalize,cse,dce (see hew passes)')
+    .option(
+      '--pipeline <text>',
+      'passes to run, such as canonicalize,cse,dce, or a .yaml file (see hew passes)',
+    )
     .option('--relaxed-simd', 'use relaxed SIMD: faster, but last bits may differ between machines');
 }
 
 export function compileOptions(spec: string, flags: CompileFlags): CachedCompileOptions {
-  const { target, pipeline, relaxedSimd } = flags;
+  const { target, relaxedSimd } = flags;
+  const pipeline = flags.pipeline === undefined ? undefined : readPipeline(flags.pipeline);
   return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd };
 }
