@@ -75,6 +75,7 @@ export const opRoles: Readonly<Record<OpName, OpRole>> = {
   modulate: pointwise,
   transpose: pointwise,
   slice: pointwise,
+  split: pointwise,
   concat: pointwise,
   pad: pointwise,
   broadcast_to: pointwise,

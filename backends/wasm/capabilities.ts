@@ -70,6 +70,7 @@ const answers: Answers = {
   reshape: true,
   transpose: true,
   slice: true,
+  split: true,
   concat: true,
   pad: true,
   broadcast_to: true,

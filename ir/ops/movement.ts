@@ -11,7 +11,7 @@ import {
   subDims,
 } from '../dim.js';
 import { castTo } from '../numeric.js';
-import { attr, defineOp, type InferContext, InferError, operand, variadic } from '../op.js';
+import { attr, defineOp, type InferContext, InferError, operand, type Value, variadic } from '../op.js';
 import { broadcastStrides, emptyTensor, stridesOf, type Tensor, walk } from '../tensor.js';
 import { elementCount, isFloat, type TensorType } from '../type.js';
 import {
@@ -141,6 +141,10 @@ function inferConcat(types: readonly TensorType[], axis: number, context: InferC
   return { dtype: first.dtype, shape };
 }
 
+function sumOfDims(dims: readonly Dim[]): Dim {
+  return dims.reduce<Dim>((sum, d) => addDims(sum, d), dim(0));
+}
+
 function checkPadding(name: string, list: readonly number[], rank: number): void {
   if (list.length === rank && list.every((n) => n >= 0)) return;
   throw new InferError(`pad: ${name} is [${list.join(', ')}]; it must have ${rank} numbers, none below 0`, {
@@ -223,6 +227,44 @@ export const movementOps = {
       const stride = strides[at] as number;
       const shape = replaceAt(from.shape, at, Math.ceil((high - low) / step));
       return [pick(from, shape, replaceAt(strides, at, stride * step), stride * low)];
+    },
+    flops: () => 0,
+  }),
+
+  split: defineOp({
+    doc: 'consecutive parts of x along an axis, one result per size; the opposite of concat',
+    category: 'movement',
+    operands: [operand('x', 'rank 1 or more, any dtype')],
+    attrs: {
+      sizes: attr('dims', 'sizes of the parts, which add up to the axis'),
+      axis: attr('int', 'the axis; negative counts from the end', 0),
+    },
+    infer: ([x], { sizes, axis }, context) => {
+      const type = x as TensorType;
+      const at = normalAxis(axis, type.shape.length);
+      unify(dimAt(type, at), sumOfDims(sizes), context, `split: axis ${axis} and the sum of the sizes`, 0);
+      return sizes.map((size) => ({ dtype: type.dtype, shape: replaceAt(type.shape, at, size) }));
+    },
+    evaluate: ([x], { sizes, axis }, context) => {
+      const from = x as Tensor;
+      const at = axisOf(axis, from.shape);
+      const strides = stridesOf(from.shape);
+      let start = 0;
+      return sizes.map((size) => {
+        const length = context.dimValue(size);
+        const part = pick(from, replaceAt(from.shape, at, length), strides, (strides[at] as number) * start);
+        start += length;
+        return part;
+      });
+    },
+    decompose: (b, [x], { sizes, axis }) => {
+      let start: Dim = dim(0);
+      return sizes.map((size) => {
+        const end = addDims(start, size);
+        const part = b.one('slice', [x as Value], { axis, start, end });
+        start = end;
+        return part;
+      });
     },
     flops: () => 0,
   }),

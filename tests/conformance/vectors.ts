@@ -271,6 +271,17 @@ export const vectors: Readonly<Record<Exclude<OpName, StructuralOp>, readonly Ve
       shape: [2, 2],
     },
   ],
+  split: [
+    {
+      inputs: [count(2, 3)],
+      attrs: { axis: 1, sizes: [dim(1), dim(2)] },
+      wanted: [
+        [1, 4],
+        [2, 3, 5, 6],
+      ],
+      shape: [2, 1],
+    },
+  ],
   concat: [
     { inputs: [count(2, 1), count(2, 2)], attrs: { axis: 1 }, wanted: [[1, 1, 2, 2, 3, 4]], shape: [2, 3] },
   ],

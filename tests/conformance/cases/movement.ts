@@ -180,6 +180,22 @@ const concatRows: readonly ConcatRow[] = [
   },
 ];
 
+const splitCases: OpCase[] = [
+  opCase('split', '[7] into 3, 0, 4', [arg('f32', [7])], { attrs: { sizes: dims(3, 0, 4) } }),
+  opCase('split', '[2,9,3] into 1, 8 along the middle', [arg('f32', [2, 9, 3])], {
+    attrs: { sizes: dims(1, 8), axis: 1 },
+  }),
+  opCase('split', '[0,4] along the last', [arg('f32', [0, 4])], { attrs: { sizes: dims(1, 3), axis: -1 } }),
+  opCase('split', 'one part', [arg('i32', [5])], { attrs: { sizes: dims(5) } }),
+  ...dtypeNames.map((dtype) =>
+    opCase('split', dtype, [arg(dtype, [3, 5])], { attrs: { sizes: dims(2, 3), axis: 1 } }),
+  ),
+  opCase('split', 'run-time rows', [arg('f32', [addDims('T', 'd'), 3])], {
+    attrs: { sizes: dims('T', 'd') },
+    dims: symbols,
+  }),
+];
+
 const concatCases: OpCase[] = [
   ...concatRows.map(({ shapes, axis }) =>
     opCase(
@@ -306,6 +322,7 @@ export const movementCases: OpCase[] = [
   ...reshapeCases,
   ...transposeCases,
   ...sliceCases,
+  ...splitCases,
   ...concatCases,
   ...padCases,
   ...broadcastCases,
