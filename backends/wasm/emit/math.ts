@@ -91,21 +91,27 @@ export class MathLibrary {
   /**
    * e^x = 2^n * e^r with n = round(x / ln 2) and |r| <= ln 2 / 2; ln 2 in two parts. Clamped to [-104, 89], beyond
    * which the result is 0 or infinity; 2^n is applied in two halves, so that subnormal results are right.
+   *
+   * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits. pmin and pmax are one instruction each and
+   * keep a NaN in their first operand; then the polynomial is NaN, whatever the powers are.
    */
   private exp(asm: Asm, x: Local): readonly Expr[] {
     const { f32x4, i32x4 } = this.m;
-    const [clamped, n, r, half] = [asm.local(v128), asm.local(v128), asm.local(v128), asm.local(v128)];
+    const [clamped, shifted, n, r] = [asm.local(v128), asm.local(v128), asm.local(v128), asm.local(v128)];
+    const half = asm.local(v128);
+    const shifter = 1.5 * 2 ** 23;
+    const shifterBits = 0x4b400000;
     const powerOfTwo = (exponent: Expr): Expr =>
       i32x4.shl(i32x4.add(exponent, asm.splatInt(127)), asm.const(23));
     const polynomial = this.horner(asm, r, [1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1, 1]);
     return [
-      clamped.set(f32x4.min(f32x4.max(x.get(), asm.splat(-104)), asm.splat(89))),
-      n.set(f32x4.nearest(f32x4.mul(clamped.get(), asm.splat(Math.LOG2E)))),
+      clamped.set(f32x4.pmin(f32x4.pmax(x.get(), asm.splat(-104)), asm.splat(89))),
+      shifted.set(f32x4.add(f32x4.mul(clamped.get(), asm.splat(Math.LOG2E)), asm.splat(shifter))),
+      n.set(f32x4.sub(shifted.get(), asm.splat(shifter))),
       r.set(f32x4.sub(clamped.get(), f32x4.mul(n.get(), asm.splat(0.693145751953125)))),
       r.set(f32x4.sub(r.get(), f32x4.mul(n.get(), asm.splat(1.4286068203094173e-6)))),
-      n.set(i32x4.trunc_sat_f32x4_s(n.get())),
+      n.set(i32x4.sub(shifted.get(), asm.splatInt(shifterBits))),
       half.set(i32x4.shr_s(n.get(), asm.const(1))),
-      // NaN: min and max keep it in `clamped`, so the polynomial is NaN.
       f32x4.mul(f32x4.mul(polynomial, powerOfTwo(half.get())), powerOfTwo(i32x4.sub(n.get(), half.get()))),
     ];
   }
