@@ -69,6 +69,7 @@ export {
   compileCached,
   dropCached,
 } from './cache.js';
+export { type CalibrationData, fromTokens, readCalibration } from './calibration.js';
 export { type CheckOptions, checkModel as check } from './check.js';
 export { type Checkpoint, openCheckpoint, type TensorInfo } from './checkpoint/checkpoint.js';
 export { tensorSource } from './checkpoint/dtypes.js';
@@ -82,6 +83,7 @@ export {
   openModel,
   targets,
 } from './compile.js';
+export { type DataPipelineOptions, runDataPipeline } from './data-pipeline.js';
 export { asHewError } from './errors.js';
 export {
   checkNames,
@@ -103,6 +105,7 @@ export { formatSource as format } from './frontend/format.js';
 // Specs and models
 export { type ParseResult, parseSpec as parse } from './frontend/parse.js';
 export { writeImages } from './images.js';
+export { loadModule } from './in-memory.js';
 export {
   type BundleSummary,
   type DimSummary,
@@ -116,7 +119,9 @@ export {
 } from './inspect.js';
 // Running compiled models
 export { loadBundle as load, readManifest } from './load.js';
+export { ObservationCache, observe } from './observe.js';
 export { readPipeline } from './pipeline-file.js';
+export { type Figures, figures, type PruneOptions, type PruneReport, pruneModel } from './prune.js';
 export { renderDiagnostics, type SourceLookup } from './render.js';
 export { createTokenizer } from './tokenizer.js';
 export { version } from './version.js';

@@ -11,7 +11,13 @@ import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
 import { printModule } from '../ir/print.js';
 import type { Pass } from '../passes/pass.js';
-import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
+import {
+  type PipelineOptions,
+  type PipelineStep,
+  parsePipeline,
+  runPipeline,
+  type StepReport,
+} from '../passes/pipeline.js';
 import { passes as registeredPasses, standardPipeline } from '../passes/registry.js';
 import type { BundleSource } from './bundle.js';
 import { writeBundle } from './bundle.js';
@@ -166,36 +172,51 @@ function findTokenizer({ tokenizer }: References, weights: string | undefined): 
 export async function compile(options: CompileOptions): Promise<CompileReport> {
   const started = performance.now();
   checkTarget(options.target ?? 'wasm');
-  const steps = parsePipeline(options.pipeline ?? standardPipeline, [
-    ...registeredPasses,
-    ...(options.passes ?? []),
-  ]);
+  const steps = pipelineOf(options);
   const model = openModel(options);
   try {
-    if (model.checkpoint === undefined && needsCheckpoint(model.module)) {
-      fail('HEW4006', 'the model has weights, but no checkpoint is given', {
-        help: 'give one with --weights, or name it in the spec: weights "model.safetensors"',
-      });
-    }
-    const pipelineOptions: PipelineOptions = {
-      ...(options.printAfter && { printAfter: options.printAfter }),
-      ...(options.onDump && { onDump: options.onDump }),
-    };
-    const simplified = runPipeline(model.module, steps, pipelineOptions);
-    const { emitWasm, lower } = await loadBackend();
-    const lowered = lower(simplified.module, pipelineOptions);
-    const wasm = emitWasm(lowered.module, { relaxed: options.relaxedSimd ?? false });
-    await writeWasmBundle(wasm, model, options);
-    return {
-      output: options.output,
-      passes: [...simplified.reports, ...lowered.reports],
-      bytes: { ...wasm.schedule.bytes, code: wasm.code.length },
-      seconds: (performance.now() - started) / 1000,
-      warnings: model.warnings,
-    };
+    const report = await compileOpened(model, options, steps);
+    return { ...report, seconds: (performance.now() - started) / 1000 };
   } finally {
     model.close();
   }
+}
+
+function pipelineOf({ pipeline, passes }: OutputOptions): PipelineStep[] {
+  return parsePipeline(pipeline ?? standardPipeline, [...registeredPasses, ...(passes ?? [])]);
+}
+
+/** What decides a bundle beside the model. */
+export type OutputOptions = Omit<CompileOptions, keyof ModelOptions>;
+
+/** `compile` for a model that is open already, such as one that passes have changed. */
+export async function compileOpened(
+  model: OpenedModel,
+  options: OutputOptions,
+  steps: readonly PipelineStep[] = pipelineOf(options),
+): Promise<CompileReport> {
+  const started = performance.now();
+  if (model.checkpoint === undefined && needsCheckpoint(model.module)) {
+    fail('HEW4006', 'the model has weights, but no checkpoint is given', {
+      help: 'give one with --weights, or name it in the spec: weights "model.safetensors"',
+    });
+  }
+  const pipelineOptions: PipelineOptions = {
+    ...(options.printAfter && { printAfter: options.printAfter }),
+    ...(options.onDump && { onDump: options.onDump }),
+  };
+  const simplified = runPipeline(model.module, steps, pipelineOptions);
+  const { emitWasm, lower } = await loadBackend();
+  const lowered = lower(simplified.module, pipelineOptions);
+  const wasm = emitWasm(lowered.module, { relaxed: options.relaxedSimd ?? false });
+  await writeWasmBundle(wasm, model, options);
+  return {
+    output: options.output,
+    passes: [...simplified.reports, ...lowered.reports],
+    bytes: { ...wasm.schedule.bytes, code: wasm.code.length },
+    seconds: (performance.now() - started) / 1000,
+    warnings: model.warnings,
+  };
 }
 
 /** Imported when it is needed: programs that only run models start faster without Binaryen. */
@@ -215,7 +236,7 @@ function needsCheckpoint(module: Module): boolean {
   return [...module.params.values()].some((param) => param.recipe.kind !== 'constant');
 }
 
-async function writeWasmBundle(wasm: WasmModule, model: OpenedModel, options: CompileOptions): Promise<void> {
+async function writeWasmBundle(wasm: WasmModule, model: OpenedModel, options: OutputOptions): Promise<void> {
   const { packageManifest, weightFiles } = await import('../backends/wasm/package.js');
   const tokenizer = model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile);
   const manifest = packageManifest({

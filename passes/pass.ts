@@ -23,7 +23,11 @@ export interface OptionSpec<K extends keyof OptionTypes = keyof OptionTypes> {
   readonly default: OptionTypes[K];
 }
 
-export function option<K extends keyof OptionTypes>(kind: K, doc: string, fallback: OptionTypes[K]): OptionSpec<K> {
+export function option<K extends keyof OptionTypes>(
+  kind: K,
+  doc: string,
+  fallback: OptionTypes[K],
+): OptionSpec<K> {
   return { kind, doc, default: fallback };
 }
 
@@ -63,9 +67,43 @@ export interface Surroundings {
   readonly original: Module;
 }
 
+/** A typed array, or one with its shape. */
+export type DataArray =
+  | Float32Array
+  | Float16Array
+  | Uint16Array
+  | BigInt64Array
+  | Int32Array
+  | Int8Array
+  | Uint8Array;
+export type DataInput = DataArray | { readonly data: DataArray; readonly shape: readonly number[] };
+
+/** Calls of an entry, each from empty states. */
+export interface DataCalls {
+  readonly entry: string;
+  readonly calls: readonly { readonly inputs: Readonly<Record<string, DataInput>> }[];
+}
+
+/** A compiled module whose states are zero. */
+export interface RunnableModule {
+  reset(): void;
+  run(
+    entry: string,
+    inputs: Readonly<Record<string, DataInput>>,
+    options?: { readonly outputs?: readonly string[] },
+  ): Record<string, DataArray>;
+  state(name: string): { read(): DataArray };
+}
+
 export interface PassData extends Surroundings {
   /** What the probes of `observe` found. */
   readonly statistics: Statistics;
+  /** The calibration data, for passes that lead it through parts of a model themselves. */
+  readonly calibration: DataCalls;
+  /** Compiles a module that the pass made. */
+  load(module: Module): Promise<RunnableModule>;
+  /** Says how far the pass has come. */
+  progress(done: number, total: number): void;
   /** Mean negative log-likelihood of the calibration data under a module. */
   evaluate(module: Module): Promise<number>;
   /** The value of a parameter in one turn of its loop. */

@@ -45,38 +45,73 @@ function splitOutsideBraces(text: string): string[] {
 
 function parseStep(step: string, available: readonly Pass[]): PipelineStep {
   const match = /^([\w-]+)\s*(?:\{([^{}]*)\})?$/.exec(step);
-  if (match === null) fail('HEW6002', `cannot read '${step}' in the pipeline`, { help: 'write passes as name{option=value,option=value}, separated by commas' });
+  if (match === null)
+    fail('HEW6002', `cannot read '${step}' in the pipeline`, {
+      help: 'write passes as name{option=value,option=value}, separated by commas',
+    });
   const [, name = '', optionText = ''] = match;
   const pass = available.find((p) => p.name === name);
   if (pass === undefined) {
-    fail('HEW6001', `there is no pass '${name}'`, { help: hint(name, available.map((p) => p.name), 'passes') });
+    fail('HEW6001', `there is no pass '${name}'`, {
+      help: hint(
+        name,
+        available.map((p) => p.name),
+        'passes',
+      ),
+    });
   }
   return { pass, options: parseOptions(pass, optionText) };
 }
 
 function hint(name: string, known: readonly string[], what: string): string {
-  return didYouMean(name, known) ?? (known.length === 0 ? `it has no ${what}` : `${what}: ${known.join(', ')}`);
+  return (
+    didYouMean(name, known) ?? (known.length === 0 ? `it has no ${what}` : `${what}: ${known.join(', ')}`)
+  );
 }
 
 function parseOptions(pass: Pass, text: string): PipelineStep['options'] {
   const given = new Map<string, OptionValue>();
   for (const pair of text.split(',').filter((part) => part.trim() !== '')) {
-    const [, key = '', value] = /^\s*([^=]*?)\s*(?:=\s*([^]*?)\s*)?$/.exec(pair) ?? [];
-    const spec = Object.hasOwn(pass.options, key) ? pass.options[key] : key === '' ? undefined : pass.dimensionOption;
+    const [, key = '', value] = /^\s*([^=]*?)\s*(?:=\s*([\s\S]*?)\s*)?$/.exec(pair) ?? [];
+    const spec = Object.hasOwn(pass.options, key)
+      ? pass.options[key]
+      : key === ''
+        ? undefined
+        : pass.dimensionOption;
     if (spec === undefined) {
-      fail('HEW6002', `${pass.name} has no option '${key}'`, { help: hint(key, Object.keys(pass.options), 'options') });
+      fail('HEW6002', `${pass.name} has no option '${key}'`, {
+        help: hint(key, Object.keys(pass.options), 'options'),
+      });
     }
     if (given.has(key)) fail('HEW6002', `${pass.name}: option '${key}' is given twice`);
     given.set(key, parseOption(pass.name, key, spec, value));
   }
-  const own = Object.entries(pass.options).map(([key, spec]): [string, OptionValue] => [key, given.get(key) ?? spec.default]);
+  const own = Object.entries(pass.options).map(([key, spec]): [string, OptionValue] => [
+    key,
+    given.get(key) ?? spec.default,
+  ]);
   return Object.fromEntries([...own, ...given]);
 }
 
-const optionKinds: { readonly [K in keyof OptionTypes]: { readonly what: string; parse(text: string): OptionTypes[K] | undefined } } = {
-  int: { what: 'an integer', parse: (text) => (/^[-+]?\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined) },
-  float: { what: 'a number', parse: (text) => (text !== '' && Number.isFinite(Number(text)) ? Number(text) : undefined) },
-  bool: { what: 'true or false', parse: (text) => (text === 'true' ? true : text === 'false' ? false : undefined) },
+const optionKinds: {
+  readonly [K in keyof OptionTypes]: {
+    readonly what: string;
+    parse(text: string): OptionTypes[K] | undefined;
+  };
+} = {
+  int: {
+    what: 'an integer',
+    parse: (text) =>
+      /^[-+]?\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined,
+  },
+  float: {
+    what: 'a number',
+    parse: (text) => (text !== '' && Number.isFinite(Number(text)) ? Number(text) : undefined),
+  },
+  bool: {
+    what: 'true or false',
+    parse: (text) => (text === 'true' ? true : text === 'false' ? false : undefined),
+  },
   string: { what: 'text', parse: (text) => text },
 };
 
@@ -90,7 +125,11 @@ function parseOption(pass: string, key: string, spec: OptionSpec, text: string |
 }
 
 /** Runs the steps in order; a pass that breaks an invariant is named in the error. */
-export function runPipeline(module: Module, steps: readonly PipelineStep[], options: PipelineOptions = {}): { module: Module; reports: StepReport[] } {
+export function runPipeline(
+  module: Module,
+  steps: readonly PipelineStep[],
+  options: PipelineOptions = {},
+): { module: Module; reports: StepReport[] } {
   const verify = options.verify ?? true;
   if (verify) assertValid(module, 'building the module');
   let current = module;
@@ -102,7 +141,13 @@ export function runPipeline(module: Module, steps: readonly PipelineStep[], opti
     const milliseconds = performance.now() - started;
     if (verify && next !== current) assertValid(next, `pass ${name}`);
     const changed = dumpIfAsked(name, current, next, options);
-    reports.push({ pass: name, milliseconds, changed, counts: report?.counts ?? {}, notes: report?.notes ?? [] });
+    reports.push({
+      pass: name,
+      milliseconds,
+      changed,
+      counts: report?.counts ?? {},
+      notes: report?.notes ?? [],
+    });
     current = next;
   }
   return { module: current, reports };
@@ -113,7 +158,8 @@ function runStep(module: Module, { pass, options }: PipelineStep): PassResult {
   try {
     return pass.run(module, options);
   } catch (error) {
-    if (error instanceof InferError || error instanceof DimError) fail('HEW5002', `in pass ${pass.name}: ${error.message}`);
+    if (error instanceof InferError || error instanceof DimError)
+      fail('HEW5002', `in pass ${pass.name}: ${error.message}`);
     throw error;
   }
 }
@@ -122,7 +168,12 @@ function runStep(module: Module, { pass, options }: PipelineStep): PassResult {
  * Whether the pass changed the module: by identity, and by text too when a dump is asked for, as a pass may rebuild
  * what it was given. Only what changed is dumped.
  */
-function dumpIfAsked(name: string, before: Module, after: Module, { printAfter, onDump }: PipelineOptions): boolean {
+function dumpIfAsked(
+  name: string,
+  before: Module,
+  after: Module,
+  { printAfter, onDump }: PipelineOptions,
+): boolean {
   const asked = onDump !== undefined && (printAfter === 'all' || printAfter?.includes(name) === true);
   if (!asked || before === after) return before !== after;
   const text = printModule(after);

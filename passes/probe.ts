@@ -18,7 +18,8 @@ interface StatisticDecl {
 
 const one = (b: FuncBuilder, name: string, ...operands: Value[]): Value => b.one(name, operands);
 const square = (b: FuncBuilder, x: Value): Value => one(b, 'mul', x, x);
-const sumOver = (b: FuncBuilder, x: Value, axes: readonly number[]): Value => b.one('reduce_sum', [x], { axes });
+const sumOver = (b: FuncBuilder, x: Value, axes: readonly number[]): Value =>
+  b.one('reduce_sum', [x], { axes });
 
 /** 1 / sqrt(mean(x²) + eps) of each row, with the last axis kept as 1. */
 function reciprocalRms(b: FuncBuilder, x: Value, eps: number): Value {
@@ -100,8 +101,12 @@ function projectedNorms(b: FuncBuilder, x: Value, w: Value): Value {
   const [groups, size] = x.type.shape.slice(-2) as [Dim, Dim];
   const rows = productOfDims(x.type.shape.slice(0, -2));
   const [out] = w.type.shape as [Dim];
-  const heads = b.one('transpose', [b.one('reshape', [x], { shape: [rows, groups, size] })], { perm: [1, 0, 2] });
-  const parts = b.one('transpose', [b.one('reshape', [w], { shape: [out, groups, size] })], { perm: [1, 2, 0] });
+  const heads = b.one('transpose', [b.one('reshape', [x], { shape: [rows, groups, size] })], {
+    perm: [1, 0, 2],
+  });
+  const parts = b.one('transpose', [b.one('reshape', [w], { shape: [out, groups, size] })], {
+    perm: [1, 2, 0],
+  });
   return sumOver(b, one(b, 'sqrt', sumOver(b, square(b, one(b, 'matmul', heads, parts)), [-1])), [1]);
 }
 
@@ -156,7 +161,9 @@ export function probedModule(module: Module, entry: string, probes: readonly Pro
   const states = new Map(module.states);
   const functions = [...module.functions.values()].filter(({ name }) => reached.has(name));
   const probed = functions.map((func) => {
-    const added = (byFunction.get(func.name) ?? []).map(({ probe, state }) => measure(module, func, probe, state));
+    const added = (byFunction.get(func.name) ?? []).map(({ probe, state }) =>
+      measure(module, func, probe, state),
+    );
     for (const { state, decl } of added) states.set(state, decl);
     const body = [...func.body, ...added.flatMap((a) => a.ops)];
     return func.name === entry ? { ...func, body, results: [], outputs: [] } : { ...func, body };
@@ -195,4 +202,3 @@ function measure(
   builder.emit('state_write', [builder.one('add', [before, value])], { name: state });
   return { state, decl, ops: [...plain.body, ...builder.body] };
 }
-

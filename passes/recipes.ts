@@ -2,11 +2,12 @@
  * Algebra on recipes: how passes cut, move and scale weights without touching their bytes. Every function returns a
  * recipe whose type follows from ir/recipe-type.ts. What differs from turn to turn of a loop is a `per_index` node.
  */
+
+import { completeAttrs } from '../ir/builder.js';
 import { type Dim, dim, substituteDim } from '../ir/dim.js';
 import type { Module, Param } from '../ir/module.js';
 import { encodeBytes } from '../ir/numeric.js';
 import type { Attrs, AttrValue } from '../ir/op.js';
-import { completeAttrs } from '../ir/builder.js';
 import { type OpName, opTable } from '../ir/ops/table.js';
 import { fillName, type Recipe } from '../ir/recipe.js';
 import { type DType, substituteType, tensorType } from '../ir/type.js';
@@ -62,10 +63,12 @@ export function freezeDim(recipe: Recipe, name: string, value: number): Recipe {
 }
 
 function freezeAttrs(attrs: Attrs, frozen: ReadonlyMap<string, Dim>): Attrs {
-  const isDim = (value: unknown): value is Dim => typeof value === 'object' && value !== null && 'terms' in value;
+  const isDim = (value: unknown): value is Dim =>
+    typeof value === 'object' && value !== null && 'terms' in value;
   const freeze = (value: AttrValue): AttrValue => {
     if (isDim(value)) return substituteDim(value, frozen);
-    if (Array.isArray(value) && value.some(isDim)) return (value as Dim[]).map((d) => substituteDim(d, frozen));
+    if (Array.isArray(value) && value.some(isDim))
+      return (value as Dim[]).map((d) => substituteDim(d, frozen));
     return value;
   };
   return Object.fromEntries(Object.entries(attrs).map(([key, value]) => [key, freeze(value)]));
@@ -74,21 +77,25 @@ function freezeAttrs(attrs: Attrs, frozen: ReadonlyMap<string, Dim>): Attrs {
 /** The recipe of a loop with fewer turns: parts by turn of the dropped ones are left out. */
 export function keepTurns(recipe: Recipe, kept: readonly number[]): Recipe {
   return mapRecipe(recipe, (node) =>
-    node.kind === 'per_index' ? { ...node, parts: kept.map((turn) => node.parts[turn] as Recipe) } : undefined,
+    node.kind === 'per_index'
+      ? { ...node, parts: kept.map((turn) => node.parts[turn] as Recipe) }
+      : undefined,
   );
 }
 
 /** What a parameter is in one turn of its loop, as a recipe that no longer depends on the turn. */
 export function recipeAt({ recipe, loop }: Param, turn: number, index: number): Recipe {
   return mapRecipe(recipe, (node) => {
-    if (node.kind === 'per_index') return recipeAt({ recipe: node.parts[turn] as Recipe, loop } as Param, turn, index);
+    if (node.kind === 'per_index')
+      return recipeAt({ recipe: node.parts[turn] as Recipe, loop } as Param, turn, index);
     if (node.kind !== 'source' || loop === undefined) return undefined;
     return { ...node, name: fillName(node.name, { loop, value: index }) };
   });
 }
 
 export const widen = (recipe: Recipe): Recipe => opRecipe('cast', [recipe], { dtype: 'f32' });
-export const narrow = (recipe: Recipe, dtype: DType): Recipe => (dtype === 'f32' ? recipe : opRecipe('cast', [recipe], { dtype }));
+export const narrow = (recipe: Recipe, dtype: DType): Recipe =>
+  dtype === 'f32' ? recipe : opRecipe('cast', [recipe], { dtype });
 
 /** `recipe · factor` computed in f32 and rounded once to `dtype`; the factor broadcasts as numpy does. */
 export function scaleRecipe(recipe: Recipe, factor: Recipe, dtype: DType): Recipe {

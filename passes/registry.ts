@@ -1,12 +1,28 @@
 /** All passes. A new pass is one file and one line here; --help, pipelines and docs/passes.md read this table. */
+import { absorbPostNorm } from './absorb/absorb-post-norm.js';
 import { canonicalize } from './canonicalize.js';
+import { clap } from './clap.js';
 import { cse } from './cse.js';
 import { dce } from './dce.js';
 import { fold } from './fold.js';
 import { fuse } from './fuse.js';
 import type { Pass } from './pass.js';
+import { prune } from './prune/prune.js';
+import { refit } from './refit/refit.js';
+import { slnp } from './slnp.js';
 
-export const passes: readonly Pass[] = [canonicalize, fold, cse, dce, fuse];
+export const passes: readonly Pass[] = [
+  canonicalize,
+  fold,
+  cse,
+  dce,
+  fuse,
+  prune,
+  clap,
+  slnp,
+  absorbPostNorm,
+  refit,
+];
 
 /** The exact passes a compilation runs before the backend legalises and fuses. */
 export const standardPipeline = 'canonicalize,fold,canonicalize,cse,dce';

@@ -13,7 +13,9 @@ export const slnp = definePass({
   name: 'slnp',
   kind: 'approximate',
   summary: 'Scales every norm gain that lost channels so that its length is that of the original gain.',
-  notAfter: { 'absorb-post-norm': 'an absorbed gain is gone: what must be folded is the scaled gain, not the cut one' },
+  notAfter: {
+    'absorb-post-norm': 'an absorbed gain is gone: what must be folded is the scaled gain, not the cut one',
+  },
   run(module) {
     const gains = gainsOf(module);
     const scaled = gains.filter((name) => isCut((module.params.get(name) as Param).recipe));

@@ -7,10 +7,20 @@
  *   post-norm     a norm whose result is a branch of the stream (sandwich norm)
  *   attention     an `attention` op, with the linear layers that make q, k, v and the one that reads its result
  *   feed-forward  a product of activations that a linear layer reads; its last axis ranges over neurons
- *   router        the linear layer whose result `moe_route` reads
+ *   router        the linear layer whose result `moe_route` reads, or a softmax that weighs experts
  */
 import { type Dim, nameOf } from '../ir/dim.js';
-import { calleesOf, defOf, dimRange, entriesOf, type Func, type Module, type Op, type OpOf, type Value } from '../ir/module.js';
+import {
+  calleesOf,
+  defOf,
+  dimRange,
+  entriesOf,
+  type Func,
+  type Module,
+  type Op,
+  type OpOf,
+  type Value,
+} from '../ir/module.js';
 import { isFloat } from '../ir/type.js';
 import { symbolsOf } from '../ir/verify.js';
 
@@ -105,7 +115,8 @@ export function structureOf(module: Module): Structure {
 /** The parts of a structure that lie in functions an entry reaches. */
 export function reachedFrom(structure: Structure, entry: Func): Structure {
   const names = reachableFunctions(structure.module, entry);
-  const here = <T extends { readonly func: string }>(list: readonly T[]): T[] => list.filter(({ func }) => names.has(func));
+  const here = <T extends { readonly func: string }>(list: readonly T[]): T[] =>
+    list.filter(({ func }) => names.has(func));
   return {
     ...structure,
     streams: here(structure.streams),
@@ -121,7 +132,8 @@ function reachableFunctions(module: Module, entry: Func): Set<string> {
   const visit = (func: Func): void => {
     if (names.has(func.name)) return;
     names.add(func.name);
-    for (const op of func.body) for (const callee of calleesOf(op)) visit(module.functions.get(callee) as Func);
+    for (const op of func.body)
+      for (const callee of calleesOf(op)) visit(module.functions.get(callee) as Func);
   };
   visit(entry);
   return names;
@@ -163,7 +175,9 @@ function streamsIn(func: Func): Stream[] {
     const input = func.args[i] as Value;
     const branches = branchesBetween(input, output);
     if (!isFloat(output.type.dtype) || output.type.shape.length < 2 || branches.length === 0) return [];
-    return [{ func: func.name, loop, channels: nameOf(output.type.shape.at(-1) as Dim), input, output, branches }];
+    return [
+      { func: func.name, loop, channels: nameOf(output.type.shape.at(-1) as Dim), input, output, branches },
+    ];
   });
 }
 
@@ -206,7 +220,9 @@ export function projectionMaking(value: Value): Projection | undefined {
   if (at !== undefined) {
     const weight = paramOf(op.operands[at]);
     const bias = op.name === 'linear' ? paramOf(op.operands[2]) : undefined;
-    return weight === undefined ? undefined : { op, weight, bias, input: op.operands[0] as Value, output: value };
+    return weight === undefined
+      ? undefined
+      : { op, weight, bias, input: op.operands[0] as Value, output: value };
   }
   if (op.name !== 'add') return undefined;
   for (const [linear, vector] of [op.operands, op.operands.toReversed()] as [Value, Value][]) {
@@ -218,10 +234,26 @@ export function projectionMaking(value: Value): Projection | undefined {
 }
 
 /** Ops that q, k and v pass on their way from a linear layer to attention, and the operand they pass by. */
-const passedBy: Readonly<Record<string, number>> = { rope: 0, reshape: 0, slice: 0, transpose: 0, cast: 0, cache_append: 1, rms_norm: 0 };
+const passedBy: Readonly<Record<string, number>> = {
+  rope: 0,
+  reshape: 0,
+  slice: 0,
+  transpose: 0,
+  cast: 0,
+  cache_append: 1,
+  rms_norm: 0,
+};
 
 /** Ops of one operand that make activations. */
-const activations: ReadonlySet<string> = new Set(['relu', 'silu', 'gelu', 'gelu_tanh', 'quick_gelu', 'sigmoid', 'tanh']);
+const activations: ReadonlySet<string> = new Set([
+  'relu',
+  'silu',
+  'gelu',
+  'gelu_tanh',
+  'quick_gelu',
+  'sigmoid',
+  'tanh',
+]);
 
 /** How the values of one function are used. */
 export class Uses {
@@ -231,7 +263,8 @@ export class Uses {
   constructor(func: Func) {
     this.results = new Set(func.results);
     for (const op of func.body) {
-      for (const operand of op.operands) this.readers.set(operand, [...(this.readers.get(operand) ?? []), op]);
+      for (const operand of op.operands)
+        this.readers.set(operand, [...(this.readers.get(operand) ?? []), op]);
     }
   }
 
@@ -261,7 +294,8 @@ class FunctionAnalysis {
       this.streamValues.add(stream.input);
       for (const branch of stream.branches) {
         this.branches.add(branch);
-        for (const op of this.uses.of(branch)) if (op.name === 'add') this.streamValues.add(op.results[0] as Value);
+        for (const op of this.uses.of(branch))
+          if (op.name === 'add') this.streamValues.add(op.results[0] as Value);
       }
     }
   }
@@ -301,7 +335,8 @@ class FunctionAnalysis {
     const kv = nameOf(key.type.shape.at(-2) as Dim);
     const [result] = op.results as [Value];
     const o = this.readerOf(result);
-    if (q === undefined || k === undefined || v === undefined) return 'q, k or v is not made by a linear layer';
+    if (q === undefined || k === undefined || v === undefined)
+      return 'q, k or v is not made by a linear layer';
     if (o === undefined) return 'its result is not read by one linear layer alone';
     if (heads === undefined || kv === undefined) return 'its heads are not a named dimension';
     return { func: this.func.name, loop: this.func.loop, op, heads, kv, q, k, v, o, result };
@@ -327,7 +362,9 @@ class FunctionAnalysis {
       const neurons = nameOf(product.type.shape.at(-1) as Dim);
       const isChannels = this.streams.some(({ channels }) => channels === neurons);
       if (writer === undefined || neurons === undefined || isChannels) return [];
-      return [{ func: this.func.name, loop: this.func.loop, neurons, product, writer: this.withBias(writer) }];
+      return [
+        { func: this.func.name, loop: this.func.loop, neurons, product, writer: this.withBias(writer) },
+      ];
     });
   }
 
@@ -339,16 +376,23 @@ class FunctionAnalysis {
 
   routers(): Router[] {
     return this.func.body.flatMap((op) => {
-      if (op.name !== 'moe_route') return [];
+      const groups = routingGroups(op);
+      if (groups === undefined) return [];
       const [logits] = op.operands as [Value];
+      const { name: func, loop } = this.func;
       const experts = nameOf(logits.type.shape.at(-1) as Dim);
-      if (experts === undefined) {
-        this.skipped.push(`a moe_route of @${this.func.name}: its experts are not a named dimension`);
-        return [];
-      }
-      return [{ func: this.func.name, loop: this.func.loop, experts, groups: op.attrs.num_groups, logits }];
+      if (experts !== undefined) return [{ func, loop, experts, groups, logits }];
+      this.skipped.push(`a ${op.name} of @${func}: its experts are not a named dimension`);
+      return [];
     });
   }
+}
+
+/** In how many groups an op ranks experts: `moe_route`, or a softmax of what a linear layer in the graph says of them. */
+function routingGroups(op: Op): number | undefined {
+  if (op.name === 'moe_route') return op.attrs.num_groups;
+  const isGate = op.name === 'softmax' && op.operands.some((x) => projectionMaking(x) !== undefined);
+  return isGate ? 1 : undefined;
 }
 
 /** The linear layer behind q, k or v. */

@@ -10,6 +10,7 @@ import { evalCommand } from './commands/eval.js';
 import { fmtCommand } from './commands/fmt.js';
 import { inspectCommand } from './commands/inspect.js';
 import { passesCommand } from './commands/passes.js';
+import { pruneCommand } from './commands/prune.js';
 import { runCommand } from './commands/run.js';
 import { sampleCommand } from './commands/sample.js';
 import { type GlobalOptions, Output } from './output.js';
@@ -20,6 +21,7 @@ export type CommandDefinition = (program: Command, session: Session) => void;
 
 const commands: readonly CommandDefinition[] = [
   compileCommand,
+  pruneCommand,
   runCommand,
   sampleCommand,
   evalCommand,

@@ -2,7 +2,7 @@
  * How a flattened axis is laid out. An axis of size `hd*heads` may hold the channels of head 0 first, or channel 0 of
  * all heads: types do not say. The graph does, at the `reshape` that splits the axis or that made it.
  */
-import { type Dim, constantOf, dimKey, dimsEqual, productOfDims } from '../../ir/dim.js';
+import { constantOf, type Dim, dimKey, dimsEqual, productOfDims } from '../../ir/dim.js';
 import { defOf, type Func, type Module, type Op, type Value } from '../../ir/module.js';
 import { opTable } from '../../ir/ops/table.js';
 import { Uses } from '../structure.js';

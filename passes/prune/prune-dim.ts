@@ -14,7 +14,7 @@ import { constantRecipe, freezeDim, keepTurns, opRecipe, perTurn, turnsOf } from
 import { paramOf } from '../structure.js';
 import { type AxisLayout, layoutsOf } from './axis-layout.js';
 
-/** Which indices stay, ascending: of the whole model, or of each turn of a loop. */
+/** Which indices stay, in their new order: of the whole model, or of each turn of a loop. */
 export type Kept =
   | { readonly dim: string; readonly indices: readonly number[] }
   | { readonly dim: string; readonly loop: string; readonly perTurn: readonly (readonly number[])[] };
@@ -25,7 +25,9 @@ export function sizeOfDim(module: Module, name: string): number {
   if (value !== undefined) return value;
   const names = [...modelDims(module).keys()];
   const what = module.dims.has(name) ? 'is a run-time symbol' : 'is not a dimension of the model';
-  return fail('HEW6007', `'${name}' ${what}`, { help: didYouMean(name, names) ?? `dimensions: ${names.join(', ')}` });
+  return fail('HEW6007', `'${name}' ${what}`, {
+    help: didYouMean(name, names) ?? `dimensions: ${names.join(', ')}`,
+  });
 }
 
 /** The module with fewer indices of a dimension; itself when all are kept. */
@@ -33,11 +35,15 @@ export function pruneDim(module: Module, kept: Kept): Module {
   const size = sizeOfDim(module, kept.dim);
   const lists = 'indices' in kept ? [kept.indices] : kept.perTurn;
   const count = checkKept(kept.dim, size, lists);
-  if (count === size) return module;
-  const problems = [...module.functions.values()].flatMap((func) => func.body.flatMap((op) => opProblems(func, op, kept.dim)));
+  if (count === size && lists.every((list) => list.every((index, i) => index === i))) return module;
+  const problems = [...module.functions.values()].flatMap((func) =>
+    func.body.flatMap((op) => opProblems(func, op, kept.dim)),
+  );
   problems.push(...declarationProblems(module, kept.dim));
   if (problems.length > 0) throw new HewError(problems);
-  const params = new Map([...module.params].map(([name, param]) => [name, pruneParam(module, name, param, kept, size, count)]));
+  const params = new Map(
+    [...module.params].map(([name, param]) => [name, pruneParam(module, name, param, kept, size, count)]),
+  );
   const dims = new Map(module.dims).set(kept.dim, { value: count });
   return { ...module, dims, params };
 }
@@ -46,8 +52,10 @@ function checkKept(name: string, size: number, lists: readonly (readonly number[
   const count = lists[0]?.length ?? 0;
   if (count === 0) fail('HEW6008', `pruning ${name} would leave nothing of it`);
   for (const list of lists) {
-    const sound = list.every((index, i) => Number.isInteger(index) && index >= 0 && index < size && (i === 0 || index > (list[i - 1] as number)));
-    if (!sound) fail('HEW6008', `kept indices of ${name} must be ascending and below ${size}`);
+    const sound = list.every((index) => Number.isInteger(index) && index >= 0 && index < size);
+    if (!sound || new Set(list).size !== list.length) {
+      fail('HEW6008', `kept indices of ${name} must be different ones below ${size}`);
+    }
     if (list.length !== count) {
       fail('HEW6008', `every layer must keep as much of ${name}: ${count} and ${list.length} differ`);
     }
@@ -57,13 +65,23 @@ function checkKept(name: string, size: number, lists: readonly (readonly number[
 
 // ---- parameters
 
-function pruneParam(module: Module, name: string, param: Param, kept: Kept, size: number, count: number): Param {
+function pruneParam(
+  module: Module,
+  name: string,
+  param: Param,
+  kept: Kept,
+  size: number,
+  count: number,
+): Param {
   const frozen = freezeDim(param.recipe, kept.dim, size);
   const { shape } = param.type;
   const recipe = shape.reduce<Recipe>((inner, axisDim, axis) => {
     if (!dimNames(axisDim).has(kept.dim)) return inner;
     if ('loop' in kept && param.loop !== kept.loop) {
-      return fail('HEW6007', `${kept.dim} is cut differently in each turn of ${kept.loop}, but weight ${name} is shared by all turns`);
+      return fail(
+        'HEW6007',
+        `${kept.dim} is cut differently in each turn of ${kept.loop}, but weight ${name} is shared by all turns`,
+      );
     }
     const layout = layoutOf(module, name, axis, axisDim, kept.dim);
     return gatherAxis(module, inner, axis, axisDim, layout, kept, { size, count });
@@ -80,9 +98,13 @@ function layoutOf(module: Module, param: string, axis: number, axisDim: Dim, nam
   const layouts = layoutsOf(module, param, axis);
   const [layout, ...others] = layouts;
   if (layout === undefined) return refuse('and nothing in the model shows how it is laid out');
-  if (others.length > 0) return refuse(`and the model reads it in two ways: ${layouts.map((l) => l.map(printDim).join(' x ')).join(' and ')}`);
+  if (others.length > 0)
+    return refuse(
+      `and the model reads it in two ways: ${layouts.map((l) => l.map(printDim).join(' x ')).join(' and ')}`,
+    );
   const mentions = layout.filter((factor) => dimNames(factor).has(name));
-  if (mentions.length !== 1 || nameOf(mentions[0] as Dim) !== name) return refuse(`which is not a product with ${name} as one factor`);
+  if (mentions.length !== 1 || nameOf(mentions[0] as Dim) !== name)
+    return refuse(`which is not a product with ${name} as one factor`);
   return layout;
 }
 
@@ -102,7 +124,9 @@ function gatherAxis(
   const index = (list: readonly number[]): Recipe =>
     constantRecipe('i32', [axisDim], expandIndices(list, outer, size, block));
   const lists = 'indices' in kept ? [kept.indices] : kept.perTurn;
-  const same = lists.every((list) => list.every((value, i) => value === lists[0]?.[i]) && list.length === count);
+  const same = lists.every(
+    (list) => list.every((value, i) => value === lists[0]?.[i]) && list.length === count,
+  );
   return opRecipe('gather', [inner, perTurn(lists.map(index), same)], { axis });
 }
 
@@ -142,8 +166,10 @@ const lastAxis =
 /** Ops whose meaning depends on which index of an axis an element has. Others treat all indices alike. */
 const obstacles: Partial<Record<OpName, Obstacle>> = {
   iota: (op, name) => (attrDims(op.attrs).some((d) => mentions(d, name)) ? 'counts along it' : undefined),
-  dim_size: (op, name) => (attrDims(op.attrs).some((d) => mentions(d, name)) ? 'computes with its size' : undefined),
+  dim_size: (op, name) =>
+    attrDims(op.attrs).some((d) => mentions(d, name)) ? 'computes with its size' : undefined,
   slice: alongAxis('cuts it at fixed places'),
+  split: alongAxis('cuts it at fixed places'),
   concat: alongAxis('joins parts along it'),
   cumsum: alongAxis('sums along it in order'),
   argmax: alongAxis('returns positions in it'),
@@ -151,25 +177,39 @@ const obstacles: Partial<Record<OpName, Obstacle>> = {
   gather: alongAxis('looks up positions in it'),
   rope: lastAxis('turns pairs of its channels'),
   attention: lastAxis('has a scale that was chosen for it'),
-  cache_append: (op, name) => (mentions(axisOfResult(op.operands[0] as Value, 0), name) ? 'appends along it' : undefined),
+  cache_append: (op, name) =>
+    mentions(axisOfResult(op.operands[0] as Value, 0), name) ? 'appends along it' : undefined,
   pad: (op, name) => {
-    const { before, after } = op.attrs as { readonly before: readonly number[]; readonly after: readonly number[] };
+    const { before, after } = op.attrs as {
+      readonly before: readonly number[];
+      readonly after: readonly number[];
+    };
     const shape = (op.operands[0] as Value).type.shape;
-    return shape.some((d, i) => mentions(d, name) && (before[i] !== 0 || after[i] !== 0)) ? 'pads it' : undefined;
+    return shape.some((d, i) => mentions(d, name) && (before[i] !== 0 || after[i] !== 0))
+      ? 'pads it'
+      : undefined;
   },
 };
 
 function opProblems(func: Func, op: Op, name: string): Diagnostic[] {
   const values = [...op.operands, ...op.results];
-  const touched = [...values.flatMap((v) => v.type.shape), ...attrDims(op.attrs)].filter((d) => mentions(d, name));
+  const touched = [...values.flatMap((v) => v.type.shape), ...attrDims(op.attrs)].filter((d) =>
+    mentions(d, name),
+  );
   if (touched.length === 0) return [];
-  const part = touched.find((d) => d.divisor !== 1 || d.terms.some((t) => t.factors.filter((f) => f === name).length > 1));
-  const why = obstacles[op.name]?.(op, name) ?? (part === undefined ? undefined : `has an axis of ${printDim(part)} of it`);
+  const part = touched.find(
+    (d) => d.divisor !== 1 || d.terms.some((t) => t.factors.filter((f) => f === name).length > 1),
+  );
+  const why =
+    obstacles[op.name]?.(op, name) ??
+    (part === undefined ? undefined : `has an axis of ${printDim(part)} of it`);
   if (why === undefined) return [];
   const weight = op.operands.map(paramOf).find((param) => param !== undefined);
   const on = weight === undefined ? '' : ` on weight ${weight}`;
   return [
-    diagnostic('HEW6007', `${name} cannot be pruned: ${op.name}${on} in @${func.name} ${why}`, { span: op.span }),
+    diagnostic('HEW6007', `${name} cannot be pruned: ${op.name}${on} in @${func.name} ${why}`, {
+      span: op.span,
+    }),
   ];
 }
 
@@ -178,8 +218,12 @@ function declarationProblems(module: Module, name: string): Diagnostic[] {
   const inputs = [...module.functions.values()].filter((f) => f.outputs !== undefined).flatMap((f) => f.args);
   const input = inputs.find((arg) => arg.type.shape.some((d) => mentions(d, name)));
   return [
-    ...loops.map(([loop]) => diagnostic('HEW6007', `${name} cannot be cut along an axis: it counts the turns of loop ${loop}`)),
-    ...(input === undefined ? [] : [diagnostic('HEW6007', `${name} cannot be pruned: it is an axis of the input ${input.name}`)]),
+    ...loops.map(([loop]) =>
+      diagnostic('HEW6007', `${name} cannot be cut along an axis: it counts the turns of loop ${loop}`),
+    ),
+    ...(input === undefined
+      ? []
+      : [diagnostic('HEW6007', `${name} cannot be pruned: it is an axis of the input ${input.name}`)]),
   ];
 }
 
@@ -193,13 +237,23 @@ export function keepLoopTurns(module: Module, loop: string, turns: readonly numb
   if (turns.length === indices.length) return module;
   if (turns.length === 0) return fail('HEW6008', `pruning loop ${loop} would leave no turn of it`);
   const counted = nameOf(found.count);
-  if (counted === undefined) return fail('HEW6007', `loop ${loop} runs ${printDim(found.count)} times, which is not a dimension of its own`);
-  const elsewhere = [...module.loops].find(([name, other]) => name !== loop && mentions(other.count, counted));
-  if (elsewhere !== undefined) return fail('HEW6007', `${counted} counts the turns of two loops, ${loop} and ${elsewhere[0]}`);
+  if (counted === undefined)
+    return fail(
+      'HEW6007',
+      `loop ${loop} runs ${printDim(found.count)} times, which is not a dimension of its own`,
+    );
+  const elsewhere = [...module.loops].find(
+    ([name, other]) => name !== loop && mentions(other.count, counted),
+  );
+  if (elsewhere !== undefined)
+    return fail('HEW6007', `${counted} counts the turns of two loops, ${loop} and ${elsewhere[0]}`);
   const tied = [...module.params].find(([, param]) => param.type.shape.some((d) => mentions(d, counted)));
   if (tied !== undefined) return fail('HEW6007', `${counted} is also an axis of weight ${tied[0]}`);
   const params = new Map(
-    [...module.params].map(([name, param]) => [name, param.loop === loop ? { ...param, recipe: keepTurns(param.recipe, turns) } : param]),
+    [...module.params].map(([name, param]) => [
+      name,
+      param.loop === loop ? { ...param, recipe: keepTurns(param.recipe, turns) } : param,
+    ]),
   );
   const kept = { count: dim(counted), indices: turns.map((turn) => indices[turn] as number) };
   return {

@@ -42,7 +42,13 @@ interface ScoreRule {
   readonly doc: string;
   sites(structure: Structure, name: string): readonly Site[];
   /** Makes scores of the sums of one site in one turn; by default they are the sums. */
-  finish?(sums: Float64Array, site: Site, turn: number | undefined, module: Module, data: PassData): Float64Array;
+  finish?(
+    sums: Float64Array,
+    site: Site,
+    turn: number | undefined,
+    module: Module,
+    data: PassData,
+  ): Float64Array;
 }
 
 function normSites(structure: Structure, name: string, statistic: StatisticName, preOnly: boolean): Site[] {
@@ -88,49 +94,50 @@ const headRules: Readonly<Record<string, ScoreRule>> = {
 };
 
 /** The first rule of a kind is its default. Every kind has `random` as well. */
-export const scoreRules: Readonly<Record<Exclude<AxisKind, 'layers'>, Readonly<Record<string, ScoreRule>>>> = {
-  channels: {
-    paper: {
-      doc: 'Σ over every norm and token of |RMSNorm(x)_k|: one ranking for the whole model',
-      sites: (structure, name) => normSites(structure, name, 'abs', false),
+export const scoreRules: Readonly<Record<Exclude<AxisKind, 'layers'>, Readonly<Record<string, ScoreRule>>>> =
+  {
+    channels: {
+      paper: {
+        doc: 'Σ over every norm and token of |RMSNorm(x)_k|: one ranking for the whole model',
+        sites: (structure, name) => normSites(structure, name, 'abs', false),
+      },
+      'pre-norms': {
+        doc: 'the same over the norms that read the stream only',
+        sites: (structure, name) => normSites(structure, name, 'abs', true),
+      },
+      l2: {
+        doc: 'sqrt of Σ RMSNorm(x)_k² over every norm and token',
+        sites: (structure, name) => normSites(structure, name, 'square', false),
+      },
     },
-    'pre-norms': {
-      doc: 'the same over the norms that read the stream only',
-      sites: (structure, name) => normSites(structure, name, 'abs', true),
+    neurons: {
+      paper: {
+        doc: 'Σ over tokens of |activation_m|, the input of the down projection',
+        sites: (structure, name) => neuronSites(structure, name, 'abs'),
+      },
+      l2: {
+        doc: 'sqrt of Σ activation_m²',
+        sites: (structure, name) => neuronSites(structure, name, 'square'),
+        finish: root,
+      },
+      'down-norm': {
+        doc: 'Σ |activation_m| times the norm of the column of the down projection that reads it',
+        sites: (structure, name) => neuronSites(structure, name, 'abs'),
+        finish: (sums, site, turn, module, data) => timesColumnNorms(sums, site, turn, module, data),
+      },
     },
-    l2: {
-      doc: 'sqrt of Σ RMSNorm(x)_k² over every norm and token',
-      sites: (structure, name) => normSites(structure, name, 'square', false),
+    heads: headRules,
+    groups: headRules,
+    experts: {
+      paper: {
+        doc: 'Σ over tokens of the probability that the router gives the expert',
+        sites: ({ routers }, name) =>
+          routers
+            .filter(({ experts }) => experts === name)
+            .map(({ func, loop, logits }) => ({ func, loop, values: [logits], statistic: 'softmax' })),
+      },
     },
-  },
-  neurons: {
-    paper: {
-      doc: 'Σ over tokens of |activation_m|, the input of the down projection',
-      sites: (structure, name) => neuronSites(structure, name, 'abs'),
-    },
-    l2: {
-      doc: 'sqrt of Σ activation_m²',
-      sites: (structure, name) => neuronSites(structure, name, 'square'),
-      finish: root,
-    },
-    'down-norm': {
-      doc: 'Σ |activation_m| times the norm of the column of the down projection that reads it',
-      sites: (structure, name) => neuronSites(structure, name, 'abs'),
-      finish: (sums, site, turn, module, data) => timesColumnNorms(sums, site, turn, module, data),
-    },
-  },
-  heads: headRules,
-  groups: headRules,
-  experts: {
-    paper: {
-      doc: 'Σ over tokens of the probability that the router gives the expert',
-      sites: ({ routers }, name) =>
-        routers
-          .filter(({ experts }) => experts === name)
-          .map(({ func, loop, logits }) => ({ func, loop, values: [logits], statistic: 'softmax' })),
-    },
-  },
-};
+  };
 
 function timesColumnNorms(
   sums: Float64Array,
@@ -163,7 +170,12 @@ export interface ScorePlan {
   readonly rule: ScoreRule | 'random';
 }
 
-export function planScores(module: Module, name: string, kind: Exclude<AxisKind, 'layers'>, score: string): ScorePlan {
+export function planScores(
+  module: Module,
+  name: string,
+  kind: Exclude<AxisKind, 'layers'>,
+  score: string,
+): ScorePlan {
   if (score === 'random') return { module, name, kind, rule: 'random' };
   const rules = scoreRules[kind];
   const rule = Object.hasOwn(rules, score) ? rules[score] : undefined;
@@ -176,8 +188,15 @@ export function planScores(module: Module, name: string, kind: Exclude<AxisKind,
 export function scoreProbes({ module, name, rule }: ScorePlan): Probe[] {
   if (rule === 'random') return [];
   const sites = rule.sites(observedStructure(module), name);
-  if (sites.length === 0) fail('HEW6010', `nothing in the model shows how important each index of ${name} is`);
-  return sites.map(({ func, values, statistic }, i) => ({ key: `${name}.${i}`, module, func, values, statistic }));
+  if (sites.length === 0)
+    fail('HEW6010', `nothing in the model shows how important each index of ${name} is`);
+  return sites.map(({ func, values, statistic }, i) => ({
+    key: `${name}.${i}`,
+    module,
+    func,
+    values,
+    statistic,
+  }));
 }
 
 /**
@@ -211,7 +230,10 @@ function added(sum: Float64Array | undefined, term: Float64Array): Float64Array 
 function checkFinite(scores: Float64Array, name: string, func: string): void {
   const bad = scores.findIndex((value) => !Number.isFinite(value));
   if (bad < 0) return;
-  fail('HEW6011', `index ${bad} of ${name} scores ${scores[bad]} in @${func}: weights or activations are not finite`);
+  fail(
+    'HEW6011',
+    `index ${bad} of ${name} scores ${scores[bad]} in @${func}: weights or activations are not finite`,
+  );
 }
 
 // ---- selection

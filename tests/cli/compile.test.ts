@@ -197,7 +197,7 @@ test('fmt leaves files with syntax errors alone and formats the others', async (
 test('passes lists every registered pass with its options', async () => {
   const { code, stdout } = await hew(['passes']);
   expect(code).toBe(0);
-  for (const { name, summary } of passes) expect(stdout).toContain(`${name} (exact)\n    ${summary}`);
+  for (const { name, kind, summary } of passes) expect(stdout).toContain(`${name} (${kind})\n    ${summary}`);
   expect(stdout).toContain('    epilogues=true  (bool) ');
   expect(parsed((await hew(['passes', '--json'])).stdout)).toMatchObject({
     standardPipeline: expect.any(String),

@@ -56,14 +56,19 @@ function passesPage(): string {
   );
 }
 
-function passSection({ name, kind, summary, options }: Pass): string {
+function passSection({ name, kind, summary, options, dimensionOption, notAfter = {}, data }: Pass): string {
   const rows = Object.entries(options).map(([key, spec]) => [
     code(key),
     spec.kind,
-    code(String(spec.default)),
+    spec.default === '' ? '' : code(String(spec.default)),
     spec.doc,
   ]);
-  const parts = [`## ${name}`, `${summary} *(${kind})*`];
+  if (dimensionOption !== undefined) {
+    rows.unshift(['*a dimension*', dimensionOption.kind, '', dimensionOption.doc]);
+  }
+  const needs = data === undefined ? [] : ['Needs calibration data: it runs in `hew prune`.'];
+  const order = Object.entries(notAfter).map(([earlier, why]) => `Not after ${code(earlier)}: ${why}.`);
+  const parts = [`## ${name}`, [`${summary} *(${kind})*`, ...needs, ...order].join(' ')];
   return [...parts, ...(rows.length > 0 ? [table(['Option', 'Type', 'Default', 'Meaning'], rows)] : [])].join(
     '\n\n',
   );

@@ -20,9 +20,9 @@ Example:
 
 const standard = `The standard pipeline: ${standardPipeline}\n`;
 
-function describe({ name, kind, summary, options }: Pass): string {
-  const lines = Object.entries(options).map(
-    ([key, { kind: type, doc, default: fallback }]) => `    ${key}=${fallback}  (${type}) ${doc}\n`,
-  );
+function describe({ name, kind, summary, options, dimensionOption }: Pass): string {
+  const own = Object.entries(options).map(([key, spec]) => [`${key}=${spec.default}`, spec] as const);
+  const named = dimensionOption === undefined ? [] : [['<dimension>=<size>', dimensionOption] as const];
+  const lines = [...named, ...own].map(([text, { kind: type, doc }]) => `    ${text}  (${type}) ${doc}\n`);
   return `${name} (${kind})\n    ${summary}\n${lines.join('')}`;
 }

@@ -1,0 +1,104 @@
+/** `hew prune`: a smaller model, by passes that rest on calibration data. */
+import type { Command } from 'commander';
+import { type Figures, type PruneReport, pruneModel } from '../../api.js';
+import { formatBytes, formatCount, formatSeconds, renderTable } from '../format.js';
+import { addModelOptions, type ModelFlags, modelOptions } from '../options.js';
+import type { Output } from '../output.js';
+import type { Session } from '../program.js';
+import { resolveSpec } from '../source.js';
+
+interface Flags extends ModelFlags {
+  readonly pipeline: string;
+  readonly calib: string;
+  readonly calibTensor?: string;
+  readonly eval?: string;
+  readonly evalTensor?: string;
+  readonly output: string;
+  readonly bundleOnly?: boolean;
+}
+
+export function pruneCommand(program: Command, { output }: Session): void {
+  const command = program
+    .command('prune <spec>')
+    .description('make a model smaller, on calibration data, and write it as a model and as a bundle')
+    .requiredOption(
+      '--pipeline <text>',
+      'passes to run, such as prune{layers=10,d=75%},slnp (see hew passes)',
+    )
+    .requiredOption(
+      '--calib <file>',
+      'calibration data: tokens (.safetensors, .u16, .u32), or inputs by name',
+    )
+    .requiredOption('-o, --output <dir>', 'directory to write')
+    .option('--calib-tensor <name>', 'tensor of the calibration file')
+    .option('--eval <file>', 'tokens to measure the quality on, before and after')
+    .option('--eval-tensor <name>', 'tensor of the evaluation file')
+    .option('--bundle-only', 'write the bundle, but no spec and no safetensors');
+  addModelOptions(command)
+    .addHelpText('after', example)
+    .action((spec: string, flags: Flags) => run(resolveSpec(spec), flags, output));
+}
+
+const example = `
+Example:
+  hew prune examples/pangu-2m/model.hew --calib calibration.safetensors -o out/small \\
+    --pipeline "prune{layers=5},clap,prune{d=112,ffn=-12.5%},slnp,absorb-post-norm"`;
+
+async function run(spec: string, flags: Flags, output: Output): Promise<void> {
+  const progress = output.progress();
+  try {
+    const report = await pruneModel({
+      ...modelOptions(spec, flags),
+      pipeline: flags.pipeline,
+      output: flags.output,
+      calibration: flags.calib,
+      calibrationTensor: flags.calibTensor,
+      evaluation: flags.eval,
+      evaluationTensor: flags.evalTensor,
+      bundleOnly: flags.bundleOnly,
+      onProgress: (stage, done, total) => progress.update(stage, done, total),
+    });
+    progress.end();
+    output.result({ ok: true, ...report }, text(report));
+  } finally {
+    progress.end();
+  }
+}
+
+function text(report: PruneReport): string {
+  const { output, before, after, passes, written, seconds } = report;
+  const steps = passes.map(({ pass, notes }) => `${pass}\n${notes.map((note) => `  ${note}\n`).join('')}`);
+  const files = written === undefined ? 'bundle' : [...written.files, 'bundle'].join(', ');
+  const checked = written === undefined ? '' : '; read back, its outputs are the same';
+  return `${steps.join('')}\n${figuresTable(before, after)}\n${output}: ${files}${checked} (${formatSeconds(seconds)})\n`;
+}
+
+function figuresTable(before: Figures, after: Figures): string {
+  const dims = Object.keys(before.dims).filter((name) => before.dims[name] !== after.dims[name]);
+  const share = (a: number, b: number): string => `${((b / a) * 100).toFixed(1)} %`;
+  const sized = (title: string, format: (n: number) => string, a: number, b: number): string[] => [
+    title,
+    format(a),
+    format(b),
+    share(a, b),
+  ];
+  const rows = [
+    ...dims.map((name) => sized(name, String, before.dims[name] ?? 0, after.dims[name] ?? 0)),
+    sized('parameters', formatCount, before.parameters, after.parameters),
+    sized('weights', formatBytes, before.bytes, after.bytes),
+    sized('FLOPs', formatCount, before.flops, after.flops),
+    ...(before.nll === undefined || after.nll === undefined
+      ? []
+      : [['NLL', before.nll.toFixed(4), after.nll.toFixed(4), `+${(after.nll - before.nll).toFixed(4)}`]]),
+  ];
+  const right = 'right' as const;
+  return renderTable(
+    [
+      { title: '' },
+      { title: 'before', align: right },
+      { title: 'after', align: right },
+      { title: '', align: right },
+    ],
+    rows,
+  );
+}

@@ -1,0 +1,203 @@
+/**
+ * Makes a model smaller: runs a pipeline of pruning passes on calibration data, writes the result as a model (spec,
+ * configuration, safetensors) and as a bundle, and checks that what was written computes what the passes made.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import type { Model } from '../backends/wasm/runtime/load.js';
+import { fail } from '../ir/diagnostics.js';
+import { dimRange, type Module, modelDims } from '../ir/module.js';
+import { symbolsOf } from '../ir/verify.js';
+import { parsePipeline, type StepReport } from '../passes/pipeline.js';
+import { passes as registered } from '../passes/registry.js';
+import { observedEntry } from '../passes/structure.js';
+import { claimTemporary, withTemporary } from './atomic-write.js';
+import { type CalibrationData, readCalibration } from './calibration.js';
+import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+import { checkOrder, runDataPipeline } from './data-pipeline.js';
+import { evaluateTokens, readTokenFile, type TokenWindows } from './evaluate/tokens.js';
+import { loadModule } from './in-memory.js';
+import { entryFlops, inspectModule } from './inspect.js';
+import { type WrittenModel, writeModel } from './write-model.js';
+
+export interface PruneOptions extends ModelOptions {
+  readonly pipeline: string;
+  /** Directory that is made; one that an earlier run made is replaced. */
+  readonly output: string;
+  readonly calibration: string;
+  readonly calibrationTensor?: string | undefined;
+  /** Tokens to measure the quality on, before and after. */
+  readonly evaluation?: string | undefined;
+  readonly evaluationTensor?: string | undefined;
+  /** Write no spec, for what specs cannot express. */
+  readonly bundleOnly?: boolean | undefined;
+  readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
+}
+
+/** Size and quality of a model. */
+export interface Figures {
+  readonly dims: Readonly<Record<string, number>>;
+  readonly parameters: number;
+  readonly bytes: number;
+  readonly stateBytes: number;
+  /** Of the largest call of the entry that calibration runs. */
+  readonly flops: number;
+  readonly nll: number | undefined;
+}
+
+export interface PruneReport {
+  readonly output: string;
+  readonly before: Figures;
+  readonly after: Figures;
+  readonly passes: readonly StepReport[];
+  readonly written: WrittenModel | undefined;
+  /** Largest difference of the outputs after writing and reading back; 0 is the same bit for bit. */
+  readonly reloadDifference: number | undefined;
+  readonly seconds: number;
+}
+
+const reportName = 'prune.json';
+
+/** Fails as opening, observing and writing do; nothing is left at `output` then. */
+export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
+  const started = performance.now();
+  const steps = parsePipeline(options.pipeline, registered);
+  checkOrder(steps);
+  const target = resolve(options.output);
+  checkReplaceable(target);
+  const model = openModel(options);
+  try {
+    const data = readCalibration(model.module, options.calibration, { tensor: options.calibrationTensor });
+    const { evaluation, evaluationTensor, onProgress } = options;
+    const windows =
+      evaluation === undefined ? undefined : readTokenFile(evaluation, { tensor: evaluationTensor });
+    const { source } = model;
+    const judge = async (stage: string, module: Module, loaded?: Model): Promise<Figures> => {
+      const report = (done: number, total: number): void => onProgress?.(stage, done, total);
+      return figures(module, windows && nllOf(loaded ?? (await loadModule(module, source)), windows, report));
+    };
+    const before = await judge('evaluation before', model.module);
+    const { module, reports } = await runDataPipeline(model.module, steps, { source, data, onProgress });
+    const pruned = await loadModule(module, source);
+    const after = await judge('evaluation after', module, pruned);
+    const result = { output: options.output, before, after, passes: reports };
+    return await write(target, { ...model, module }, pruned, data, options, (written, reloadDifference) => ({
+      ...result,
+      written,
+      reloadDifference,
+      seconds: (performance.now() - started) / 1000,
+    }));
+  } finally {
+    model.close();
+  }
+}
+
+function nllOf(
+  model: Model,
+  windows: TokenWindows,
+  onProgress: (done: number, total: number) => void,
+): number {
+  return evaluateTokens(model, windows, onProgress).nll;
+}
+
+export function figures(module: Module, nll?: number): Figures {
+  const { totals } = inspectModule(module);
+  const entry = observedEntry(module);
+  const symbols =
+    entry === undefined
+      ? []
+      : [...symbolsOf(module, entry)].map((name) => [name, dimRange(module, name).max]);
+  return {
+    dims: Object.fromEntries(modelDims(module)),
+    parameters: totals.parameters,
+    bytes: totals.parameterBytes,
+    stateBytes: totals.stateBytes,
+    flops:
+      entry === undefined
+        ? 0
+        : entryFlops(module, entry, Object.fromEntries(symbols) as Record<string, number>).total,
+    nll,
+  };
+}
+
+/** Only nothing, an empty directory, or what an earlier run wrote is replaced. */
+function checkReplaceable(target: string): void {
+  if (!existsSync(target)) return;
+  const help = 'choose another output directory, or remove this one yourself';
+  const names = readdirSync(target);
+  if (names.length > 0 && !names.includes(reportName))
+    fail('HEW8003', `${target} exists and was not made by hew prune`, { help });
+}
+
+async function write(
+  target: string,
+  model: OpenedModel,
+  pruned: Model,
+  data: CalibrationData,
+  options: PruneOptions,
+  reportOf: (written: WrittenModel | undefined, difference: number | undefined) => PruneReport,
+): Promise<PruneReport> {
+  let report: PruneReport | undefined;
+  await mkdir(dirname(target), { recursive: true });
+  await withTemporary(target, async (temporary) => {
+    await mkdir(temporary);
+    const written = options.bundleOnly
+      ? undefined
+      : await writeModel(temporary, model.module, options, model);
+    const difference = written && (await reloadDifference(temporary, pruned, data));
+    if (difference !== undefined && difference !== 0) {
+      fail('HEW9001', `the model that was written differs from the pruned one by ${difference}`);
+    }
+    await compileOpened(model, { output: join(temporary, 'bundle') });
+    report = reportOf(written, difference);
+    await writeFile(join(temporary, reportName), `${JSON.stringify(report, undefined, 1)}\n`);
+    await replace(target, temporary);
+  });
+  return report as PruneReport;
+}
+
+async function replace(target: string, temporary: string): Promise<void> {
+  checkReplaceable(target);
+  if (!existsSync(target) || readdirSync(target).length === 0) return rename(temporary, target);
+  const old = claimTemporary(target, 'old');
+  await rename(target, old);
+  await rename(temporary, target);
+  await rm(old, { recursive: true, force: true });
+}
+
+/** Largest difference of the outputs of the first calibration call between a model on disk and a loaded one. */
+async function reloadDifference(directory: string, pruned: Model, data: CalibrationData): Promise<number> {
+  const reopened = openModel({ spec: join(directory, 'model.hew') });
+  try {
+    const again = await loadModule(reopened.module, reopened.source);
+    const [call] = data.calls;
+    if (call === undefined) return 0;
+    const outputs = [pruned, again].map((model) => {
+      model.reset();
+      return model.run(data.entry, call.inputs);
+    });
+    const [wanted = {}, found = {}] = outputs;
+    return Math.max(0, ...Object.keys(wanted).map((name) => largest(wanted[name], found[name])));
+  } finally {
+    reopened.close();
+  }
+}
+
+function largest(
+  a: ArrayLike<number | bigint> | undefined,
+  b: ArrayLike<number | bigint> | undefined,
+): number {
+  if (a === undefined || b === undefined || a.length !== b.length) return Number.POSITIVE_INFINITY;
+  let worst = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(Number(a[i]) - Number(b[i]));
+    if (!(difference <= worst)) worst = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference;
+  }
+  return worst;
+}
+
+/** The report that an earlier run left in its directory. */
+export function readPruneReport(directory: string): PruneReport {
+  return JSON.parse(readFileSync(join(directory, reportName), 'utf8')) as PruneReport;
+}

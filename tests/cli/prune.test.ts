@@ -1,0 +1,146 @@
+/** hew prune: what it writes loads again and is the model that the passes made; what it refuses leaves nothing behind. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../../compiler/checkpoint/checkpoint.js';
+import { writeSafetensors } from '../../compiler/checkpoint/write-safetensors.js';
+import { writeSyntheticPangu } from '../long/synthetic-checkpoint.js';
+import { ints } from './fixture.js';
+import { hew, parsed, scratchDirectory } from './run-cli.js';
+
+const directory = scratchDirectory();
+const path = (name: string): string => join(directory, name);
+
+const config = {
+  hidden_size: 16,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 4,
+  intermediate_size: 24,
+  vocab_size: 32,
+  max_position_embeddings: 32,
+  sandwich_norm: true,
+};
+
+const model = [
+  'examples/pangu/pangu.hew',
+  '--config',
+  path('config.json'),
+  '--weights',
+  path('model.safetensors'),
+];
+
+function prune(pipeline: string, output: string, ...more: string[]) {
+  return hew([
+    'prune',
+    ...model,
+    '--calib',
+    path('tokens.safetensors'),
+    '--pipeline',
+    pipeline,
+    '-o',
+    output,
+    ...more,
+  ]);
+}
+
+beforeAll(async () => {
+  writeFileSync(path('config.json'), JSON.stringify(config));
+  await writeSyntheticPangu(path('model.safetensors'), config);
+  const ids = Array.from({ length: 36 }, (_, i) => (i * 11 + 3) % 32);
+  await writeSafetensors(path('tokens.safetensors'), [ints('tokens', [3, 12], ids)]);
+});
+
+describe('hew prune', () => {
+  test('writes a model, a bundle and a report', async () => {
+    const output = path('small');
+    const result = await prune(
+      'prune{layers=2},clap,prune{d=75%,ffn=-25%},slnp,absorb-post-norm',
+      output,
+      '--eval',
+      path('tokens.safetensors'),
+      '--json',
+    );
+    expect(result.stderr).not.toMatch(/error/);
+    expect(result.code).toBe(0);
+    const report = parsed(result.stdout);
+    expect(report).toMatchObject({
+      ok: true,
+      reloadDifference: 0,
+      after: { dims: { d: 12, ffn: 18, layers: 2, hd: 4 } },
+    });
+    expect(readdirSync(output).sort()).toEqual([
+      'bundle',
+      'config.json',
+      'model.hew',
+      'model.safetensors',
+      'prune.json',
+    ]);
+    const written = parsed(readFileSync(join(output, 'config.json'), 'utf8'));
+    expect(written).toMatchObject({
+      hidden_size: 12,
+      intermediate_size: 18,
+      num_hidden_layers: 2,
+      head_dim: 4,
+      sandwich_norm: false,
+    });
+    const checkpoint = openCheckpoint(join(output, 'model.safetensors'));
+    expect(checkpoint.tensors.get('model.layers.1.mlp.down_proj.weight')?.shape).toEqual([12, 18]);
+    expect(
+      [...checkpoint.tensors.keys()].filter((name) => name.includes('layers.2') || name.includes('post_')),
+    ).toEqual([]);
+    checkpoint.close();
+    const again = await hew([
+      'eval',
+      join(output, 'bundle'),
+      '--tokens',
+      path('tokens.safetensors'),
+      '--json',
+    ]);
+    expect(parsed(again.stdout).nll).toBeCloseTo((report.after as { nll: number }).nll, 9);
+  }, 120_000);
+
+  test('prints what was done, and replaces what it wrote before', async () => {
+    const output = path('twice');
+    await prune('prune{ffn=50%}', output);
+    const { stdout, code } = await prune('prune{heads=2}', output);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/heads: 2 of 4 kept in each of 3 turns of layer/);
+    expect(stdout).toMatch(/heads +4 +2 +50\.0 %/);
+    expect(readdirSync(directory).filter((name) => name.startsWith('.twice'))).toEqual([]);
+  }, 120_000);
+
+  test('writes the bundle alone when a spec cannot say what was made', async () => {
+    const output = path('partial');
+    const pipeline = 'absorb-post-norm{share=0.5}';
+    const refused = await prune(pipeline, output);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/HEW6010.*spec cannot express/);
+    expect(existsSync(output)).toBe(false);
+    expect((await prune(pipeline, output, '--bundle-only')).code).toBe(0);
+    expect(readdirSync(output).sort()).toEqual(['bundle', 'prune.json']);
+  }, 120_000);
+
+  test.each([
+    ['prune{d=0}', 'HEW6008'],
+    ['prune{heads=3}', 'HEW6008'],
+    ['prune{vocab=16}', 'HEW6007'],
+    ['absorb-post-norm,slnp', 'HEW6009'],
+    ['prune{d=8}', 'HEW6011', '--calib', 'short.safetensors'],
+    ['prune{d=8}', 'HEW8003', '-o', 'taken'],
+  ])(
+    '%s is refused with %s and leaves nothing',
+    async (pipeline, code, option = '-o', value = 'refused') => {
+      await writeSafetensors(path('short.safetensors'), [ints('tokens', [2, 1], [1, 2])]);
+      mkdirSync(path('taken'), { recursive: true });
+      writeFileSync(path('taken/notes.txt'), 'not made by hew');
+      const before = readdirSync(directory, { recursive: true }).sort();
+      const result = await prune(pipeline, path('refused'), option, path(value));
+      expect(result.stderr).toMatch(code);
+      expect(result.code).toBe(1);
+      expect(readdirSync(directory, { recursive: true }).sort()).toEqual(before);
+    },
+    60_000,
+  );
+});

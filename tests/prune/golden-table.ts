@@ -1,0 +1,80 @@
+/**
+ * Measured loss of pruned models: the evaluation NLL of pangu-12m and pangu-2m after each pipeline, in float32, as an
+ * independent implementation found it. Tests compare with these figures, and `npm run bench:prune` prints them.
+ */
+export interface GoldenCase {
+  readonly model: 'pangu-12m' | 'pangu-2m';
+  readonly what: string;
+  readonly column: 'plain' | 'paper' | 'variant';
+  readonly pipeline: string;
+  /** Mean NLL of the evaluation windows. */
+  readonly nll: number;
+  /** Takes many minutes: candidates are judged by the calibration data one by one. */
+  readonly slow?: true;
+}
+
+const rows = (
+  model: GoldenCase['model'],
+  list: readonly (readonly [string, GoldenCase['column'], string, number, 'slow'?])[],
+): GoldenCase[] =>
+  list.map(([what, column, pipeline, nll, slow]) => ({
+    model,
+    what,
+    column,
+    pipeline,
+    nll,
+    ...(slow && { slow: true }),
+  }));
+
+export const goldenCases: readonly GoldenCase[] = [
+  ...rows('pangu-2m', [
+    ['unpruned', 'plain', '', 2.6124],
+    ['one layer, lowest influence', 'plain', 'prune{layers=5}', 3.9692],
+    ['one layer, lowest influence', 'paper', 'prune{layers=5},clap', 3.8828],
+    ['two layers, lowest influence', 'plain', 'prune{layers=4}', 4.6496],
+    ['two layers, lowest influence', 'paper', 'prune{layers=4},clap', 4.6003],
+    ['hidden -12.5 %, ffn -12.5 %, two layers', 'plain', 'prune{d=112,ffn=336,layers=4}', 5.4101],
+    ['hidden -12.5 %, ffn -12.5 %, two layers', 'paper', 'prune{layers=4},clap,prune{d=112,ffn=336}', 5.2128],
+    ['the same with SLNP', 'paper', 'prune{layers=4},clap,prune{d=112,ffn=336},slnp', 5.3163],
+  ]),
+  ...rows('pangu-12m', [
+    ['unpruned', 'plain', '', 2.2856],
+    ['hidden -6.25 %', 'plain', 'prune{d=240}', 2.4312],
+    ['hidden -6.25 %', 'paper', 'prune{d=240},slnp', 2.4246],
+    ['hidden -12.5 %', 'plain', 'prune{d=224}', 2.6667],
+    ['hidden -12.5 %', 'paper', 'prune{d=224},slnp', 2.6216],
+    ['hidden -25 %', 'plain', 'prune{d=192}', 3.6019],
+    ['hidden -25 %', 'paper', 'prune{d=192},slnp', 3.3152],
+    ['hidden -37.5 %', 'plain', 'prune{d=160}', 4.9874],
+    ['hidden -37.5 %', 'paper', 'prune{d=160},slnp', 4.336],
+    ['ffn -25 %', 'plain', 'prune{ffn=75%}', 2.417],
+    ['ffn -37.5 %', 'plain', 'prune{ffn=62.5%}', 2.5266],
+    ['heads, 1 of 2 kept per group', 'plain', 'prune{heads=4}', 2.8061],
+    ['KV groups -25 %', 'plain', 'prune{kv=3}', 2.4633],
+    ['KV groups -50 %', 'plain', 'prune{kv=2}', 2.9728],
+    ['one layer, lowest influence', 'plain', 'prune{layers=11}', 2.5444],
+    ['one layer, lowest influence', 'paper', 'prune{layers=11},clap', 2.5995],
+    [
+      'scores through o_proj, gains corrected',
+      'variant',
+      'prune{layers=11},clap{score=projected,gamma=true}',
+      2.5266,
+    ],
+    ['one layer, greedy', 'plain', 'prune{layers=11,by=greedy}', 2.5165, 'slow'],
+    ['one layer, greedy', 'paper', 'prune{layers=11,by=greedy},clap', 2.4827, 'slow'],
+    ['four layers, lowest influence', 'plain', 'prune{layers=8}', 3.6525],
+    ['four layers, lowest influence', 'paper', 'prune{layers=8},clap', 3.4452],
+    ['scores normalised per layer', 'variant', 'prune{layers=8},clap{normalise=true}', 3.3847],
+    ['three layers, greedy', 'plain', 'prune{layers=9,by=greedy}', 3.2808, 'slow'],
+    ['three layers, greedy', 'paper', 'prune{layers=9,by=greedy},clap', 3.1267, 'slow'],
+    ['post-norms removed', 'plain', 'absorb-post-norm{constant=none}', 6.7957],
+    ['absorb all, mean of reciprocals', 'paper', 'absorb-post-norm', 3.2451],
+    ['absorb all, 1/RMS of the mean square', 'variant', 'absorb-post-norm{constant=rms}', 3.05],
+    ['absorb all, least-squares scalar', 'variant', 'absorb-post-norm{constant=least-squares}', 3.0217],
+    ['absorb all, least squares per channel', 'variant', 'absorb-post-norm{constant=channel}', 2.9507],
+    ['absorb attention only', 'paper', 'absorb-post-norm{sites=attention}', 2.6552],
+    ['absorb MLP only', 'paper', 'absorb-post-norm{sites=mlp}', 2.9048],
+    ['absorb the quarter that costs least', 'paper', 'absorb-post-norm{share=0.25}', 2.3262, 'slow'],
+    ['absorb the half that costs least', 'paper', 'absorb-post-norm{share=0.5}', 2.4366, 'slow'],
+  ]),
+];
