@@ -5,7 +5,8 @@
 export interface GoldenCase {
   readonly model: 'pangu-12m' | 'pangu-2m';
   readonly what: string;
-  readonly column: 'plain' | 'paper' | 'variant';
+  /** Figures of `least squares` are to be reached or beaten, the others to be met. */
+  readonly column: 'plain' | 'paper' | 'variant' | 'least squares';
   readonly pipeline: string;
   /** Mean NLL of the evaluation windows. */
   readonly nll: number;
@@ -35,6 +36,7 @@ export const goldenCases: readonly GoldenCase[] = [
     ['two layers, lowest influence', 'paper', 'prune{layers=4},clap', 4.6003],
     ['hidden -12.5 %, ffn -12.5 %, two layers', 'plain', 'prune{d=112,ffn=336,layers=4}', 5.4101],
     ['hidden -12.5 %, ffn -12.5 %, two layers', 'paper', 'prune{layers=4},clap,prune{d=112,ffn=336}', 5.2128],
+    ['one layer, lowest influence', 'least squares', 'prune{layers=5},refit', 2.9479],
     ['the same with SLNP', 'paper', 'prune{layers=4},clap,prune{d=112,ffn=336},slnp', 5.3163],
   ]),
   ...rows('pangu-12m', [
@@ -48,12 +50,14 @@ export const goldenCases: readonly GoldenCase[] = [
     ['hidden -37.5 %', 'plain', 'prune{d=160}', 4.9874],
     ['hidden -37.5 %', 'paper', 'prune{d=160},slnp', 4.336],
     ['ffn -25 %', 'plain', 'prune{ffn=75%}', 2.417],
+    ['ffn -25 %', 'least squares', 'prune{ffn=75%},refit{mode=one-shot}', 2.3923],
     ['ffn -37.5 %', 'plain', 'prune{ffn=62.5%}', 2.5266],
     ['heads, 1 of 2 kept per group', 'plain', 'prune{heads=4}', 2.8061],
     ['KV groups -25 %', 'plain', 'prune{kv=3}', 2.4633],
     ['KV groups -50 %', 'plain', 'prune{kv=2}', 2.9728],
     ['one layer, lowest influence', 'plain', 'prune{layers=11}', 2.5444],
     ['one layer, lowest influence', 'paper', 'prune{layers=11},clap', 2.5995],
+    ['one layer, lowest influence', 'least squares', 'prune{layers=11},refit', 2.3776],
     [
       'scores through o_proj, gains corrected',
       'variant',
@@ -64,6 +68,7 @@ export const goldenCases: readonly GoldenCase[] = [
     ['one layer, greedy', 'paper', 'prune{layers=11,by=greedy},clap', 2.4827, 'slow'],
     ['four layers, lowest influence', 'plain', 'prune{layers=8}', 3.6525],
     ['four layers, lowest influence', 'paper', 'prune{layers=8},clap', 3.4452],
+    ['four layers, lowest influence', 'least squares', 'prune{layers=8},refit', 2.8395],
     ['scores normalised per layer', 'variant', 'prune{layers=8},clap{normalise=true}', 3.3847],
     ['three layers, greedy', 'plain', 'prune{layers=9,by=greedy}', 3.2808, 'slow'],
     ['three layers, greedy', 'paper', 'prune{layers=9,by=greedy},clap', 3.1267, 'slow'],
@@ -72,6 +77,7 @@ export const goldenCases: readonly GoldenCase[] = [
     ['absorb all, 1/RMS of the mean square', 'variant', 'absorb-post-norm{constant=rms}', 3.05],
     ['absorb all, least-squares scalar', 'variant', 'absorb-post-norm{constant=least-squares}', 3.0217],
     ['absorb all, least squares per channel', 'variant', 'absorb-post-norm{constant=channel}', 2.9507],
+    ['absorb all, writers refitted', 'least squares', 'absorb-post-norm,refit', 2.5481],
     ['absorb attention only', 'paper', 'absorb-post-norm{sites=attention}', 2.6552],
     ['absorb MLP only', 'paper', 'absorb-post-norm{sites=mlp}', 2.9048],
     ['absorb the quarter that costs least', 'paper', 'absorb-post-norm{share=0.25}', 2.3262, 'slow'],
