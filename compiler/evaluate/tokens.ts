@@ -127,7 +127,7 @@ function chooseTensor({ path, tensors }: Checkpoint, name: string | undefined): 
   const [only, ...others] = [...tensors.values()];
   if (only !== undefined && others.length === 0) return only;
   return fail('HEW4002', `${path} has ${names.length} tensors; which of them holds the tokens is not said`, {
-    help: `name it with --tensor: ${names.join(', ')}`,
+    help: `say which one: ${names.join(', ')}`,
   });
 }
 
