@@ -7,8 +7,7 @@
  *   sequential   a sub-layer reads the stream of the refitted layers before it, and its writer is asked for all that
  *                is missing from the original's stream behind it, errors of earlier layers included;
  *   one-shot     a sub-layer reads the original's own stream, cut to the kept channels, so layers do not depend on
- *                each other. Where a norm stands behind the writer, the writer is asked for what the norm reads: a
- *                better start than what the norm gives, as the norm of fewer channels divides by another number.
+ *                each other.
  *
  * What a removed turn added to the stream is asked of the last sub-layer in front of it. With `readers`, the layers
  * that read the normed stream are solved as well, in front of the writers.
@@ -149,16 +148,12 @@ class Walk {
         .filter(({ weight }) => isChanged(place, this.place, weight));
       this.solved.readers += solved.length;
     }
-    const asksFront = sublayer.isGated || (!this.sequential && sublayer.norm !== undefined);
-    const sums = asksFront ? lesson.sums.get(number) : undefined;
-    const inFront = sublayer.isGated || sums !== undefined;
-    const target = inFront ? sums : lesson.after[number];
+    const target = sublayer.isGated ? lesson.sums.get(number) : lesson.after[number];
     if (target === undefined || sublayer.writers.length === 0) {
       this.notes.add(`sub-layer ${number} of @${place.stream.func} is left: no linear layer writes it`);
     } else {
-      const goal = { carried: this.cut(target), inFront };
       for (const writer of sublayer.writers)
-        place = await refitWriter(place, sublayer, writer, goal, problem);
+        place = await refitWriter(place, sublayer, writer, this.cut(target), problem);
       this.solved.writers += sublayer.writers.length;
     }
     const { turn: _, ...whole } = place;
@@ -187,9 +182,7 @@ const isChanged = (a: Place, b: Place, weight: string): boolean =>
 
 /** The lesson whose last sub-layer is to do what removed turns behind it did as well. */
 function lastBecomes(lesson: Lesson, stream: Carried): Lesson {
-  const sums = new Map(lesson.sums);
-  sums.delete(lesson.after.length - 1);
-  return { ...lesson, after: lesson.after.with(-1, stream), sums };
+  return { ...lesson, after: lesson.after.with(-1, stream) };
 }
 
 function keptChannels(original: Place, place: Place): readonly number[] {

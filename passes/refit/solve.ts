@@ -25,49 +25,40 @@ function reciprocalRms(b: FuncBuilder, u: Value, eps: number): Value {
   return b.one('rsqrt', [b.one('add', [mean, b.one('full', [], { value: eps })])]);
 }
 
-/** What the writer of a sub-layer is asked for. */
-export interface Goal {
-  readonly carried: Carried;
-  /** Whether it is the sum in front of the norm or the gate, rather than the stream behind the sub-layer. */
-  readonly inFront: boolean;
-}
-
 /**
- * Re-solves one writer for the sum u = W x + rest, or for the stream behind the sub-layer. Behind a norm that is not
- * linear in W; with the norm's divisor r = rms(u) held at what the present weights make it, it is:
+ * Re-solves one writer so that the stream behind the sub-layer is `target`; with a gate, so that the sum in front of
+ * the gate is. Behind a norm the problem is not linear in W; with the norm's divisor r = rms(u) held at what the
+ * present weights make it, it is:
  *
- *   in front   min Σ ‖(W x + rest - u₀) / rms(u₀)‖²
- *   behind     min Σ ‖γ ⊙ (W x + rest) / r - (h₀ - h)‖²
+ *   min Σ ‖γ ⊙ (W x + rest) / r - (target - stream)‖²
  *
- * for the original's sum u₀ and stream h₀. Rows are independent, so γ_j moves to the other side. Holding r once is
- * enough: a second round changes nothing that can be measured.
+ * whose rows are independent, so γ_j moves to the other side. Holding r once is enough: a second round changes
+ * nothing that can be measured.
  */
 export async function refitWriter(
   place: Place,
   sublayer: Sublayer,
   writer: Layer,
-  { carried, inFront }: Goal,
+  target: Carried,
   problem: Problem,
 ): Promise<Place> {
   const { data, stream } = problem;
-  const { before, norm, sum } = sublayer;
+  const { before, norm, isGated, sum } = sublayer;
   const segment = segmentAt(place, data);
   const b = segment.builder;
   const h = segment.cut(before, 'stream');
-  const goal = segment.input('goal', before.type);
+  const goal = segment.input('target', before.type);
   const u = segment.get(sum);
-  const divided = inFront ? goal : u;
-  const scale = norm === undefined ? undefined : reciprocalRms(b, divided, norm.eps);
+  const scale = norm === undefined ? undefined : reciprocalRms(b, u, norm.eps);
   const scaled = (value: Value): Value => (scale === undefined ? value : b.one('mul', [value, scale]));
   const x = segment.get(writer.input);
   const rest = b.one('sub', [u, b.one('linear', [x, segment.get(writer.matrix)])]);
-  const [input, wanted] = [scaled(x), inFront ? scaled(goal) : b.one('sub', [goal, h])];
+  const [input, wanted] = [scaled(x), isGated ? goal : b.one('sub', [goal, h])];
   const pairs = { gram: [input, input], wanted: [input, wanted], rest: [input, scaled(rest)] } as const;
-  const found = await moments(data, segment.finish(), { stream, goal: carried }, pairs);
+  const found = await moments(data, segment.finish(), { stream, target }, pairs);
   const { data: prior, shape } = data.weight(place.module, writer.weight, place.turn);
   const [outputs, inputs] = shape as [number, number];
-  const gamma =
-    norm === undefined || inFront ? undefined : data.weight(place.module, norm.gamma, place.turn).data;
+  const gamma = norm === undefined ? undefined : data.weight(place.module, norm.gamma, place.turn).data;
   const factors = Float64Array.from({ length: outputs }, (_, j) => 1 / (gamma?.[j] ?? 1));
   const cross = found.wanted.map(
     (value, i) => value * (factors[i % outputs] as number) - (found.rest[i] as number),

@@ -54,7 +54,7 @@ export interface Lesson {
   readonly before: readonly Carried[];
   /** The stream behind each sub-layer. */
   readonly after: readonly Carried[];
-  /** Sums in front of a norm or a gate, by number of the sub-layer. */
+  /** Sums of gated sub-layers, by number of the sub-layer. */
   readonly sums: ReadonlyMap<number, Carried>;
 }
 
@@ -64,10 +64,10 @@ export async function lessonOf(place: Place, stream: Carried, data: PassData): P
   segment.cut(place.stream.input, 'stream');
   const sublayers = sublayersAt(place, data);
   const behind = sublayers.map(({ after }, i) => [`after_${i}`, segment.get(after)] as const);
-  const inner = sublayers.flatMap(({ isGated, norm, sum }, i) =>
-    isGated || norm !== undefined ? [[`sum_${i}`, segment.get(sum)] as const] : [],
+  const gated = sublayers.flatMap(({ isGated, sum }, i) =>
+    isGated ? [[`sum_${i}`, segment.get(sum)] as const] : [],
   );
-  const outputs = Object.fromEntries([...behind, ...inner]);
+  const outputs = Object.fromEntries([...behind, ...gated]);
   const found = await forward(data, segment.finish(outputs), { stream }, Object.keys(outputs));
   const after = sublayers.map((_, i) => found[`after_${i}`] as Carried);
   const sums = sublayers.flatMap((_, i) =>

@@ -50,7 +50,7 @@ export const goldenCases: readonly GoldenCase[] = [
     ['hidden -37.5 %', 'plain', 'prune{d=160}', 4.9874, 'slow'],
     ['hidden -37.5 %', 'paper', 'prune{d=160},slnp', 4.336, 'slow'],
     ['ffn -25 %', 'plain', 'prune{ffn=75%}', 2.417],
-    ['ffn -25 %', 'least squares', 'prune{ffn=75%},refit{mode=one-shot}', 2.3923],
+    ['ffn -25 %', 'least squares', 'prune{ffn=75%},refit{mode=one-shot}', 2.3923, 'slow'],
     ['ffn -37.5 %', 'plain', 'prune{ffn=62.5%}', 2.5266, 'slow'],
     ['heads, 1 of 2 kept per group', 'plain', 'prune{heads=4}', 2.8061],
     ['KV groups -25 %', 'plain', 'prune{kv=3}', 2.4633, 'slow'],
