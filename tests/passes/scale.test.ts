@@ -3,13 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
 import { emptyModule, type Module, type Value, withFunctions } from '../../ir/module.js';
 import { parseModule } from '../../ir/parse.js';
-import { printModule } from '../../ir/print.js';
+import { printFunc, printModule } from '../../ir/print.js';
 import { tensorType } from '../../ir/type.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
 import { standardPipeline } from '../../passes/registry.js';
 
-/** Milliseconds; about a tenth is needed on a machine that does nothing else. */
-const limit = 8000;
+/** Milliseconds, thirty times what is needed: a quadratic step takes minutes on these sizes, a busy machine does not. */
+const limit = 25_000;
 
 const hidden = tensorType('f32', ['T', 'd']);
 
@@ -88,7 +88,7 @@ describe('twenty thousand ops', () => {
     (_, module) => {
       expect(milliseconds(module, 'canonicalize,fold,cse,fuse')).toBeLessThan(limit);
     },
-    30_000,
+    60_000,
   );
 
   test('text is written and read in linear time', () => {
@@ -96,7 +96,7 @@ describe('twenty thousand ops', () => {
     const text = printModule(shapes['unrolled layers'] as Module);
     expect(printModule(parseModule(text))).toBe(text);
     expect(performance.now() - started).toBeLessThan(limit);
-  }, 30_000);
+  }, 60_000);
 });
 
 test('a repeated layer costs the same whatever the number of turns', () => {
@@ -116,7 +116,9 @@ test('a repeated layer costs the same whatever the number of turns', () => {
       return %y
     }
   }`;
-  const module = parseModule(text(94));
-  milliseconds(module, standardPipeline);
-  expect(milliseconds(module, standardPipeline)).toBeLessThan(50);
+  const functionsOf = (turns: number): string[] => {
+    const { module } = runPipeline(parseModule(text(turns)), parsePipeline(`${standardPipeline},fuse`));
+    return [...module.functions.values()].map((func) => printFunc(func));
+  };
+  expect(functionsOf(94)).toEqual(functionsOf(2));
 });
