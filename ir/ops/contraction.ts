@@ -56,16 +56,6 @@ function checkInner(inputType: TensorType, weightType: TensorType, context: Infe
   );
 }
 
-function checkInnerAxes(a: TensorType, b: TensorType, context: InferContext): void {
-  const inner = dimAt(a, -1);
-  if (dimsAgree(inner, dimAt(b, -2), context)) return;
-  if (dimsAgree(inner, dimAt(b, -1), context)) {
-    const message = `matmul: the inner axes: ${describeDim(inner, context)} is not ${describeDim(dimAt(b, -2), context)}`;
-    throw new InferError(message, { kind: 'shape', operand: 1, help: 'b fits when transposed: a @ b.T' });
-  }
-  unify(inner, dimAt(b, -2), context, 'matmul: the inner axes', 1);
-}
-
 export const contractionOps = {
   matmul: defineOp({
     doc: 'a @ b over the last two axes; leading axes broadcast',
@@ -78,7 +68,9 @@ export const contractionOps = {
       expectMinRank(b, 2, 'b', 1);
       expectDType(b, (t) => t === a.dtype, a.dtype, 1);
       expectDType(a, (t) => t !== 'bool', 'a number type', 0);
-      checkInnerAxes(a, b, context);
+      const fitsTransposed = dimsAgree(dimAt(a, -1), dimAt(b, -1), context);
+      const help = fitsTransposed ? 'b fits when transposed: a @ b.T' : undefined;
+      unify(dimAt(a, -1), dimAt(b, -2), context, 'matmul: the inner axes', 1, help);
       const batch = broadcastShapes([a.shape.slice(0, -2), b.shape.slice(0, -2)], context, 'matmul');
       return [{ dtype: a.dtype, shape: [...batch, dimAt(a, -2), dimAt(b, -1)] }];
     },

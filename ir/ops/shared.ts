@@ -27,14 +27,23 @@ export function describeDim(d: Dim, context: InferContext): string {
 }
 
 /** Fails unless the dimensions agree; returns the named one. `what` names both sides for the message. */
-export function unify(a: Dim, b: Dim, context: InferContext, what: string, operand?: number): Dim {
+export function unify(
+  a: Dim,
+  b: Dim,
+  context: InferContext,
+  what: string,
+  operand?: number,
+  help?: string,
+): Dim {
   if (dimsAgree(a, b, context)) return preferNamed(a, b);
   const message = `${what}: ${describeDim(a, context)} is not ${describeDim(b, context)}`;
   const sameValue = context.valueOf(a) !== undefined && context.valueOf(a) === context.valueOf(b);
+  const remedy =
+    help ?? (sameValue ? 'the values are equal but the names differ; use one name for both axes' : undefined);
   throw new InferError(message, {
     kind: 'shape',
     ...(operand === undefined ? {} : { operand }),
-    ...(sameValue ? { help: 'the values are equal but the names differ; use one name for both axes' } : {}),
+    ...(remedy === undefined ? {} : { help: remedy }),
   });
 }
 
