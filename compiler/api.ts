@@ -105,6 +105,7 @@ export { formatSource as format } from './frontend/format.js';
 // Specs and models
 export { type ParseResult, parseSpec as parse } from './frontend/parse.js';
 export { writeImages } from './images.js';
+export { type ImportOptions, type ImportReport, importModel } from './import.js';
 export { loadModule } from './in-memory.js';
 export {
   type BundleSummary,

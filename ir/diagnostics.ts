@@ -149,6 +149,10 @@ export const diagnosticCodes = {
     title: 'not a token file',
     doc: 'A token file is a safetensors file with integers, or raw little-endian .u16 or .u32 with at least two tokens.',
   },
+  HEW3101: {
+    title: 'no model that can be imported',
+    doc: 'The file or directory is of none of the formats that hew import reads.',
+  },
   HEW4001: {
     title: 'not a valid safetensors file',
     doc: 'The header of the file is damaged, or does not describe exactly the bytes that follow it.',

@@ -8,6 +8,7 @@ import { checkCommand } from './commands/check.js';
 import { compileCommand } from './commands/compile.js';
 import { evalCommand } from './commands/eval.js';
 import { fmtCommand } from './commands/fmt.js';
+import { importCommand } from './commands/import.js';
 import { inspectCommand } from './commands/inspect.js';
 import { passesCommand } from './commands/passes.js';
 import { pruneCommand } from './commands/prune.js';
@@ -21,6 +22,7 @@ export type CommandDefinition = (program: Command, session: Session) => void;
 
 const commands: readonly CommandDefinition[] = [
   compileCommand,
+  importCommand,
   pruneCommand,
   runCommand,
   sampleCommand,

@@ -1,0 +1,46 @@
+/** `hew import`: a model of another tool as spec and safetensors. */
+import type { Command } from 'commander';
+import { type ImportReport, importModel } from '../../api.js';
+import { assignment } from '../options.js';
+import type { Output } from '../output.js';
+import type { Session } from '../program.js';
+
+interface Flags {
+  readonly output: string;
+  readonly set?: Readonly<Record<string, string>>;
+}
+
+export function importCommand(program: Command, { output }: Session): void {
+  program
+    .command('import <path>')
+    .description('write a model of another tool as a spec and safetensors')
+    .requiredOption('-o, --output <dir>', 'directory to write')
+    .option('--set <name=value>', 'a value the model leaves open; may be repeated', assignment)
+    .addHelpText('after', example)
+    .action((path: string, flags: Flags) => run(path, flags, output));
+}
+
+const example = `
+Example:
+  hew import model.onnx -o out/model`;
+
+async function run(path: string, flags: Flags, output: Output): Promise<void> {
+  const progress = output.progress();
+  try {
+    const report = await importModel({
+      path,
+      output: flags.output,
+      set: flags.set,
+      onProgress: (stage, done, total) => progress.update(stage, done, total),
+    });
+    progress.end();
+    output.diagnostics(report.warnings);
+    output.result({ ok: true, ...report }, text(report));
+  } finally {
+    progress.end();
+  }
+}
+
+function text({ format, output, files }: ImportReport): string {
+  return `${output}: ${files.join(', ')}, from ${format}\n`;
+}
