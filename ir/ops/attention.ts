@@ -94,6 +94,15 @@ function checkGroups(heads: Dim, kv: Dim, context: InferContext): void {
   );
 }
 
+/** A window is counted back from the query, which full attention does not do. */
+function checkWindow(causal: boolean, window: number): void {
+  if (window === 0 || (causal && window > 0)) return;
+  throw new InferError(`attention: a window of ${window} keys needs causal attention and at least one key`, {
+    kind: 'attr',
+    help: 'write causal = true, window = 4096; window = 0 is no window',
+  });
+}
+
 function inferAttention(types: readonly TensorType[], context: InferContext): TensorType {
   const [q, k, v, offset] = types as [TensorType, TensorType, TensorType, TensorType?];
   [q, k, v].forEach((type, i) => {
@@ -121,10 +130,15 @@ function inferAttention(types: readonly TensorType[], context: InferContext): Te
   return { dtype: q.dtype, shape: [...leading, dimAt(q, -3), dimAt(q, -2), dimAt(v, -1)] };
 }
 
+interface AttentionAttrs {
+  readonly causal: boolean;
+  readonly window: number;
+  readonly scale: number;
+}
+
 function evaluateAttention(
   [q, k, v, offset]: readonly (Tensor | undefined)[],
-  causal: boolean,
-  scale: number,
+  { causal, window, scale }: AttentionAttrs,
   round: (value: number) => number,
 ): Tensor {
   const [queries, keys, values] = [q as Tensor, k as Tensor, v as Tensor];
@@ -140,9 +154,10 @@ function evaluateAttention(
     const token = Math.floor(row / heads) % tokens;
     const batch = Math.floor(row / (heads * tokens));
     const visible = causal ? Math.min(length, first + token + 1) : length;
+    const oldest = window > 0 ? Math.max(0, first + token + 1 - window) : 0;
     const keyRow = (j: number) => (batch * length + j) * kv + Math.floor(head / group);
     const scores: number[] = [];
-    for (let j = 0; j < visible; j++) {
+    for (let j = oldest; j < visible; j++) {
       let sum = 0;
       for (let i = 0; i < width; i++) {
         sum += (queries.data[row * width + i] as number) * (keys.data[keyRow(j) * width + i] as number);
@@ -154,7 +169,7 @@ function evaluateAttention(
     const total = powers.reduce((a, p) => a + p, 0);
     for (let i = 0; i < valueWidth; i++) {
       const sum = powers.reduce(
-        (a, p, j) => a + (p / total) * (values.data[keyRow(j) * valueWidth + i] as number),
+        (a, p, j) => a + (p / total) * (values.data[keyRow(oldest + j) * valueWidth + i] as number),
         0,
       );
       out.data[row * valueWidth + i] = round(sum);
@@ -181,11 +196,16 @@ function repeatHeads(b: Emitter, x: Value, heads: Dim): Value {
   return b.one('gather', [x, index], { axis: x.type.shape.length - 2 });
 }
 
-/** bool [tokens, length]: whether the key is at or before the query. */
-function causalMask(b: Emitter, tokens: Dim, length: Dim, offset: Value | undefined): Value {
+/** bool [tokens, length]: whether the key is at or before the query, and within its window if there is one. */
+function causalMask(b: Emitter, tokens: Dim, length: Dim, offset: Value | undefined, window: number): Value {
   const positions = b.one('iota', [], { length: tokens, dtype: 'i32' });
-  const queries = offset === undefined ? positions : b.one('add', [positions, offset]);
-  return b.one('le', [b.one('iota', [], { length, dtype: 'i32' }), reshape(b, queries, [tokens, 1])]);
+  const moved = offset === undefined ? positions : b.one('add', [positions, offset]);
+  const queries = reshape(b, moved, [tokens, 1]);
+  const keys = b.one('iota', [], { length, dtype: 'i32' });
+  const past = b.one('le', [keys, queries]);
+  if (window === 0) return past;
+  const oldest = b.one('sub', [queries, constant(b, window, 'i32')]);
+  return b.one('and', [past, b.one('gt', [keys, oldest])]);
 }
 
 export const attentionOps = {
@@ -234,7 +254,7 @@ export const attentionOps = {
   }),
 
   attention: defineOp({
-    doc: 'softmax(q k^T * scale) v per head; query head h reads key head floor(h / (heads / kv)); causal: key j is visible to query t iff j <= offset + t',
+    doc: 'softmax(q k^T * scale) v per head; query head h reads key head floor(h / (heads / kv)); causal: key j is visible to query t iff j <= offset + t, and j > offset + t - window where there is a window',
     category: 'attention',
     operands: [
       operand('q', '[.., T, heads, hd], float'),
@@ -244,13 +264,17 @@ export const attentionOps = {
     ],
     attrs: {
       causal: attr('bool', 'queries see only keys at or before their own position', false),
+      window: attr('int', 'with causal: only this many keys, the latest; 0 is all of them', 0),
       scale: attr('float', 'factor of the scores, usually hd ** -0.5'),
     },
-    infer: (types, _attrs, context) => [inferAttention(types, context)],
-    evaluate: (inputs, { causal, scale }, context) => [
-      evaluateAttention(inputs, causal, scale, context.round((inputs[0] as Tensor).dtype)),
+    infer: (types, { causal, window }, context) => {
+      checkWindow(causal, window);
+      return [inferAttention(types, context)];
+    },
+    evaluate: (inputs, attrs, context) => [
+      evaluateAttention(inputs, attrs, context.round((inputs[0] as Tensor).dtype)),
     ],
-    decompose: (b, operands, { causal, scale }) => {
+    decompose: (b, operands, { causal, window, scale }) => {
       const [q, k, v, offset] = operands as [Value, Value, Value, Value?];
       const heads = dimAt(q.type, -2);
       const [keys, values] = [k, v].map((x) => repeatHeads(b, toDType(b, x, 'f32'), heads)) as [Value, Value];
@@ -260,7 +284,11 @@ export const attentionOps = {
           const scores = b.one('mul', [product, constant(b, scale, 'f32')]);
           const hidden = constant(b, Number.NEGATIVE_INFINITY, 'f32');
           const masked = causal
-            ? b.one('where', [causalMask(b, dimAt(q.type, -3), dimAt(k.type, -3), offset), scores, hidden])
+            ? b.one('where', [
+                causalMask(b, dimAt(q.type, -3), dimAt(k.type, -3), offset, window),
+                scores,
+                hidden,
+              ])
             : scores;
           const weights = b.one('softmax', [masked]);
           return headMajor(b, b.one('matmul', [weights, headMajor(b, values, [1, 0, 2])]), [1, 0, 2]);

@@ -27,7 +27,7 @@ export const emitAttention: KernelEmitter = (context) => {
   const { asm, m, root } = context;
   const [q, k, v, offset] = root.operands as [Value, Value, Value, Value?];
   const result = root.results[0] as Value;
-  const { causal, scale } = root.attrs as { causal: boolean; scale: number };
+  const { causal, window, scale } = root.attrs as { causal: boolean; window: number; scale: number };
   const [T, heads, hd] = context.sizes(q.type.shape.slice(-3)) as [Size, Size, Size];
   const [S, kv] = context.sizes(k.type.shape.slice(-3)) as [Size, Size];
   const hv = context.size(v.type.shape.at(-1) as Dim);
@@ -41,6 +41,7 @@ export const emitAttention: KernelEmitter = (context) => {
     visible: asm.local(i32),
   };
   const head: Head = { ...locals, keyStep: floats(asm.mul(kv, hd)), valueStep: floats(asm.mul(kv, hv)) };
+  const first = { keys: asm.local(i32), values: asm.local(i32) };
   const past = asm.local(i32);
   const readPast = offset === undefined ? asm.const(0) : new Expressions(context).scalar(offset, []);
   const setPast = past.set(offset?.type.dtype === 'i64' ? m.i32.wrap(readPast) : readPast);
@@ -55,6 +56,7 @@ export const emitAttention: KernelEmitter = (context) => {
       head.output.set(at(context.pointer(result), asm.mul(row, hv))),
       head.visible.set(asm.expr(seen)),
       m.if(m.i32.gt_s(head.visible.get(), asm.expr(S)), head.visible.set(asm.expr(S))),
+      ...(window > 0 ? dropOldKeys(context, head, first, asm.sub(seen, window)) : []),
       ...attendRow(context, head, hd, hv, scale),
     ];
   };
@@ -64,15 +66,34 @@ export const emitAttention: KernelEmitter = (context) => {
       asm.loop(0, heads, (h) => {
         const kvHead = asm.div(h.get, group);
         const start = asm.mul(asm.mul(batch.get, S), kv);
+        const { keys, values } = window > 0 ? first : head;
         return [
-          head.keys.set(at(context.pointer(k), asm.mul(asm.add(start, kvHead), hd))),
-          head.values.set(at(context.pointer(v), asm.mul(asm.add(start, kvHead), hv))),
+          keys.set(at(context.pointer(k), asm.mul(asm.add(start, kvHead), hd))),
+          values.set(at(context.pointer(v), asm.mul(asm.add(start, kvHead), hv))),
           asm.loop(0, T, (t) => perQuery(batch, h, t)),
         ];
       }),
     ]),
   ];
 };
+
+/** Makes the keys begin at `oldest`, or at key 0 where that is negative; `first` are the addresses of key and value 0. */
+function dropOldKeys(
+  { asm, m }: KernelContext,
+  head: Head,
+  first: { readonly keys: Local; readonly values: Local },
+  oldest: Size,
+): readonly Expr[] {
+  const dropped = asm.local(i32);
+  return [
+    dropped.set(asm.expr(oldest)),
+    m.if(m.i32.lt_s(dropped.get(), asm.const(0)), dropped.set(asm.const(0))),
+    m.if(m.i32.gt_s(dropped.get(), head.visible.get()), dropped.set(head.visible.get())),
+    head.keys.set(asm.expr(asm.add(first.keys.get, asm.mul(dropped.get, head.keyStep)))),
+    head.values.set(asm.expr(asm.add(first.values.get, asm.mul(dropped.get, head.valueStep)))),
+    head.visible.set(m.i32.sub(head.visible.get(), dropped.get())),
+  ];
+}
 
 /** One float per key, rounded up to a vector. */
 export const attentionScratch: ScratchSize = (_func, root) => {

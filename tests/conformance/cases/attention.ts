@@ -64,6 +64,7 @@ interface AttentionRow {
   readonly causal?: boolean;
   readonly offset?: number;
   readonly batch?: readonly number[];
+  readonly window?: number;
 }
 
 const attentionRows: readonly AttentionRow[] = [
@@ -86,18 +87,34 @@ const attentionRows: readonly AttentionRow[] = [
   { tokens: 2, length: 0, heads: 2, kv: 1, width: 8 },
   { tokens: 2, length: 3, heads: 2, kv: 1, width: 8, batch: [0] },
   { tokens: 2, length: 3, heads: 2, kv: 1, width: 8, values: 0 },
+  { tokens: 7, length: 7, heads: 4, kv: 2, width: 8, causal: true, window: 3 },
+  { tokens: 5, length: 16, heads: 2, kv: 1, width: 12, values: 6, causal: true, offset: 9, window: 4 },
+  { tokens: 1, length: 16, heads: 3, kv: 3, width: 7, causal: true, offset: 15, window: 1 },
+  { tokens: 6, length: 32, heads: 4, kv: 1, width: 16, causal: true, offset: 20, window: 17 },
+  { tokens: 3, length: 8, heads: 2, kv: 2, width: 8, batch: [2], causal: true, offset: 2, window: 100 },
 ];
 
 function attentionCase(row: AttentionRow): OpCase {
-  const { tokens, length, heads, kv, width, values = width, causal = false, offset, batch = [] } = row;
+  const {
+    tokens,
+    length,
+    heads,
+    kv,
+    width,
+    values = width,
+    causal = false,
+    offset,
+    batch = [],
+    window = 0,
+  } = row;
   const operands = [
     arg('f32', [...batch, tokens, heads, width]),
     arg('f32', [...batch, length, kv, width]),
     arg('f32', [...batch, length, kv, values]),
     ...(offset === undefined ? [] : [arg('i32', [], fixed(offset))]),
   ];
-  const name = `[${batch}] T ${tokens} S ${length}, heads ${heads}/${kv}, sizes ${width} ${values}, ${causal ? 'causal' : 'full'}, offset ${offset ?? 'absent'}`;
-  return opCase('attention', name, operands, { attrs: { causal, scale: width ** -0.5 } });
+  const name = `[${batch}] T ${tokens} S ${length}, heads ${heads}/${kv}, sizes ${width} ${values}, ${causal ? 'causal' : 'full'}, offset ${offset ?? 'absent'}${window > 0 ? `, window ${window}` : ''}`;
+  return opCase('attention', name, operands, { attrs: { causal, window, scale: width ** -0.5 } });
 }
 
 const attentionCases: OpCase[] = [
