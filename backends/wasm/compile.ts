@@ -6,7 +6,7 @@ import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } fro
 import { supports } from './capabilities.js';
 import { emitModule, memoryPages } from './emit/module.js';
 import { legalise } from './legalise.js';
-import { type Schedule, scheduleModule } from './schedule.js';
+import { scheduleModule, type WasmSchedule } from './schedule.js';
 
 /** Passes that follow legalisation; they end in a module whose work is all in kernels. */
 const loweringPipeline = 'canonicalize,cse,dce,fuse,dce';
@@ -28,7 +28,7 @@ export interface LoweredModule {
 
 export interface WasmModule {
   readonly module: Module;
-  readonly schedule: Schedule;
+  readonly schedule: WasmSchedule;
   readonly code: Uint8Array;
   readonly pages: number;
 }
@@ -74,7 +74,7 @@ export function emitWasm(module: Module, options: WasmOptions): WasmModule {
   return { module, schedule, ...emitModule(module, schedule, options) };
 }
 
-function tooLarge({ bytes }: Schedule): never {
+function tooLarge({ bytes }: WasmSchedule): never {
   const gib = (n: number): string => `${(n / 2 ** 30).toFixed(2)} GiB`;
   return fail('HEW6004', `the model needs ${gib(bytes.total)} of memory, WebAssembly has 4 GiB`, {
     notes: [

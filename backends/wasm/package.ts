@@ -20,7 +20,7 @@ import type {
   WeightSegment,
 } from './runtime/manifest.js';
 import type { Shape } from './runtime/shape.js';
-import { alignment, type Schedule } from './schedule.js';
+import { alignment, type WasmSchedule } from './schedule.js';
 
 const shardBytes = 2 ** 30;
 
@@ -28,7 +28,7 @@ export type PackagedManifest = Omit<Manifest, 'files'>;
 
 export interface PackageInput {
   readonly module: Module;
-  readonly schedule: Schedule;
+  readonly schedule: WasmSchedule;
   readonly pages: number;
   readonly relaxed: boolean;
   readonly compilerVersion: string;
@@ -95,7 +95,7 @@ function manifestDim(module: Module, value: Dim): Shape[number] {
   return resolved.terms.map((term) => [term.coefficient, ...term.factors]) as unknown as Shape[number];
 }
 
-function stateSpec(module: Module, schedule: Schedule, name: string): StateSpec {
+function stateSpec(module: Module, schedule: WasmSchedule, name: string): StateSpec {
   const state = module.states.get(name);
   const placement = schedule.states.get(name);
   if (state === undefined || placement === undefined) throw new Error(`state ${name} is not placed`);
@@ -130,7 +130,7 @@ function samplerSpec({ kind, settings }: SamplerDecl): Sampler {
   return { kind, ...settings } as Sampler;
 }
 
-function weightSegments(schedule: Schedule): WeightSegment[] {
+function weightSegments(schedule: WasmSchedule): WeightSegment[] {
   return shards(schedule).map(({ name, start, end }) => ({
     file: name,
     offset: 0,
@@ -140,7 +140,7 @@ function weightSegments(schedule: Schedule): WeightSegment[] {
 }
 
 /** Ranges of the weight image, which starts at address `alignment`. */
-function shards(schedule: Schedule): { name: string; start: number; end: number }[] {
+function shards(schedule: WasmSchedule): { name: string; start: number; end: number }[] {
   const total = schedule.bytes.weights - alignment;
   return Array.from({ length: Math.ceil(total / shardBytes) }, (_, i) => ({
     name: `weights-${String(i + 1).padStart(5, '0')}.bin`,
@@ -152,7 +152,7 @@ function shards(schedule: Schedule): { name: string; start: number; end: number 
 /** Weight files by name; each must be read to its end before the next is begun. */
 export function weightFiles(
   module: Module,
-  schedule: Schedule,
+  schedule: WasmSchedule,
   source: TensorSource | undefined,
   onTensor: (done: number, total: number) => void,
 ): Map<string, () => Iterable<Uint8Array>> {
@@ -163,7 +163,7 @@ export function weightFiles(
 /** Every weight in address order, padded to its stride. */
 function* weightImage(
   module: Module,
-  schedule: Schedule,
+  schedule: WasmSchedule,
   source: TensorSource | undefined,
   onTensor: (done: number, total: number) => void,
 ): Generator<Uint8Array> {

@@ -18,7 +18,8 @@ import {
 import { opTable } from '../../../ir/ops/table.js';
 import type { TensorType } from '../../../ir/type.js';
 import { symbolsOf } from '../../../ir/verify.js';
-import type { FunctionPlan, Location, Placement, Schedule } from '../schedule.js';
+import type { FunctionPlan, Location, Placement } from '../../schedule.js';
+import type { WasmSchedule } from '../schedule.js';
 import { Asm, type AsmOptions, type Expr, i32, type Local, none, type Size } from './asm.js';
 import { failFunction, kernelContext, kernelSymbols, type Libraries } from './context.js';
 import { bytesOf, type Layout, resolver } from './kernel.js';
@@ -35,13 +36,13 @@ export interface EmittedModule {
   readonly pages: number;
 }
 
-export function memoryPages(schedule: Schedule): number {
+export function memoryPages(schedule: WasmSchedule): number {
   return Math.ceil((schedule.bytes.total + guardBytes) / pageBytes);
 }
 
 export function emitModule(
   module: Module,
-  schedule: Schedule,
+  schedule: WasmSchedule,
   options: AsmOptions & { readonly optimize?: boolean },
 ): EmittedModule {
   const m = new binaryen.Module();
@@ -95,7 +96,7 @@ class Assembler {
   constructor(
     private readonly m: binaryen.Module,
     private readonly module: Module,
-    private readonly schedule: Schedule,
+    private readonly schedule: WasmSchedule,
     private readonly options: AsmOptions,
   ) {
     this.dims = modelDims(module);
