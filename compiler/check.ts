@@ -1,8 +1,7 @@
 /** Everything that can be said about a model without writing a bundle. */
 import { type Diagnostic, diagnostic, HewError } from '../ir/diagnostics.js';
-import { parsePipeline, runPipeline } from '../passes/pipeline.js';
-import { standardPipeline } from '../passes/registry.js';
-import { checkTarget, loadBackend, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+import { emitModule, lowerModule } from './build.js';
+import { checkTarget, type ModelOptions, type OpenedModel, openModel } from './compile.js';
 
 export interface CheckOptions extends ModelOptions {
   readonly target?: string | undefined;
@@ -45,8 +44,7 @@ function weightsNote({ module, checkpoint }: OpenedModel): Diagnostic[] {
 
 /** Compiles all but the weights, without optimising. */
 async function checkTargetSupport({ module }: OpenedModel): Promise<Diagnostic[]> {
-  const { emitWasm, lower } = await loadBackend();
-  const simplified = runPipeline(module, parsePipeline(standardPipeline));
-  emitWasm(lower(simplified.module).module, { relaxed: false, optimize: false });
+  const lowered = await lowerModule(module);
+  await emitModule(lowered.module, { optimize: false });
   return [];
 }

@@ -15,10 +15,10 @@ import {
   type PipelineOptions,
   type PipelineStep,
   parsePipeline,
-  runPipeline,
   type StepReport,
 } from '../passes/pipeline.js';
 import { passes as registeredPasses, standardPipeline } from '../passes/registry.js';
+import { emitModule, lowerModule, manifestOf } from './build.js';
 import type { BundleSource } from './bundle.js';
 import { writeBundle } from './bundle.js';
 import { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint.js';
@@ -26,7 +26,7 @@ import { tensorSource } from './checkpoint/dtypes.js';
 import { elaborate, type References, specReferences } from './frontend/elaborate.js';
 import { nodeFiles } from './frontend/files.js';
 import { createTokenizer } from './tokenizer.js';
-import { compilerFingerprint, version } from './version.js';
+import { compilerFingerprint } from './version.js';
 
 /** What decides a model: paths are relative to the working directory. */
 export interface ModelOptions {
@@ -205,23 +205,16 @@ export async function compileOpened(
     ...(options.printAfter && { printAfter: options.printAfter }),
     ...(options.onDump && { onDump: options.onDump }),
   };
-  const simplified = runPipeline(model.module, steps, pipelineOptions);
-  const { emitWasm, lower } = await loadBackend();
-  const lowered = lower(simplified.module, pipelineOptions);
-  const wasm = emitWasm(lowered.module, { relaxed: options.relaxedSimd ?? false });
+  const lowered = await lowerModule(model.module, steps, pipelineOptions);
+  const wasm = await emitModule(lowered.module, { relaxed: options.relaxedSimd });
   await writeWasmBundle(wasm, model, options);
   return {
     output: options.output,
-    passes: [...simplified.reports, ...lowered.reports],
+    passes: lowered.reports,
     bytes: { ...wasm.schedule.bytes, code: wasm.code.length },
     seconds: (performance.now() - started) / 1000,
     warnings: model.warnings,
   };
-}
-
-/** Imported when it is needed: programs that only run models start faster without Binaryen. */
-export function loadBackend(): Promise<typeof import('../backends/wasm/compile.js')> {
-  return import('../backends/wasm/compile.js');
 }
 
 /** Fails with HEW6005 for a name that is no target. */
@@ -237,14 +230,10 @@ function needsCheckpoint(module: Module): boolean {
 }
 
 async function writeWasmBundle(wasm: WasmModule, model: OpenedModel, options: OutputOptions): Promise<void> {
-  const { packageManifest, weightFiles } = await import('../backends/wasm/package.js');
+  const { weightFiles } = await import('../backends/wasm/package.js');
   const tokenizer = model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile);
-  const manifest = packageManifest({
-    module: wasm.module,
-    schedule: wasm.schedule,
-    pages: wasm.pages,
-    relaxed: options.relaxedSimd ?? false,
-    compilerVersion: version,
+  const manifest = await manifestOf(wasm, {
+    relaxed: options.relaxedSimd,
     tokenizerFile: tokenizer && 'tokenizer.json',
   });
   const onTensor = (done: number, total: number): void =>

@@ -20,7 +20,7 @@ import type {
   WeightSegment,
 } from './runtime/manifest.js';
 import type { Shape } from './runtime/shape.js';
-import { alignment, type WasmSchedule } from './schedule.js';
+import { alignment, type WasmSchedule, type WeightPlacement } from './schedule.js';
 
 const shardBytes = 2 ** 30;
 
@@ -171,16 +171,24 @@ function* weightImage(
   let done = 0;
   for (const [name, placement] of schedule.weights) {
     for (let turn = 0; turn < placement.turns; turn++) {
-      const raw = materialiseBytes(module, name, placement.loop === undefined ? undefined : turn, source);
-      const bytes =
-        placement.layout === 'rows'
-          ? raw.bytes
-          : packPanels(raw.bytes, placement.matrices, dtypes[raw.dtype].bytes);
+      const bytes = weightBytes(module, name, turn, placement, source);
       yield bytes;
       yield new Uint8Array(placement.stride - bytes.length);
       onTensor(++done, total);
     }
   }
+}
+
+/** A weight in the layout it has in memory; `turn` counts for weights of a loop alone. */
+export function weightBytes(
+  module: Module,
+  name: string,
+  turn: number,
+  { layout, matrices }: Pick<WeightPlacement, 'layout' | 'matrices'>,
+  source: TensorSource | undefined,
+): Uint8Array {
+  const { dtype, bytes } = materialiseBytes(module, name, turn, source);
+  return layout === 'rows' ? bytes : packPanels(bytes, matrices, dtypes[dtype].bytes);
 }
 
 /** Cuts a stream of chunks at given lengths. */
