@@ -70,6 +70,7 @@ export {
   dropCached,
 } from './cache.js';
 export { type CalibrationData, fromTokens, readCalibration } from './calibration.js';
+export { type CalibrationSourceOptions, openCalibration } from './calibration-sources.js';
 export { type CheckOptions, checkModel as check } from './check.js';
 export { type Checkpoint, openCheckpoint, type TensorInfo } from './checkpoint/checkpoint.js';
 export { tensorSource } from './checkpoint/dtypes.js';

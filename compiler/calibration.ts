@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { Inputs, TypedArray } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import { nameOf } from '../ir/dim.js';
-import { dimRange, type Func, type Module, type Value } from '../ir/module.js';
+import { dimRange, type Func, type Module, modelDims, type Value } from '../ir/module.js';
 import type { DType } from '../ir/type.js';
 import { observedEntry } from '../passes/structure.js';
 import { openCheckpoint } from './checkpoint/checkpoint.js';
@@ -44,14 +44,19 @@ export function readCalibration(
 ): CalibrationData {
   const entry =
     observedEntry(module) ?? fail('HEW6011', 'the model has no entry to run calibration data through');
-  const symbol = tokenSymbol(entry);
+  const symbol = tokenSymbolOf(entry);
   if (symbol === undefined) return fromTensors(module, entry, path);
   const { max } = dimRange(module, symbol);
   return fromTokens(module, readTokenFile(path, { window: max, ...options }));
 }
 
-/** The run-time symbol of an entry that takes one list of ids. */
-function tokenSymbol(entry: Func): string | undefined {
+/** The run-time symbol of the observed entry when it takes one list of ids, as those of language models do. */
+export function tokenSymbol(module: Module): string | undefined {
+  const entry = observedEntry(module);
+  return entry && tokenSymbolOf(entry);
+}
+
+function tokenSymbolOf(entry: Func): string | undefined {
   const [ids, ...others] = entry.args;
   const [length, ...inner] = ids?.type.shape ?? [];
   if (ids?.type.dtype !== 'i32' || others.length > 0 || inner.length > 0 || length === undefined)
@@ -62,7 +67,7 @@ function tokenSymbol(entry: Func): string | undefined {
 /** Windows longer than a call takes are an error: their positions would not be those of the model's data. */
 export function fromTokens(module: Module, windows: TokenWindows): CalibrationData {
   const entry = observedEntry(module);
-  const symbol = entry && tokenSymbol(entry);
+  const symbol = entry && tokenSymbolOf(entry);
   if (entry === undefined || symbol === undefined)
     return fail('HEW6011', 'the model has no entry that takes token ids alone');
   const { min, max } = dimRange(module, symbol);
@@ -131,7 +136,30 @@ function fromTensors(module: Module, entry: Func, path: string): CalibrationData
   }
 }
 
-function fingerprintOf(arraysOfData: readonly (Int32Array | Float32Array)[]): string {
+/** Calls of the observed entry by their inputs, as a program made them. Fails with HEW6011 for other inputs. */
+export function fromCalls(module: Module, given: readonly { readonly inputs: Inputs }[]): CalibrationData {
+  const entry =
+    observedEntry(module) ?? fail('HEW6011', 'the model has no entry to run calibration data through');
+  const calls = given.map(({ inputs }) => {
+    const symbols = new Map<string, number>();
+    for (const { name, type } of entry.args) {
+      const input = inputs[name ?? ''] ?? fail('HEW6011', `a calibration call has no input '${name}'`);
+      const shape = ArrayBuffer.isView(input) ? [input.length] : input.shape;
+      type.shape.map(nameOf).forEach((symbol, axis) => {
+        const isSymbol = symbol !== undefined && !modelDims(module).has(symbol);
+        if (isSymbol && shape.length === type.shape.length) symbols.set(symbol, shape[axis] as number);
+      });
+    }
+    return { inputs, symbols };
+  });
+  if (calls.length === 0) fail('HEW6011', 'the calibration data has no calls');
+  const values = calls.flatMap(({ inputs }) =>
+    Object.values(inputs).map((input) => (ArrayBuffer.isView(input) ? input : input.data)),
+  );
+  return { entry: entry.name, calls, windows: undefined, fingerprint: fingerprintOf(values) };
+}
+
+function fingerprintOf(arraysOfData: readonly TypedArray[]): string {
   const hash = createHash('sha256');
   for (const array of arraysOfData) {
     hash.update(`${array.length}:`);

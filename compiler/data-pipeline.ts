@@ -11,7 +11,7 @@ import { assertValid } from '../ir/verify.js';
 import type { PassResult } from '../passes/pass.js';
 import type { PipelineStep, StepReport } from '../passes/pipeline.js';
 import type { CalibrationData } from './calibration.js';
-import { evaluateTokens } from './evaluate/tokens.js';
+import { calibrationLoss } from './calibration-loss.js';
 import { loadModule } from './in-memory.js';
 import { ObservationCache, observe } from './observe.js';
 
@@ -119,9 +119,11 @@ async function runStep(
       load: (part) => loadModule(part, source, { optimize: false }),
       progress: (done, total) => onProgress?.(pass.name, done, total),
       weight: (owner, param, turn) => materialise(owner, param, turn, source),
-      evaluate: (candidate) => {
+      evaluate: (candidate, { first } = {}) => {
         evaluated += 1;
-        return calibrationNll(candidate, settings, `${pass.name}: candidate ${evaluated}`);
+        const stage = `${pass.name}: candidate ${evaluated}`;
+        const report = (done: number, total: number): void => onProgress?.(stage, done, total);
+        return calibrationLoss(candidate, { source, data, original, first, onProgress: report });
       },
     });
   } catch (error) {
@@ -129,16 +131,4 @@ async function runStep(
       fail('HEW5002', `in pass ${pass.name}: ${error.message}`);
     throw error;
   }
-}
-
-async function calibrationNll(
-  module: Module,
-  { source, data, onProgress }: StepOptions,
-  stage: string,
-): Promise<number> {
-  const { windows } = data;
-  if (windows === undefined)
-    return fail('HEW6011', 'only language models can be judged by the likelihood of calibration data');
-  const model = await loadModule(module, source);
-  return evaluateTokens(model, windows, (done, total) => onProgress?.(stage, done, total)).nll;
 }

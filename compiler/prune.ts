@@ -13,7 +13,8 @@ import { parsePipeline, type StepReport } from '../passes/pipeline.js';
 import { passes as registered } from '../passes/registry.js';
 import { observedEntry } from '../passes/structure.js';
 import { claimTemporary, withTemporary } from './atomic-write.js';
-import { type CalibrationData, readCalibration } from './calibration.js';
+import type { CalibrationData } from './calibration.js';
+import { openCalibration } from './calibration-sources.js';
 import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
 import { checkOrder, runDataPipeline } from './data-pipeline.js';
 import { evaluateTokens, readTokenFile, type TokenWindows } from './evaluate/tokens.js';
@@ -25,8 +26,12 @@ export interface PruneOptions extends ModelOptions {
   readonly pipeline: string;
   /** Directory that is made; one that an earlier run made is replaced. */
   readonly output: string;
+  /** A file of tokens, inputs or text, or `generate:…` or `sample:…` (compiler/calibration-sources.ts). */
   readonly calibration: string;
   readonly calibrationTensor?: string | undefined;
+  /** Tokens per window of a text, and the most windows to take. */
+  readonly calibrationWindow?: number | undefined;
+  readonly calibrationWindows?: number | undefined;
   /** Tokens to measure the quality on, before and after. */
   readonly evaluation?: string | undefined;
   readonly evaluationTensor?: string | undefined;
@@ -68,8 +73,13 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
   checkReplaceable(target);
   const model = openModel(options);
   try {
-    const data = readCalibration(model.module, options.calibration, { tensor: options.calibrationTensor });
     const { evaluation, evaluationTensor, onProgress } = options;
+    const data = await openCalibration(model, options.calibration, {
+      tensor: options.calibrationTensor,
+      window: options.calibrationWindow,
+      windows: options.calibrationWindows,
+      onProgress,
+    });
     const windows =
       evaluation === undefined ? undefined : readTokenFile(evaluation, { tensor: evaluationTensor });
     const { source } = model;

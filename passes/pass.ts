@@ -104,8 +104,11 @@ export interface PassData extends Surroundings {
   load(module: Module): Promise<RunnableModule>;
   /** Says how far the pass has come. */
   progress(done: number, total: number): void;
-  /** Mean negative log-likelihood of the calibration data under a module. */
-  evaluate(module: Module): Promise<number>;
+  /**
+   * How badly a module does on the calibration data, or on the `first` windows or calls of it: the mean NLL of a
+   * language model, otherwise the relative error of the first output against the original's.
+   */
+  evaluate(module: Module, part?: { readonly first?: number }): Promise<number>;
   /** The value of a parameter in one turn of its loop. */
   weight(module: Module, param: string, turn: number | undefined): Tensor;
 }

@@ -111,6 +111,12 @@ describe('hew prune', () => {
     expect(readdirSync(directory).filter((name) => name.startsWith('.twice'))).toEqual([]);
   }, 120_000);
 
+  test('takes text that the model writes itself', async () => {
+    const result = await prune('prune{ffn=50%}', path('synthetic'), '--calib', 'generate:2x8', '--json');
+    expect(result.code).toBe(0);
+    expect(parsed(result.stdout)).toMatchObject({ after: { dims: { ffn: 12 } } });
+  }, 120_000);
+
   test('writes the bundle alone when a spec cannot say what was made', async () => {
     const output = path('partial');
     const pipeline = 'absorb-post-norm{share=0.5}';
@@ -128,11 +134,13 @@ describe('hew prune', () => {
     ['prune{vocab=16}', 'HEW6007'],
     ['absorb-post-norm,slnp', 'HEW6009'],
     ['prune{d=8}', 'HEW6011', '--calib', 'short.safetensors'],
+    ['prune{d=8}', 'HEW6011', '--calib', 'text.txt'],
     ['prune{d=8}', 'HEW8003', '-o', 'taken'],
   ])(
     '%s is refused with %s and leaves nothing',
     async (pipeline, code, option = '-o', value = 'refused') => {
       await writeSafetensors(path('short.safetensors'), [ints('tokens', [2, 1], [1, 2])]);
+      writeFileSync(path('text.txt'), 'text for a model without a tokenizer');
       mkdirSync(path('taken'), { recursive: true });
       writeFileSync(path('taken/notes.txt'), 'not made by hew');
       const before = readdirSync(directory, { recursive: true }).sort();

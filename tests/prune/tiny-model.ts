@@ -37,6 +37,14 @@ export function tinyModel(
   return { module, source: randomSource(module) };
 }
 
+/** A diffusion transformer of two blocks. */
+export function tinyDit(set: Readonly<Record<string, string>> = {}): TinyModel {
+  const sizes = { hidden_size: '16', depth: '2', num_heads: '4', input_size: '8', patch_size: '4' };
+  const others = { in_channels: '1', num_classes: '3', max_batch: '4' };
+  const { module } = openModel({ spec: 'examples/dit/dit.hew', set: { ...sizes, ...others, ...set } });
+  return { module, source: randomSource(module) };
+}
+
 export function randomSource(
   module: Module,
   change: (name: string, values: number[]) => number[] = (_, v) => v,

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { type Figures, type PruneReport, pruneModel } from '../../api.js';
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../format.js';
-import { addModelOptions, type ModelFlags, modelOptions } from '../options.js';
+import { addModelOptions, integer, type ModelFlags, modelOptions } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { resolveSpec } from '../source.js';
@@ -11,6 +11,8 @@ interface Flags extends ModelFlags {
   readonly pipeline: string;
   readonly calib: string;
   readonly calibTensor?: string;
+  readonly calibWindow?: number;
+  readonly calibWindows?: number;
   readonly eval?: string;
   readonly evalTensor?: string;
   readonly output: string;
@@ -26,11 +28,13 @@ export function pruneCommand(program: Command, { output }: Session): void {
       'passes to run, such as prune{layers=10,d=75%},slnp (see hew passes)',
     )
     .requiredOption(
-      '--calib <file>',
-      'calibration data: tokens (.safetensors, .u16, .u32), or inputs by name',
+      '--calib <source>',
+      'calibration data: tokens (.safetensors, .u16, .u32), inputs by name (.safetensors), text (any other file), generate[:16x256,seed=0], or for diffusion models sample[:32,steps=20,seed=0]',
     )
     .requiredOption('-o, --output <dir>', 'directory to write')
     .option('--calib-tensor <name>', 'tensor of the calibration file')
+    .option('--calib-window <n>', 'tokens per window of a text (default: as many as a call takes)', integer)
+    .option('--calib-windows <n>', 'most windows to take (default: all)', integer)
     .option('--eval <file>', 'tokens to measure the quality on, before and after')
     .option('--eval-tensor <name>', 'tensor of the evaluation file')
     .option('--bundle-only', 'write the bundle, but no spec and no safetensors');
@@ -53,6 +57,8 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       output: flags.output,
       calibration: flags.calib,
       calibrationTensor: flags.calibTensor,
+      calibrationWindow: flags.calibWindow,
+      calibrationWindows: flags.calibWindows,
       evaluation: flags.eval,
       evaluationTensor: flags.evalTensor,
       bundleOnly: flags.bundleOnly,
