@@ -24,14 +24,18 @@ import { type LoadedUnit, loadUnits, plainText } from './frontend/units.js';
 
 // ---- weights
 
-/** Every tensor of a module under its checkpoint name, the turns of loops numbered from 0. */
+/** Every tensor of a module under its checkpoint name, the turns of loops numbered from where they begin. */
 export function* tensorsOf(module: Module, source: TensorSource | undefined): Generator<TensorEntry> {
   const dims = modelDims(module);
   const values = new RecentValues(module, source);
   for (const [name, param] of module.params) {
-    const turns = param.loop === undefined ? 1 : (module.loops.get(param.loop)?.indices.length ?? 0);
-    for (let turn = 0; turn < turns; turn++) {
-      const full = fillName(name, param.loop === undefined ? undefined : { loop: param.loop, value: turn });
+    const loop = param.loop === undefined ? undefined : module.loops.get(param.loop);
+    const first = loop?.first === undefined ? 0 : evalDim(loop.first, dims);
+    for (let turn = 0; turn < (loop?.indices.length ?? 1); turn++) {
+      const full = fillName(
+        name,
+        param.loop === undefined ? undefined : { loop: param.loop, value: first + turn },
+      );
       yield* unstacked(full, param, evalShape(param.type.shape, dims), () => values.get(name, turn));
     }
   }

@@ -28,9 +28,13 @@ export function defOf(value: Value): Op | undefined {
 /** A model dimension with a value, or a run-time symbol with inclusive bounds. */
 export type DimDecl = { readonly value: number } | { readonly min: number; readonly max: number };
 
-/** A repetition: how often it runs (a model dimension) and which checkpoint index each turn reads. */
+/**
+ * A repetition: how often it runs (a model dimension) and which checkpoint index each turn reads. Its turns are
+ * numbered from `first`, 0 by default, in a checkpoint that is written anew.
+ */
 export interface Loop {
   readonly count: Dim;
+  readonly first?: Dim | undefined;
   readonly indices: readonly number[];
 }
 

@@ -138,8 +138,9 @@ class ModuleParser {
     const name = this.fresh(this.loops, this.word());
     this.expectWord('over');
     const count = this.dim();
+    const first = this.acceptWord('from') ? { first: this.dim() } : {};
     this.expect('=');
-    this.loops.set(name, { count, indices: this.list('[', ']', () => this.integer()) });
+    this.loops.set(name, { count, ...first, indices: this.list('[', ']', () => this.integer()) });
   }
 
   private inLoop(): string | undefined {

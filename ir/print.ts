@@ -16,7 +16,8 @@ export function printModule(module: Module): string {
   const lines = [
     ...[...module.dims].map(([name, decl]) => `dim ${name} ${printDimDecl(decl)}`),
     ...[...module.loops].map(
-      ([name, loop]) => `loop ${name} over ${printDim(loop.count)} = [${loop.indices.join(', ')}]`,
+      ([name, loop]) =>
+        `loop ${name} over ${printDim(loop.count)}${loop.first ? ` from ${printDim(loop.first)}` : ''} = [${loop.indices.join(', ')}]`,
     ),
     ...[...module.states].map(
       ([name, state]) => `state ${symbol(name)}${inLoop(state.loop)} : ${printType(state.type)}`,

@@ -6,7 +6,7 @@
  *  3. Every dimension name in a type or attribute is declared; symbols have 0 <= min <= max.
  *  4. Functions stand after the functions they call, so nothing recurses; a function of a loop is called by `repeat` of
  *     that loop only, a kernel function by `kernel` only; kernels touch neither parameters nor states and call nothing.
- *  5. A loop has as many indices as its count says; parameters and states name loops that exist and have sizes that
+ *  5. A loop has as many indices as its count says, and begins at a number; parameters and states name loops that exist and have sizes that
  *     are known at compile time; a parameter's recipe has the parameter's type and one part per turn where it differs
  *     by turn.
  *  6. A state is written at most once per function, and not read after the write; `repeat` reads and writes what the
@@ -78,9 +78,13 @@ function checkLoops(module: Module): string[] {
   return [...module.loops].flatMap(([name, loop]) =>
     problemsOf(`loop ${name}`, () => {
       const count = tryEvalDim(loop.count, values);
-      return count === loop.indices.length
-        ? []
-        : [`loop ${name} has ${loop.indices.length} indices, its count is ${count}`];
+      const first = loop.first === undefined ? 0 : tryEvalDim(loop.first, values);
+      return [
+        ...(count === loop.indices.length
+          ? []
+          : [`loop ${name} has ${loop.indices.length} indices, its count is ${count}`]),
+        ...(first !== undefined && first >= 0 ? [] : [`loop ${name} begins at no number`]),
+      ];
     }),
   );
 }

@@ -246,7 +246,10 @@ export interface AssignStatement {
 export interface ForStatement {
   readonly kind: 'for';
   readonly variable: Identifier;
-  readonly count: Expression;
+  /** The number of the first turn: `for layer in first : end`. */
+  readonly first: Expression | undefined;
+  /** The number after the last turn; without `first`, how many there are. */
+  readonly end: Expression;
   readonly body: readonly Statement[];
   readonly span: Span;
 }

@@ -8,6 +8,7 @@ import type { Diagnostic, Span } from '../../ir/diagnostics.js';
 import type {
   Definition,
   DimDeclaration,
+  Expression,
   FileReference,
   Identifier,
   IfStatement,
@@ -258,10 +259,12 @@ function buildAssign(node: CstNode, context: BuildContext): Statement {
 }
 
 function buildFor(node: CstNode, context: BuildContext): Statement {
+  const bounds = nodesOf(node, 'conditional').map((bound) => buildConditional(bound, context));
   return {
     kind: 'for',
     variable: identifier(requiredToken(node, 'Name'), context),
-    count: buildConditional(requiredNode(node, 'conditional'), context),
+    first: bounds.length > 1 ? bounds[0] : undefined,
+    end: bounds.at(-1) as Expression,
     body: buildBlock(requiredNode(node, 'block'), context),
     span: spanOf(node, context.file),
   };

@@ -147,12 +147,16 @@ function reportUnknownName(name: string, span: Span, context: Context): void {
   });
 }
 
-/** A loop's variable as a number: a counter that the loop carries. */
+/** A loop's variable as a number: a counter that the loop carries, from the loop's first number on. */
 function turnNumber(loop: Frame, context: Context, span: Span): SpecValue {
   if (loop.counter === undefined) {
     const outer = loop.parent as Frame;
-    const zero = outer.builder.one('full', [], { value: 0, dtype: 'i32', shape: [] });
-    loop.counter = outer.define(loop.loop ?? 'turn', tensor(zero));
+    const first = context.session.draft.loops.get(loop.loop ?? '')?.first;
+    const start =
+      first === undefined
+        ? outer.builder.one('full', [], { value: 0, dtype: 'i32', shape: [] })
+        : outer.builder.one('dim_size', [], { dim: first });
+    loop.counter = outer.define(loop.loop ?? 'turn', tensor(start));
   }
   if (context.frame === undefined) {
     report(

@@ -5,7 +5,7 @@
  */
 
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
-import { printDim } from '../../ir/dim.js';
+import { dim, printDim, subDims } from '../../ir/dim.js';
 import type { Func, Value } from '../../ir/module.js';
 import type { ForStatement, Statement } from './ast.js';
 import { Environment, Frame, type Variable } from './scope.js';
@@ -13,6 +13,8 @@ import { type Context, emit, report } from './session.js';
 import { asTensor, withType } from './tensors.js';
 import { evaluateSize } from './types.js';
 import { int, poison, tensor } from './values.js';
+
+const zero = { dim: dim(0), size: 0 };
 
 /** No model repeats a layer more often. */
 const turnLimit = 100_000;
@@ -35,7 +37,7 @@ export function runLoop(statement: ForStatement, context: Context, runBlock: Run
 }
 
 /** The loop's name in the module; the same statement under the same path is the same loop in every entry. */
-function declareLoop({ variable, count, span }: ForStatement, context: Context): string | undefined {
+function declareLoop({ variable, first, end, span }: ForStatement, context: Context): string | undefined {
   const { session, frame } = context;
   if (frame === undefined) return undefined;
   if (frame.loop !== undefined) {
@@ -45,20 +47,25 @@ function declareLoop({ variable, count, span }: ForStatement, context: Context):
     });
     return undefined;
   }
-  const turns = evaluateSize(count, context);
-  if (turns === undefined) return undefined;
-  if (turns.size < 1 || turns.size > turnLimit) {
-    report(context, 'HEW2014', `a loop cannot run ${turns.size} times`, { span: count.span });
+  const from = first === undefined ? zero : evaluateSize(first, context);
+  const to = evaluateSize(end, context);
+  if (from === undefined || to === undefined) return undefined;
+  const turns = to.size - from.size;
+  if (turns < 1 || turns > turnLimit || from.size < 0) {
+    const what = first === undefined ? `${turns} times` : `from ${from.size} to ${to.size}`;
+    report(context, 'HEW2014', `a loop cannot run ${what}`, { span: end.span });
     return undefined;
   }
-  const key = [span.file, span.start, context.path, printDim(turns.dim)].join(' ');
+  const count = subDims(to.dim, from.dim);
+  const key = [span.file, span.start, context.path, printDim(from.dim), printDim(to.dim)].join(' ');
   const known = session.loopNames.get(key);
   if (known !== undefined) return known;
   const name = uniqueName(variable.name, session.draft.loops, '_');
   session.loopNames.set(key, name);
   session.draft.loops.set(name, {
-    count: turns.dim,
-    indices: Array.from({ length: turns.size }, (_, i) => i),
+    count,
+    ...(first === undefined ? {} : { first: from.dim }),
+    indices: Array.from({ length: turns }, (_, i) => from.size + i),
   });
   return name;
 }

@@ -260,6 +260,10 @@ class SpecParser extends ParserBase {
     this.CONSUME(t.Name);
     this.CONSUME(t.in);
     this.SUBRULE(this.conditional);
+    this.OPTION(() => {
+      this.CONSUME(t.Colon);
+      this.SUBRULE2(this.conditional);
+    });
     this.SUBRULE(this.block);
   });
 

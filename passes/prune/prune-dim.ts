@@ -255,7 +255,7 @@ export function keepLoopTurns(module: Module, loop: string, turns: readonly numb
       param.loop === loop ? { ...param, recipe: keepTurns(param.recipe, turns) } : param,
     ]),
   );
-  const kept = { count: dim(counted), indices: turns.map((turn) => indices[turn] as number) };
+  const kept = { ...found, count: dim(counted), indices: turns.map((turn) => indices[turn] as number) };
   return {
     ...module,
     params,

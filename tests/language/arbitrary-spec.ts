@@ -101,6 +101,7 @@ const { statement } = fc.letrec<{ statement: Tokens; block: Tokens }>((tie) => (
     concat('require', value, ',', one(text)),
     concat('return', expression),
     concat('for', one(word), 'in', value, tie('block')),
+    concat('for', one(word), 'in', value, ':', value, tie('block')),
     concat('if', value, tie('block')),
     concat('if', value, tie('block'), 'else', 'if', value, tie('block'), 'else', tie('block')),
   ),

@@ -86,6 +86,7 @@ const cases: Readonly<Record<string, Case>> = {
   'HEW2013 recursion': {
     spec: `fn f(a: [.., n]) -> [.., n] { return g(a) }\nfn g(a: [.., n]) -> [.., n] { return f(a) }${entry('  return (y = f(x))')}`,
   },
+  'HEW2014 empty loop': { spec: entry('  for i in 3 : 3 { x = x + 1.0 }\n  return (y = x)') },
   'HEW2014 nested loops': { spec: entry('  for i in 2 { for j in 3 { x = x + 1.0 } }\n  return (y = x)') },
   'HEW2014 constant carried': { spec: entry('  let k = 1\n  for i in 2 { k = k + 1 }\n  return (y = x)') },
   'HEW2015 attribute': { spec: entry('  return (y = softmax(x, axes = [0]))') },

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { elaborate } from '../../compiler/frontend/elaborate.js';
 import { interpretEntry } from '../../ir/interpret.js';
+import { parseModule } from '../../ir/parse.js';
 import { printModule } from '../../ir/print.js';
 import { emptyTensor, type Tensor } from '../../ir/tensor.js';
 import { verifyModule } from '../../ir/verify.js';
@@ -104,6 +105,38 @@ entry run(x: [n]) -> (y: [n], turns: [n]) {
     const result = interpretEntry(module, 'run', { x: vector([0, 1, 2, 3]) });
     expect([...(result.y?.data ?? [])]).toEqual([6, 7, 8, 9]);
     expect([...(result.turns?.data ?? [])]).toEqual([0, 1, 2, 3]);
+  });
+
+  it('let one loop go on where another ended', () => {
+    const { module, weightsUsed } = build(`
+dim n = 2
+dim more = 3
+entry run(x: [n]) -> (y: [n], turns: [5]) {
+  let turns = full(value = 0.0, shape = [5])
+  for i in n {
+    weight a: [n] = "layers.{i}.a"
+    x = x + a
+    turns[i : i + 1] = cast(i, dtype = f32) : [] -> [1]
+  }
+  for i in n : n + more {
+    weight b: [n] = "layers.{i}.b"
+    x = x * b
+    turns[i : i + 1] = cast(i, dtype = f32) : [] -> [1]
+  }
+  return (y = x, turns = turns)
+}
+`);
+    expect([...weightsUsed].sort()).toEqual(
+      ['0.a', '1.a', '2.b', '3.b', '4.b'].map((name) => `layers.${name}`),
+    );
+    expect(printModule(module)).toContain('loop i_2 over more from n = [2, 3, 4]');
+    expect(printModule(parseModule(printModule(module)))).toEqual(printModule(module));
+    const source = {
+      read: () => ({ dtype: 'f32' as const, bytes: new Uint8Array(new Float32Array([2, 3]).buffer) }),
+    };
+    const result = interpretEntry(module, 'run', { x: vector([1, 1]) }, { source });
+    expect([...(result.y?.data ?? [])]).toEqual([40, 189]);
+    expect([...(result.turns?.data ?? [])]).toEqual([0, 1, 2, 3, 4]);
   });
 
   it('keep states between calls', () => {
