@@ -4,7 +4,7 @@
  * states of f32, which a driver reads and zeroes often enough that the sums stay exact, adding them up in float64.
  */
 import { FuncBuilder, moduleScope } from '../ir/builder.js';
-import { type Dim, productOfDims } from '../ir/dim.js';
+import { type Dim, dim, productOfDims } from '../ir/dim.js';
 import { calleesOf, type Func, type Module, type State, type Value } from '../ir/module.js';
 import { dce } from './dce.js';
 
@@ -48,6 +48,26 @@ export const statistics = {
     doc: 'Σ x² of each channel',
     rowRank: 1,
     sum: (b, [x], lead) => sumOver(b, square(b, x as Value), lead),
+  },
+  leading_abs: {
+    doc: 'Σ |x| of each channel of x [leading, .., n], for each leading index: [leading, n]',
+    rowRank: 1,
+    sum: (b, [x]) => keepEnds(b, one(b, 'abs', x as Value)),
+  },
+  leading_square: {
+    doc: 'Σ x² of the same',
+    rowRank: 1,
+    sum: (b, [x]) => keepEnds(b, square(b, x as Value)),
+  },
+  routed_abs: {
+    doc: 'Σ |x| of each channel of x [.., n], rows by the expert that index [..] names: [experts, n]; w [experts, ..] is any stack of the experts',
+    rowRank: 1,
+    sum: (b, [x, index, w]) => byExpert(b, one(b, 'abs', x as Value), index as Value, w as Value),
+  },
+  routed_square: {
+    doc: 'Σ x² of the same',
+    rowRank: 1,
+    sum: (b, [x, index, w]) => byExpert(b, square(b, x as Value), index as Value, w as Value),
   },
   group_norm: {
     doc: 'Σ ‖x_g‖₂ of each group of a value [.., groups, n]',
@@ -95,6 +115,29 @@ export const statistics = {
 } as const satisfies Record<string, StatisticDecl>;
 
 export type StatisticName = keyof typeof statistics;
+
+/** The sum over all axes but the first and the last. */
+function keepEnds(b: FuncBuilder, x: Value): Value {
+  const { length } = x.type.shape;
+  return length === 2
+    ? x
+    : sumOver(
+        b,
+        x,
+        Array.from({ length: length - 2 }, (_, i) => i + 1),
+      );
+}
+
+/** Rows added up by expert: a matrix product with the rows' experts as unit vectors. */
+function byExpert(b: FuncBuilder, x: Value, index: Value, w: Value): Value {
+  const [experts] = w.type.shape as [Dim];
+  const rows = productOfDims(index.type.shape);
+  const all = b.one('iota', [], { length: experts, dtype: 'i32' });
+  const column = b.one('reshape', [all], { shape: [experts, dim(1)] });
+  const flat = b.one('reshape', [index], { shape: [dim(1), rows] });
+  const units = b.one('cast', [one(b, 'eq', column, flat)], { dtype: 'f32' });
+  return one(b, 'matmul', units, asMatrix(b, x));
+}
 
 /** Each group's part of a linear layer that reads all groups, without the sum over groups. */
 function projectedNorms(b: FuncBuilder, x: Value, w: Value): Value {

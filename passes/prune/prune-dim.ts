@@ -10,14 +10,31 @@ import { type Func, type Module, modelDims, type Op, type Param, type Value } fr
 import { attrDims } from '../../ir/op.js';
 import type { OpName } from '../../ir/ops/table.js';
 import type { Recipe } from '../../ir/recipe.js';
-import { constantRecipe, freezeDim, keepTurns, opRecipe, perTurn, turnsOf } from '../recipes.js';
+import { freezeDim, keepTurns, turnsOf } from '../recipes.js';
 import { paramOf } from '../structure.js';
 import { type AxisLayout, layoutsOf } from './axis-layout.js';
+import { cutAxis, cutOwnedAxis, type OwnedPositions, type Positions } from './cut-recipe.js';
 
-/** Which indices stay, in their new order: of the whole model, or of each turn of a loop. */
-export type Kept =
+/** Which indices stay, in their new order: of the whole model, of each turn of a loop, or of each expert in it. */
+export type Kept = SharedKept | ExpertKept;
+
+export type SharedKept =
   | { readonly dim: string; readonly indices: readonly number[] }
-  | { readonly dim: string; readonly loop: string; readonly perTurn: readonly (readonly number[])[] };
+  | { readonly dim: string; readonly loop: string; readonly perTurn: Positions };
+
+export interface ExpertKept {
+  readonly dim: string;
+  readonly loop: string;
+  /** Dimension of the experts. */
+  readonly experts: string;
+  /** By turn, then by expert. */
+  readonly perExpert: OwnedPositions;
+}
+
+function listsOf(kept: Kept): Positions {
+  if ('indices' in kept) return [kept.indices];
+  return 'perTurn' in kept ? kept.perTurn : kept.perExpert.flat();
+}
 
 /** The size a dimension has; HEW6007 when it is none that has a value. */
 export function sizeOfDim(module: Module, name: string): number {
@@ -33,7 +50,7 @@ export function sizeOfDim(module: Module, name: string): number {
 /** The module with fewer indices of a dimension; itself when all are kept. */
 export function pruneDim(module: Module, kept: Kept): Module {
   const size = sizeOfDim(module, kept.dim);
-  const lists = 'indices' in kept ? [kept.indices] : kept.perTurn;
+  const lists = listsOf(kept);
   const count = checkKept(kept.dim, size, lists);
   if (count === size && lists.every((list) => list.every((index, i) => index === i))) return module;
   const problems = [...module.functions.values()].flatMap((func) =>
@@ -75,14 +92,16 @@ function pruneParam(
 ): Param {
   const frozen = freezeDim(param.recipe, kept.dim, size);
   const { shape } = param.type;
+  if (!shape.some((d) => mentions(d, kept.dim))) return { ...param, recipe: frozen };
+  if ('loop' in kept && param.loop !== kept.loop) {
+    return fail(
+      'HEW6007',
+      `${kept.dim} is cut differently in each turn of ${kept.loop}, but weight ${name} is shared by all turns`,
+    );
+  }
+  if ('perExpert' in kept) return { ...param, recipe: cutOfExperts(name, frozen, shape, kept, size) };
   const recipe = shape.reduce<Recipe>((inner, axisDim, axis) => {
-    if (!dimNames(axisDim).has(kept.dim)) return inner;
-    if ('loop' in kept && param.loop !== kept.loop) {
-      return fail(
-        'HEW6007',
-        `${kept.dim} is cut differently in each turn of ${kept.loop}, but weight ${name} is shared by all turns`,
-      );
-    }
+    if (!mentions(axisDim, kept.dim)) return inner;
     const layout = layoutOf(module, name, axis, axisDim, kept.dim);
     return gatherAxis(module, inner, axis, axisDim, layout, kept, { size, count });
   }, frozen);
@@ -121,13 +140,36 @@ function gatherAxis(
   const at = layout.findIndex((factor) => nameOf(factor) === kept.dim);
   const product = (factors: AxisLayout): number => factors.reduce((n, factor) => n * evalDim(factor, env), 1);
   const [outer, block] = [product(layout.slice(0, at)), product(layout.slice(at + 1))];
-  const index = (list: readonly number[]): Recipe =>
-    constantRecipe('i32', [axisDim], expandIndices(list, outer, size, block));
-  const lists = 'indices' in kept ? [kept.indices] : kept.perTurn;
+  const lists = listsOf(kept);
   const same = lists.every(
     (list) => list.every((value, i) => value === lists[0]?.[i]) && list.length === count,
   );
-  return opRecipe('gather', [inner, perTurn(lists.map(index), same)], { axis });
+  const used = same ? lists.slice(0, 1) : lists;
+  return cutAxis(
+    inner,
+    axis,
+    axisDim,
+    used.map((list) => expandIndices(list, outer, size, block)),
+  );
+}
+
+/** Every expert's own neurons: the axis of experts stands before the one that is cut. */
+function cutOfExperts(
+  name: string,
+  inner: Recipe,
+  shape: readonly Dim[],
+  kept: ExpertKept,
+  before: number,
+): Recipe {
+  const names = shape.map(nameOf);
+  const [owner, axis] = [names.indexOf(kept.experts), names.lastIndexOf(kept.dim)];
+  if (owner < 0 || axis < owner || shape.filter((d) => mentions(d, kept.dim)).length !== 1) {
+    return fail(
+      'HEW6007',
+      `${kept.dim} is cut differently in each of ${kept.experts}, but weight ${name} is not one for each of them`,
+    );
+  }
+  return cutOwnedAxis(inner, { owner, axis, shape, before, size: shape[axis] as Dim }, kept.perExpert);
 }
 
 /** Positions of kept blocks in an axis of `outer` x `size` blocks of `block` elements. */

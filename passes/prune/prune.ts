@@ -14,8 +14,9 @@ import { definePass, option, type PassData, type Surroundings } from '../pass.js
 import type { Probe } from '../probe.js';
 import { turnsOf } from '../recipes.js';
 import { observedStructure, type Structure, structureOf } from '../structure.js';
+import { expertsOwning } from './expert-neurons.js';
 import { chooseLayers, influenceProbe, type LayerRequest } from './layers.js';
-import { type Kept, keepLoopTurns, pruneDim, sizeOfDim } from './prune-dim.js';
+import { keepLoopTurns, pruneDim, type SharedKept, sizeOfDim } from './prune-dim.js';
 import {
   type AxisKind,
   axisKind,
@@ -114,11 +115,18 @@ function planOf(
   { original }: Surroundings,
 ): ScorePlan {
   if (kind === 'layers') throw new Error('layers are not ranked by a score rule');
-  const subjects = kind === 'groups' ? [name, headsOf(module, name)] : [name];
+  const subjects = subjectsOf(module, name, kind);
   const agrees = subjects.every(
     (subject) => sizeOrNothing(original, subject) === sizeOrNothing(module, subject),
   );
   return planScores(agrees ? original : module, name, kind, given.score);
+}
+
+/** Dimensions that the scores of one depend on. */
+function subjectsOf(module: Module, name: string, kind: AxisKind): string[] {
+  if (kind === 'groups') return [name, headsOf(module, name)];
+  const experts = kind === 'neurons' ? expertsOwning(module, name) : undefined;
+  return experts === undefined ? [name] : [name, experts];
 }
 
 function sizeOrNothing(module: Module, name: string): number | undefined {
@@ -145,6 +153,7 @@ function headsOf(module: Module, kv: string): string {
 
 async function run(module: Module, given: Options, data: PassData) {
   let current = module;
+  const experts: KeptExperts = new Map();
   const notes = [...observedStructure(module).skipped];
   const details: Record<string, unknown> = {};
   const counts: Record<string, number> = {};
@@ -153,7 +162,7 @@ async function run(module: Module, given: Options, data: PassData) {
     const cut =
       request.kind === 'layers'
         ? await cutLayers(current, request, given, data)
-        : cutAxis(module, current, request, given, data);
+        : cutIndices(module, current, request, given, data, experts);
     current = cut.module;
     notes.push(...cut.notes);
     details[request.name] = cut.details;
@@ -205,7 +214,17 @@ function dropped(text: string, { module, loop, count }: LayerRequest): { kept: n
   return { kept, scores: [] };
 }
 
-function cutAxis(start: Module, module: Module, request: Request, given: Options, data: PassData): Cut {
+/** Experts that earlier cuts of the same pass have kept, by their dimension and the source index of the turn. */
+type KeptExperts = Map<string, ReadonlyMap<number, readonly number[]>>;
+
+function cutIndices(
+  start: Module,
+  module: Module,
+  request: Request,
+  given: Options,
+  data: PassData,
+  keptExperts: KeptExperts,
+): Cut {
   const { name, count } = request;
   const size = sizeOfDim(module, name);
   const plan = planOf(request, start, given, data);
@@ -220,27 +239,50 @@ function cutAxis(start: Module, module: Module, request: Request, given: Options
       details: { kept, scores: Array.from(scores.byIndex.get(0) ?? []) },
     };
   }
-  const { loop, byIndex } = scores;
+  const { loop, experts, byIndex } = scores;
   const indices = turnsOf(module, loop) ?? [];
+  const details = (kept: readonly unknown[]) => ({
+    kept: Object.fromEntries(indices.map((index, turn) => [index, kept[turn]])),
+    scores: Object.fromEntries(indices.map((index) => [index, Array.from(byIndex.get(index) ?? [])])),
+  });
+  if (experts !== undefined) {
+    const perExpert = indices.map((index) =>
+      ownScores(byIndex.get(index) as Float64Array, size, keptExperts.get(experts)?.get(index)).map(choose),
+    );
+    return {
+      module: pruneDim(module, { dim: name, loop, experts, perExpert }),
+      notes: [
+        `${note} in each of ${perExpert[0]?.length} ${experts} in each of ${indices.length} turns of ${loop}`,
+      ],
+      details: details(perExpert),
+    };
+  }
   const perTurn = indices.map((index) => choose(byIndex.get(index) as Float64Array));
+  if (request.kind === 'experts')
+    keptExperts.set(name, new Map(indices.map((index, turn) => [index, perTurn[turn] as number[]])));
   return {
     module: applyKept(module, request, { dim: name, loop, perTurn }),
     notes: [`${note} in each of ${indices.length} turns of ${loop}`],
-    details: {
-      kept: Object.fromEntries(indices.map((index, turn) => [index, perTurn[turn]])),
-      scores: Object.fromEntries(indices.map((index) => [index, Array.from(byIndex.get(index) ?? [])])),
-    },
+    details: details(perTurn),
   };
+}
+
+/** The scores of each expert that is left. */
+function ownScores(scores: Float64Array, size: number, left: readonly number[] | undefined): Float64Array[] {
+  const experts = left ?? Array.from({ length: scores.length / size }, (_, i) => i);
+  return experts.map((expert) => scores.subarray(expert * size, (expert + 1) * size));
 }
 
 function randomScores(module: Module, { name, kind }: Request, { seed }: Options): Scores {
   const random = randomNumbers(seed);
+  const experts = kind === 'neurons' ? expertsOwning(module, name) : undefined;
+  const owners = experts === undefined ? 1 : sizeOfDim(module, experts);
   const size = sizeOfDim(module, kind === 'groups' ? headsOf(module, name) : name);
-  const list = (): Float64Array => Float64Array.from({ length: size }, random);
+  const list = (): Float64Array => Float64Array.from({ length: owners * size }, random);
   if (kind === 'channels') return { loop: undefined, byIndex: new Map([[0, list()]]) };
   const { attentions, feedForwards, routers } = structureOf(module);
   const { loop } = [...attentions, ...feedForwards, ...routers].find((part) => part.loop !== undefined) ?? {};
-  return { loop, byIndex: new Map((turnsOf(module, loop) ?? [0]).map((index) => [index, list()])) };
+  return { loop, experts, byIndex: new Map((turnsOf(module, loop) ?? [0]).map((index) => [index, list()])) };
 }
 
 /** How indices are chosen from the scores of one turn. */
@@ -266,13 +308,13 @@ function selectionOf(module: Module, { name, kind, count }: Request): (scores: F
 }
 
 /** Cuts the dimension; a KV group takes its query heads with it. */
-function applyKept(module: Module, { name, kind }: Request, kept: Kept): Module {
+function applyKept(module: Module, { name, kind }: Request, kept: SharedKept): Module {
   if (kind !== 'groups') return pruneDim(module, kept);
   const heads = headsOf(module, name);
   const perGroup = sizeOfDim(module, heads) / sizeOfDim(module, name);
   const withHeads = (groups: readonly number[]): number[] =>
     groups.flatMap((g) => Array.from({ length: perGroup }, (_, i) => g * perGroup + i));
-  const headKept: Kept =
+  const headKept: SharedKept =
     'indices' in kept
       ? { dim: heads, indices: withHeads(kept.indices) }
       : { dim: heads, loop: kept.loop, perTurn: kept.perTurn.map(withHeads) };

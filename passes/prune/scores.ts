@@ -9,6 +9,8 @@ import type { Module, Value } from '../../ir/module.js';
 import type { PassData } from '../pass.js';
 import { type Probe, type StatisticName, sumsAt } from '../probe.js';
 import { observedStructure, type Projection, type Structure } from '../structure.js';
+import { expertSite, expertsOwning } from './expert-neurons.js';
+import { sizeOfDim } from './prune-dim.js';
 
 /** What a named dimension counts, as far as pruning is concerned. */
 export type AxisKind = 'channels' | 'neurons' | 'heads' | 'groups' | 'experts' | 'layers';
@@ -36,6 +38,8 @@ interface Site {
   readonly statistic: StatisticName;
   /** What reads the value, for rules that weigh it with its weight. */
   readonly reader?: Projection;
+  /** The dimension of experts, when each has scores of its own: [experts, indices]. */
+  readonly experts?: string | undefined;
 }
 
 interface ScoreRule {
@@ -62,10 +66,19 @@ function missingAxis(): never {
   throw new Error('a norm has at least one axis');
 }
 
-function neuronSites(structure: Structure, name: string, statistic: StatisticName): Site[] {
+function neuronSites(structure: Structure, name: string, statistic: 'abs' | 'square'): Site[] {
+  const experts = expertsOwning(structure.module, name);
   return structure.feedForwards
     .filter(({ neurons }) => neurons === name)
-    .map(({ func, loop, product, writer }) => ({ func, loop, values: [product], statistic, reader: writer }));
+    .map((layer) => {
+      const { func, loop, product, writer } = layer;
+      const site = { func, loop, experts, reader: writer };
+      const owned = experts === undefined ? undefined : expertSite(layer, experts);
+      if (owned === undefined) return { ...site, values: [product], statistic };
+      return owned.kind === 'leading'
+        ? { ...site, values: [product], statistic: `leading_${statistic}` }
+        : { ...site, values: [product, owned.index, owned.weight], statistic: `routed_${statistic}` };
+    });
 }
 
 function headSites({ attentions }: Structure, name: string, projected: boolean): Site[] {
@@ -141,17 +154,19 @@ export const scoreRules: Readonly<Record<Exclude<AxisKind, 'layers'>, Readonly<R
 
 function timesColumnNorms(
   sums: Float64Array,
-  { reader }: Site,
+  site: Site,
   turn: number | undefined,
   module: Module,
   data: PassData,
 ): Float64Array {
-  const { data: values } = data.weight(module, (reader as Projection).weight, turn);
+  const { data: values } = data.weight(module, (site.reader as Projection).weight, turn);
+  // Columns are the last axis; a stack of experts that have scores of their own comes matrix by matrix.
+  const owners = site.experts === undefined ? 1 : sizeOfDim(module, site.experts);
+  const [columns, matrix] = [sums.length / owners, values.length / owners];
   const squares = new Float64Array(sums.length);
-  // Columns are the last axis, in stacks of experts too.
   values.forEach((value, i) => {
-    const column = i % sums.length;
-    squares[column] = (squares[column] as number) + value * value;
+    const at = Math.floor(i / matrix) * columns + (i % columns);
+    squares[at] = (squares[at] as number) + value * value;
   });
   return sums.map((sum, m) => sum * Math.sqrt(squares[m] as number));
 }
@@ -159,6 +174,8 @@ function timesColumnNorms(
 /** Scores of a dimension: one list for the model, or one for each turn of a loop, by source index. */
 export interface Scores {
   readonly loop: string | undefined;
+  /** Set when a list has the scores of one expert after the other. */
+  readonly experts?: string | undefined;
   readonly byIndex: ReadonlyMap<number, Float64Array>;
 }
 
@@ -220,7 +237,7 @@ export function computeScores(plan: ScorePlan, data: PassData): Scores {
       byIndex.set(at, added(byIndex.get(at), scores));
     }
   });
-  return { loop: whole ? undefined : sites[0]?.loop, byIndex };
+  return { loop: whole ? undefined : sites[0]?.loop, experts: sites[0]?.experts, byIndex };
 }
 
 function added(sum: Float64Array | undefined, term: Float64Array): Float64Array {

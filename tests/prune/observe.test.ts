@@ -7,10 +7,12 @@ import { interpretEntry } from '../../ir/interpret.js';
 import type { Func, Module, Value } from '../../ir/module.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import { type Probe, probedModule, type StatisticName, statistics } from '../../passes/probe.js';
+import { expertSite } from '../../passes/prune/expert-neurons.js';
 import { observedEntry, observedStructure } from '../../passes/structure.js';
-import { tinyData, tinyModel } from './tiny-model.js';
+import { type TinyModel, tinyData, tinyModel, tinyMoge, tinyMole } from './tiny-model.js';
 
-const { module, source } = tinyModel();
+const tiny = tinyModel();
+const { module, source } = tiny;
 const data = tinyData(module, 2, 6);
 
 /** A place of the model that each statistic makes sense for. */
@@ -31,54 +33,83 @@ function placeOf(statistic: StatisticName): { func: string; values: readonly Val
   return { func, values: places[statistic] ?? [norm.result] };
 }
 
+/** Statistics of the neurons of experts are taken where there are experts. */
+const ofExperts = { leading: tinyMole(), routed: tinyMoge() };
+type ExpertKind = keyof typeof ofExperts;
+const kindOf = (name: StatisticName): ExpertKind | undefined =>
+  (Object.keys(ofExperts) as ExpertKind[]).find((kind) => name.startsWith(kind));
+
 const names = Object.keys(statistics) as StatisticName[];
-const probes: Probe[] = names.map((statistic) => ({
-  key: statistic,
-  module,
-  ...placeOf(statistic),
-  statistic,
-  eps: 1e-5,
-}));
+const probes: Probe[] = names
+  .filter((name) => kindOf(name) === undefined)
+  .map((statistic) => ({ key: statistic, module, ...placeOf(statistic), statistic, eps: 1e-5 }));
+
+function expertProbes(kind: ExpertKind): Probe[] {
+  const structure = observedStructure(ofExperts[kind].module);
+  const layer = structure.feedForwards.find(({ neurons }) => neurons === 'expert_ffn');
+  const site = layer && expertSite(layer, 'experts');
+  if (layer === undefined || site?.kind !== kind) throw new Error('the model has experts of this kind');
+  const values = site.kind === 'routed' ? [layer.product, site.index, site.weight] : [layer.product];
+  return names
+    .filter((name) => kindOf(name) === kind)
+    .map((statistic) => ({
+      key: statistic,
+      module: structure.module,
+      func: layer.func,
+      values,
+      statistic,
+    }));
+}
+
+/** Compares what wasm adds up with what the interpreter adds up. */
+async function checkAgreement({ module, source }: TinyModel, probes: readonly Probe[]): Promise<void> {
+  const data = tinyData(module, 2, 6);
+  const found = await observe(probes, data, { source });
+  const probed = probedModule(module, data.entry, probes);
+  const sums = new Map<string, Float64Array[]>();
+  for (const { inputs } of data.calls) {
+    const states = new Map<string, Tensor>();
+    const ids = inputs.ids as Int32Array;
+    interpretEntry(
+      probed.module,
+      data.entry,
+      { ids: tensor('i32', [ids.length], ids) },
+      { source, states, precision: 'f64' },
+    );
+    probes.forEach(({ key }, i) => {
+      const turns = (module.loops.get('layer')?.indices ?? []).map(
+        (turn) => states.get(`${probed.states[i]}#${turn}`)?.data ?? new Float64Array(),
+      );
+      const before = sums.get(key);
+      sums.set(
+        key,
+        before === undefined
+          ? turns
+          : before.map((sum, turn) => sum.map((v, j) => v + (turns[turn]?.[j] ?? 0))),
+      );
+    });
+  }
+  for (const { key } of probes) {
+    const [wanted, got] = [
+      sums.get(key)?.flatMap((s) => [...s]) ?? [],
+      found.get(key)?.sums.flatMap((s) => [...s]) ?? [],
+    ];
+    expect(got, key).toHaveLength(wanted.length);
+    const scale = Math.max(...wanted.map(Math.abs));
+    got.forEach((value, i) => {
+      expect(Math.abs(value - (wanted[i] as number)) / scale, `${key} ${i}`).toBeLessThan(1e-4);
+    });
+  }
+}
 
 describe('observing', () => {
-  test('agrees with the interpreter for every statistic', async () => {
-    const found = await observe(probes, data, { source });
-    const probed = probedModule(module, data.entry, probes);
-    const sums = new Map<string, Float64Array[]>();
-    for (const { inputs } of data.calls) {
-      const states = new Map<string, Tensor>();
-      const ids = inputs.ids as Int32Array;
-      interpretEntry(
-        probed.module,
-        data.entry,
-        { ids: tensor('i32', [ids.length], ids) },
-        { source, states, precision: 'f64' },
-      );
-      probes.forEach(({ key }, i) => {
-        const turns = [0, 1, 2, 3].map(
-          (turn) => states.get(`${probed.states[i]}#${turn}`)?.data ?? new Float64Array(),
-        );
-        const before = sums.get(key);
-        sums.set(
-          key,
-          before === undefined
-            ? turns
-            : before.map((sum, turn) => sum.map((v, j) => v + (turns[turn]?.[j] ?? 0))),
-        );
-      });
-    }
-    for (const { key } of probes) {
-      const [wanted, got] = [
-        sums.get(key)?.flatMap((s) => [...s]) ?? [],
-        found.get(key)?.sums.flatMap((s) => [...s]) ?? [],
-      ];
-      expect(got, key).toHaveLength(wanted.length);
-      const scale = Math.max(...wanted.map(Math.abs));
-      got.forEach((value, i) => {
-        expect(Math.abs(value - (wanted[i] as number)) / scale, `${key} ${i}`).toBeLessThan(1e-4);
-      });
-    }
-  }, 60_000);
+  test('agrees with the interpreter for every statistic', () => checkAgreement(tiny, probes), 60_000);
+
+  test.each(['leading', 'routed'] as const)(
+    'agrees with the interpreter for %s experts',
+    (kind) => checkAgreement(ofExperts[kind], expertProbes(kind)),
+    60_000,
+  );
 
   test('counts rows, and remembers what it has seen', async () => {
     const cache = new ObservationCache();

@@ -32,8 +32,10 @@ export interface TinyModel {
 export function tinyModel(
   set: Readonly<Record<string, string>> = {},
   spec = 'examples/pangu/pangu.hew',
+  without: readonly string[] = [],
 ): TinyModel {
-  const { module } = openModel({ spec, set: { ...tinySizes, ...set } });
+  const sizes = Object.entries({ ...tinySizes, ...set }).filter(([key]) => !without.includes(key));
+  const { module } = openModel({ spec, set: Object.fromEntries(sizes) });
   return { module, source: randomSource(module) };
 }
 
@@ -55,7 +57,7 @@ export function randomSource(
     const shape = param.type.shape.map((d) => evalDim(d, dims));
     for (const index of module.loops.get(param.loop ?? '')?.indices ?? [0]) {
       const full = param.loop === undefined ? name : fillName(name, { loop: param.loop, value: index });
-      shapes.set(full, shape);
+      for (const [one, own] of unstacked(full, shape)) shapes.set(one, own);
     }
   }
   return {
@@ -71,6 +73,31 @@ export function randomSource(
       return { dtype: 'f32', bytes: encodeBytes('f32', change(name, values)) };
     },
   };
+}
+
+/** A stack of experts is one tensor for each in a checkpoint. */
+function unstacked(name: string, shape: number[]): [string, number[]][] {
+  const [count = 0, ...inner] = shape;
+  if (!/\{\w+\}/.test(name)) return [[name, shape]];
+  return Array.from({ length: count }, (_, i) => [name.replace(/\{\w+\}/, `${i}`), inner]);
+}
+
+const expertSizes = {
+  shared_expert_intermediate_size: '12',
+  moe_intermediate_size: '8',
+  num_hidden_layers: '2',
+};
+
+/** Grouped experts: 4 in 2 groups. */
+export function tinyMoge(): TinyModel {
+  const routing = { num_experts: '4', num_groups: '2', num_experts_per_tok: '2' };
+  return tinyModel({ ...expertSizes, ...routing }, 'examples/moge/moge.hew', ['intermediate_size']);
+}
+
+/** Lookup experts: 3. */
+export function tinyMole(): TinyModel {
+  const without = ['intermediate_size', 'sandwich_norm'];
+  return tinyModel({ ...expertSizes, num_lookup_experts: '3' }, 'examples/mole/mole.hew', without);
 }
 
 /** Token windows of the tiny vocabulary. */
