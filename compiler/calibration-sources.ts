@@ -9,11 +9,11 @@
 import { readFileSync, statSync } from 'node:fs';
 import { extname } from 'node:path';
 import { generate, textDefaults } from '../backends/wasm/runtime/generate.js';
-import { type Inputs, type Model, sample } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import { dimRange, type Module } from '../ir/module.js';
-import { type CalibrationData, fromCalls, fromTokens, readCalibration, tokenSymbol } from './calibration.js';
+import { type CalibrationData, fromTokens, readCalibration, tokenSymbol } from './calibration.js';
 import type { OpenedModel } from './compile.js';
+import { calibrateOnSamples } from './diffusion-calibration.js';
 import type { TokenWindows } from './evaluate/tokens.js';
 import { loadModule } from './in-memory.js';
 import { createTokenizer } from './tokenizer.js';
@@ -206,42 +206,12 @@ async function generated(
 
 // ---- what a diffusion model sees
 
-/** Every tenth sample is drawn without a class, as models that know guidance are trained. */
-const unconditionalEvery = 10;
-
-/** The inputs of every call while samples are drawn by DDIM. */
-async function sampled(
+/** The inputs of every call while samples are drawn by DDIM, half of them guided. */
+function sampled(
   { module, source }: SourceModel,
   { n, steps, seed }: Settings<typeof sampleSettings>,
   { onProgress }: CalibrationSourceOptions,
 ): Promise<CalibrationData> {
-  const model = await loadModule(module, source);
-  const calls: { readonly inputs: Inputs }[] = [];
-  const { sampler } = model.manifest;
-  const nullClass = sampler?.kind === 'diffusion' ? sampler.null_class : undefined;
-  const classes = Array.from({ length: n }, (_, i) => {
-    if (nullClass == null || nullClass < 1) return 0;
-    return i % unconditionalEvery === unconditionalEvery - 1 ? nullClass : i % nullClass;
-  });
-  await sample(
-    recording(model, (inputs) => calls.push({ inputs })),
-    { classes, steps, seed, onProgress: (done, total) => onProgress?.('calibration: sampling', done, total) },
-  );
-  return fromCalls(module, calls);
-}
-
-/** The model, telling the inputs of each call before it runs. */
-function recording(model: Model, tell: (inputs: Inputs) => void): Model {
-  return new Proxy(model, {
-    get: (target, name) => {
-      if (name === 'run') {
-        return (...call: Parameters<Model['run']>) => {
-          tell(call[1]);
-          return target.run(...call);
-        };
-      }
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
+  const report = (done: number, total: number): void => onProgress?.('calibration: sampling', done, total);
+  return calibrateOnSamples(module, source, { samples: n, steps, seed, onProgress: report });
 }

@@ -18,6 +18,8 @@ export interface CalibrationCall {
   readonly inputs: Inputs;
   /** Values of the run-time symbols. */
   readonly symbols: ReadonlyMap<string, number>;
+  /** The timestep that all samples of the call share, for diffusion models. */
+  readonly timestep?: number | undefined;
 }
 
 export interface CalibrationData {
@@ -137,10 +139,13 @@ function fromTensors(module: Module, entry: Func, path: string): CalibrationData
 }
 
 /** Calls of the observed entry by their inputs, as a program made them. Fails with HEW6011 for other inputs. */
-export function fromCalls(module: Module, given: readonly { readonly inputs: Inputs }[]): CalibrationData {
+export function fromCalls(
+  module: Module,
+  given: readonly { readonly inputs: Inputs; readonly timestep?: number }[],
+): CalibrationData {
   const entry =
     observedEntry(module) ?? fail('HEW6011', 'the model has no entry to run calibration data through');
-  const calls = given.map(({ inputs }) => {
+  const calls = given.map(({ inputs, timestep }) => {
     const symbols = new Map<string, number>();
     for (const { name, type } of entry.args) {
       const input = inputs[name ?? ''] ?? fail('HEW6011', `a calibration call has no input '${name}'`);
@@ -150,7 +155,7 @@ export function fromCalls(module: Module, given: readonly { readonly inputs: Inp
         if (isSymbol && shape.length === type.shape.length) symbols.set(symbol, shape[axis] as number);
       });
     }
-    return { inputs, symbols };
+    return { inputs, symbols, timestep };
   });
   if (calls.length === 0) fail('HEW6011', 'the calibration data has no calls');
   const values = calls.flatMap(({ inputs }) =>

@@ -10,7 +10,15 @@ import { evalDim } from '../ir/dim.js';
 import type { TensorSource } from '../ir/materialise.js';
 import { defOf, type Func, type Module, modelDims, type Value } from '../ir/module.js';
 import { printModule } from '../ir/print.js';
-import { type Observation, type Probe, probedModule, rowsOf } from '../passes/probe.js';
+import {
+  combinationOf,
+  combinations,
+  type Observation,
+  type Probe,
+  probedModule,
+  rowsOf,
+  type StepObservation,
+} from '../passes/probe.js';
 import type { CalibrationData } from './calibration.js';
 import { loadModule } from './in-memory.js';
 
@@ -36,11 +44,11 @@ export class ObservationCache {
   }
 
   /** Values are told apart by the op that makes them. */
-  private key({ module, func, values, statistic, eps }: Probe, data: CalibrationData): string {
+  private key({ module, func, values, statistic, eps, byTimestep }: Probe, data: CalibrationData): string {
     const known = this.texts.get(module) ?? createHash('sha256').update(printModule(module)).digest('hex');
     this.texts.set(module, known);
     const places = values.map((value) => placeOf(module.functions.get(func) as Func, value));
-    return [known, func, ...places, statistic, eps ?? 0, data.fingerprint].join(' ');
+    return [known, func, ...places, statistic, eps ?? 0, byTimestep ?? false, data.fingerprint].join(' ');
   }
 }
 
@@ -83,20 +91,20 @@ async function observeModule(
   const probed = probedModule(module, data.entry, probes);
   const model = await loadModule(probed.module, source);
   const totals = probes.map((probe, i) => new Accumulator(module, probe, model, probed.states[i] as string));
-  data.calls.forEach(({ inputs, symbols }, i) => {
+  data.calls.forEach(({ inputs, symbols, timestep }, i) => {
     model.reset();
     model.run(data.entry, inputs, { outputs: [] });
-    for (const total of totals) total.add(symbols);
+    for (const total of totals) total.add(symbols, timestep);
     onProgress(i + 1, data.calls.length);
   });
   return totals.map((total) => total.result());
 }
 
-/** The sums of one probe over all calls. */
+/** What one probe finds over all calls. */
 class Accumulator {
-  private readonly sums: Float64Array[];
+  private readonly total: Sums;
+  private readonly steps = new Map<number, Sums>();
   private readonly indices: readonly number[] | undefined;
-  private rows = 0;
 
   constructor(
     private readonly module: Module,
@@ -106,27 +114,61 @@ class Accumulator {
   ) {
     const loop = module.functions.get(probe.func)?.loop;
     this.indices = loop === undefined ? undefined : module.loops.get(loop)?.indices;
-    const turns = this.indices?.length ?? 1;
-    const { length } = model.state(state).read();
-    this.sums = Array.from({ length: turns }, () => new Float64Array(length / turns));
+    this.total = new Sums(probe, this.indices?.length ?? 1);
   }
 
-  add(symbols: ReadonlyMap<string, number>): void {
+  add(symbols: ReadonlyMap<string, number>, timestep: number | undefined): void {
     const values = this.model.state(this.state).read() as Float32Array;
-    const size = values.length / this.sums.length;
-    this.sums.forEach((sum, turn) => {
-      for (let i = 0; i < size; i++) sum[i] = (sum[i] as number) + (values[turn * size + i] as number);
-    });
-    this.rows += evalDim(rowsOf(this.probe), new Map([...modelDims(this.module), ...symbols]));
+    const rows = evalDim(rowsOf(this.probe), new Map([...modelDims(this.module), ...symbols]));
+    this.total.add(values, rows);
+    if (!this.probe.byTimestep) return;
+    if (timestep === undefined)
+      fail('HEW6011', 'the calibration data says nothing of timesteps, which ranges by timestep need', {
+        help: 'leave the calibration file out: diffusion models are calibrated on samples they draw',
+      });
+    const step = this.steps.get(timestep) ?? new Sums(this.probe, this.indices?.length ?? 1);
+    this.steps.set(timestep, step);
+    step.add(values, rows);
   }
 
   result(): Observation {
-    const finite = this.sums.every((sum) => sum.every(Number.isFinite));
-    if (!finite) {
+    const { rows, sums } = this.total;
+    if (!sums.every((sum) => sum.every(Number.isFinite))) {
       fail('HEW6011', `calibration gives values in @${this.probe.func} that are not finite`, {
-        help: 'weights with NaN or infinities cannot be pruned by their activations',
+        help: 'weights with NaN or infinities cannot be judged by their activations',
       });
     }
-    return { rows: this.rows, indices: this.indices, sums: this.sums };
+    const steps = [...this.steps]
+      .sort(([a], [b]) => b - a)
+      .map(([timestep, step]): StepObservation => ({ timestep, rows: step.rows, sums: step.sums }));
+    return { rows, indices: this.indices, sums, steps: this.probe.byTimestep ? steps : undefined };
+  }
+}
+
+/** A statistic of several calls, in each turn of a loop. */
+class Sums {
+  rows = 0;
+  sums: Float64Array[] = [];
+  private readonly combine: (a: number, b: number) => number;
+
+  constructor(
+    probe: Probe,
+    private readonly turns: number,
+  ) {
+    this.combine = combinations[combinationOf(probe.statistic)];
+  }
+
+  add(values: Float32Array, rows: number): void {
+    const size = values.length / this.turns;
+    const part = (turn: number): Float32Array => values.subarray(turn * size, (turn + 1) * size);
+    if (this.rows === 0)
+      this.sums = Array.from({ length: this.turns }, (_, turn) => Float64Array.from(part(turn)));
+    else {
+      this.sums.forEach((sum, turn) => {
+        const own = part(turn);
+        for (let i = 0; i < size; i++) sum[i] = this.combine(sum[i] as number, own[i] as number);
+      });
+    }
+    this.rows += rows;
   }
 }

@@ -233,6 +233,14 @@ export const diagnosticCodes = {
     title: 'calibration data cannot be used',
     doc: 'The data does not fit the inputs of the model, or the model computes values from it that are not finite.',
   },
+  HEW6120: {
+    title: 'the model has no timestep',
+    doc: 'A pass makes parameters depend on the timestep of a diffusion model, but the timestep is no input of the entry, or does not reach the layer.',
+  },
+  HEW6121: {
+    title: 'bad setting of quantization',
+    doc: 'A number of groups, a number of bits or a group size does not fit the model or the calibration data.',
+  },
   HEW7001: { title: 'not a Hew bundle', doc: 'The directory or URL has no manifest.json of a Hew bundle.' },
   HEW7002: {
     title: 'bundle version not supported',

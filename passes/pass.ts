@@ -81,7 +81,11 @@ export type DataInput = DataArray | { readonly data: DataArray; readonly shape: 
 /** Calls of an entry, each from empty states. */
 export interface DataCalls {
   readonly entry: string;
-  readonly calls: readonly { readonly inputs: Readonly<Record<string, DataInput>> }[];
+  readonly calls: readonly {
+    readonly inputs: Readonly<Record<string, DataInput>>;
+    /** The timestep that all samples of the call share, for diffusion models. */
+    readonly timestep?: number | undefined;
+  }[];
 }
 
 /** A compiled module whose states are zero. */

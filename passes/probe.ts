@@ -12,7 +12,9 @@ interface StatisticDecl {
   readonly doc: string;
   /** How many trailing axes of the value make up a row. */
   readonly rowRank: number;
-  /** The sum over rows; `lead` are the axes to sum over. */
+  /** How the results of calls are combined; they are added unless said otherwise. */
+  readonly combine?: 'min' | 'max';
+  /** The sum over rows, or what `combine` is of them; `lead` are the axes to sum over. */
   sum(b: FuncBuilder, values: readonly Value[], lead: readonly number[], eps: number): Value;
 }
 
@@ -43,6 +45,23 @@ export const statistics = {
     doc: 'Σ |x| of each channel',
     rowRank: 1,
     sum: (b, [x], lead) => sumOver(b, one(b, 'abs', x as Value), lead),
+  },
+  sum: {
+    doc: 'Σ x of each channel',
+    rowRank: 1,
+    sum: (b, [x], lead) => sumOver(b, x as Value, lead),
+  },
+  minimum: {
+    doc: 'the least x of each channel',
+    rowRank: 1,
+    combine: 'min',
+    sum: (b, [x], lead) => b.one('reduce_min', [x as Value], { axes: lead }),
+  },
+  maximum: {
+    doc: 'the greatest x of each channel',
+    rowRank: 1,
+    combine: 'max',
+    sum: (b, [x], lead) => b.one('reduce_max', [x as Value], { axes: lead }),
   },
   square: {
     doc: 'Σ x² of each channel',
@@ -139,6 +158,18 @@ function byExpert(b: FuncBuilder, x: Value, index: Value, w: Value): Value {
   return one(b, 'matmul', units, asMatrix(b, x));
 }
 
+/** How a statistic of several calls follows from those of each. */
+export const combinations = {
+  add: (a: number, b: number): number => a + b,
+  min: Math.min,
+  max: Math.max,
+} as const;
+
+export function combinationOf(statistic: StatisticName): keyof typeof combinations {
+  const { combine }: StatisticDecl = statistics[statistic];
+  return combine ?? 'add';
+}
+
 /** Each group's part of a linear layer that reads all groups, without the sum over groups. */
 function projectedNorms(b: FuncBuilder, x: Value, w: Value): Value {
   const [groups, size] = x.type.shape.slice(-2) as [Dim, Dim];
@@ -163,6 +194,8 @@ export interface Probe {
   readonly statistic: StatisticName;
   /** For statistics that divide by a root mean square. */
   readonly eps?: number | undefined;
+  /** Keep the statistic of each timestep as well. */
+  readonly byTimestep?: boolean | undefined;
 }
 
 /** A statistic after the data was seen. */
@@ -170,7 +203,15 @@ export interface Observation {
   readonly rows: number;
   /** For a probe in a loop: the source index of each turn. */
   readonly indices: readonly number[] | undefined;
-  /** One array per turn, or a single one. */
+  /** One array per turn, or a single one; extremes for statistics that are no sums. */
+  readonly sums: readonly Float64Array[];
+  /** The same of each timestep, in sampling order (descending), for a probe that asked for it. */
+  readonly steps?: readonly StepObservation[] | undefined;
+}
+
+export interface StepObservation {
+  readonly timestep: number;
+  readonly rows: number;
   readonly sums: readonly Float64Array[];
 }
 
@@ -241,7 +282,9 @@ function measure(
   const decl: State = { type: value.type, loop: func.loop };
   const scope = moduleScope({ ...module, states: new Map([...module.states, [state, decl]]) }, func.loop);
   const builder = new FuncBuilder(func.name, scope);
-  const before = builder.one('state_read', [], { name: state });
-  builder.emit('state_write', [builder.one('add', [before, value])], { name: state });
+  // Calls start from zero, which is no extreme: extremes of calls are combined by who reads them.
+  const isSum = combinationOf(probe.statistic) === 'add';
+  const total = isSum ? builder.one('add', [builder.one('state_read', [], { name: state }), value]) : value;
+  builder.emit('state_write', [total], { name: state });
   return { state, decl, ops: [...plain.body, ...builder.body] };
 }

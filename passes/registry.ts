@@ -8,6 +8,8 @@ import { fold } from './fold.js';
 import { fuse } from './fuse.js';
 import type { Pass } from './pass.js';
 import { prune } from './prune/prune.js';
+import { htg } from './quantize/htg.js';
+import { ptq4dit } from './quantize/ptq4dit.js';
 import { refit } from './refit/refit.js';
 import { slnp } from './slnp.js';
 
@@ -22,6 +24,8 @@ export const passes: readonly Pass[] = [
   slnp,
   absorbPostNorm,
   refit,
+  htg,
+  ptq4dit,
 ];
 
 /** The exact passes a compilation runs before the backend legalises and fuses. */

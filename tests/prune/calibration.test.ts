@@ -99,8 +99,8 @@ describe('generated text', () => {
 describe('samples of a diffusion model', () => {
   test('are the calls that drawing them makes', async () => {
     const data = await openCalibration(dit, 'sample:6,steps=3,seed=1');
-    // Batches of 4 and 2 in each of 3 steps.
-    expect(data.calls.map(({ symbols }) => symbols.get('B'))).toEqual([4, 2, 4, 2, 4, 2]);
+    // In each of 3 steps three samples without guidance, then three with it, which are six in batches of 4 and 2.
+    expect(data.calls.map(({ symbols }) => symbols.get('B'))).toEqual([3, 3, 3, 4, 2, 4, 2, 4, 2]);
     const times = data.calls.map(({ inputs }) => (inputs.t as Int32Array)[0]);
     expect(times[0]).toBe(999);
     expect(times.at(-1)).toBe(0);

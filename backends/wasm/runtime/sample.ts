@@ -7,7 +7,7 @@ import { createBreather } from './breathe.js';
 import { type DType, dtypes, type TypedArray, viewOf } from './dtype.js';
 import { listNames, refuse } from './errors.js';
 import type { DiffusionSampler, TensorSlot } from './manifest.js';
-import type { Model } from './model.js';
+import type { Inputs, Model, Outputs } from './model.js';
 import { createRandom, normalNoise, type Random } from './rng.js';
 import { alphaBars, type SamplingMethod, type StepBars, stepRules, timesteps } from './schedule.js';
 import { type Dimension, symbolsOf } from './shape.js';
@@ -27,6 +27,8 @@ export interface SampleOptions {
   /** Predicted samples are clamped to -clip..clip; the bundle's by default; null for no clamping. */
   readonly clip?: number | null;
   readonly onProgress?: (done: number, total: number) => void;
+  /** Told of every call of the model behind it. All samples of a call are at the timestep. */
+  readonly onCall?: (inputs: Inputs, timestep: number, outputs: Outputs) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -63,6 +65,7 @@ export async function sample(model: Model, options: SampleOptions): Promise<Samp
     seed = 0,
     clip = process.clip,
     onProgress,
+    onCall,
     signal,
   } = options;
   checkSettings(model, process, denoiser, options);
@@ -76,7 +79,8 @@ export async function sample(model: Model, options: SampleOptions): Promise<Samp
   for (const [index, t] of schedule.entries()) {
     await breathe();
     signal?.throwIfAborted();
-    const eps = guidedNoise(model, denoiser, { x, t, classes, guidance, nullClass: process.null_class });
+    const nullClass = process.null_class;
+    const eps = guidedNoise(model, denoiser, { x, t, classes, guidance, nullClass, onCall });
     const next = schedule[index + 1];
     const stepBars = { bar: bars[t] ?? 1, nextBar: next === undefined ? 1 : (bars[next] ?? 1) };
     step(x, eps, stepBars, method, clip, random);
@@ -199,6 +203,7 @@ interface NoiseRequest {
   readonly classes: readonly number[];
   readonly guidance: number;
   readonly nullClass: number | null;
+  readonly onCall: SampleOptions['onCall'];
 }
 
 /** One item of a batch: which sample, and under which class. */
@@ -212,14 +217,14 @@ interface BatchItem {
  * second call, unless the batch has to be split.
  */
 function guidedNoise(model: Model, denoiser: Denoiser, request: NoiseRequest): Float64Array {
-  const { x, classes, guidance, nullClass } = request;
+  const { classes, guidance, nullClass } = request;
   const conditional = classes.map((label, sample): BatchItem => ({ sample, label }));
-  if (guidance === 1 || nullClass === null) return predictNoise(model, denoiser, x, request.t, conditional);
+  if (guidance === 1 || nullClass === null) return predictNoise(model, denoiser, request, conditional);
   const unconditional = classes.map((_, sample): BatchItem => ({ sample, label: nullClass }));
-  const both = predictNoise(model, denoiser, x, request.t, [...conditional, ...unconditional]);
-  const eps = new Float64Array(x.length);
+  const both = predictNoise(model, denoiser, request, [...conditional, ...unconditional]);
+  const eps = new Float64Array(both.length / 2);
   for (let i = 0; i < eps.length; i++) {
-    const [withClass, without] = [both[i] ?? 0, both[i + x.length] ?? 0];
+    const [withClass, without] = [both[i] ?? 0, both[i + eps.length] ?? 0];
     eps[i] = without + guidance * (withClass - without);
   }
   return eps;
@@ -229,15 +234,14 @@ function guidedNoise(model: Model, denoiser: Denoiser, request: NoiseRequest): F
 function predictNoise(
   model: Model,
   denoiser: Denoiser,
-  x: Float64Array,
-  t: number,
+  request: NoiseRequest,
   items: readonly BatchItem[],
 ): Float64Array {
   const { sampleSize, maxBatch } = denoiser;
   const eps = new Float64Array(items.length * sampleSize);
   for (let start = 0; start < items.length; start += maxBatch) {
     const part = items.slice(start, start + maxBatch);
-    const found = predictBatch(model, denoiser, x, t, part);
+    const found = predictBatch(model, denoiser, request, part);
     const stride = found.length / Math.max(part.length, denoiser.minBatch);
     for (let item = 0; item < part.length; item++) {
       eps.set(found.subarray(item * stride, item * stride + sampleSize), (start + item) * sampleSize);
@@ -250,8 +254,7 @@ function predictNoise(
 function predictBatch(
   model: Model,
   denoiser: Denoiser,
-  x: Float64Array,
-  t: number,
+  { x, t, onCall }: NoiseRequest,
   items: readonly BatchItem[],
 ): Float32Array {
   const { sampleSize, sampleShape, minBatch } = denoiser;
@@ -261,15 +264,14 @@ function predictBatch(
     data.set(x.subarray(sample * sampleSize, (sample + 1) * sampleSize), index * sampleSize);
   });
   const labels = Array.from({ length: size }, (_, index) => items[index]?.label ?? 0);
-  const { eps } = model.run(
-    'denoise',
-    {
-      x: { data, shape: [size, ...sampleShape] },
-      t: numbers(denoiser.t.dtype, new Array<number>(size).fill(t)),
-      ...(denoiser.y === undefined ? {} : { y: numbers(denoiser.y.dtype, labels) }),
-    },
-    { outputs: ['eps'] },
-  );
+  const inputs = {
+    x: { data, shape: [size, ...sampleShape] },
+    t: numbers(denoiser.t.dtype, new Array<number>(size).fill(t)),
+    ...(denoiser.y === undefined ? {} : { y: numbers(denoiser.y.dtype, labels) }),
+  };
+  const outputs = model.run('denoise', inputs, { outputs: ['eps'] });
+  onCall?.(inputs, t, outputs);
+  const { eps } = outputs;
   if (!(eps instanceof Float32Array) || eps.length < data.length) {
     refuse('HEW7008', "entry 'denoise' does not return 'eps' in f32 of at least the size of 'x'");
   }
