@@ -26,7 +26,7 @@ export async function calibrationLoss(module: Module, options: LossOptions): Pro
   const { source, data, onProgress } = options;
   const model = await loadModule(module, source);
   if (data.windows !== undefined)
-    return evaluateTokens(model, data.windows.slice(0, options.first), onProgress).nll;
+    return finite(evaluateTokens(model, data.windows.slice(0, options.first), onProgress).nll);
   const wanted = await referenceOutputs(options);
   let [error, size] = [0, 0];
   for (const [i, found] of outputsOf(model, options)) {
@@ -43,7 +43,15 @@ export async function calibrationLoss(module: Module, options: LossOptions): Pro
     }
     onProgress?.(i + 1, data.calls.length);
   }
-  return Math.sqrt(error / size);
+  return finite(Math.sqrt(error / size));
+}
+
+function finite(loss: number): number {
+  if (Number.isFinite(loss)) return loss;
+  return fail(
+    'HEW6011',
+    `the loss on the calibration data is ${loss}: weights or activations are not finite`,
+  );
 }
 
 function* outputsOf(

@@ -90,6 +90,7 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
     const before = await judge('evaluation before', model.module);
     const { module, reports } = await runDataPipeline(model.module, steps, { source, data, onProgress });
     const pruned = await loadModule(module, source);
+    checkFinite(pruned, data);
     const after = await judge('evaluation after', module, pruned);
     const result = { output: options.output, before, after, passes: reports };
     return await write(target, { ...model, module }, pruned, data, options, (written, reloadDifference) => ({
@@ -101,6 +102,23 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
   } finally {
     model.close();
   }
+}
+
+/** A model that computes values that are not finite is not written: NaN compares with nothing. */
+function checkFinite(model: Model, data: CalibrationData): void {
+  const [call] = data.calls;
+  if (call === undefined) return;
+  const outputs = model.run(data.entry, call.inputs);
+  const [bad] =
+    Object.entries(outputs).find(([, values]) => !values.every((v) => Number.isFinite(Number(v)))) ?? [];
+  if (bad === undefined) return;
+  fail(
+    'HEW6011',
+    `output '${bad}' of the pruned model has values that are not finite on the calibration data`,
+    {
+      help: 'some weight of the checkpoint, or what it makes of the data, is NaN or infinite',
+    },
+  );
 }
 
 function nllOf(

@@ -1,17 +1,20 @@
 /**
  * clap: cross-layer attention pruning (Pangu Light, arXiv 2505.20155; §3 of the reference). It follows a prune of
  * layers: KV groups of a removed layer compete with those of the layer before it, and the best become its attention.
- * A group moves as a unit: its key and value rows, the query rows of its heads, and the columns of o_proj.
+ * A group moves as a unit: its key and value rows, the query rows of its heads, and the columns of o_proj. One weight may
+ * make q, k and v, as in diffusion transformers; its three parts are cut alike.
  *
  * What the paper leaves open: K is the group count of the layer that stays; a run of removed layers competes as one
  * list; a run without a layer before it (layer 0) is removed plainly and reported; the bias of o_proj is the
  * recipient's. Only the moved weights change, so the module's types and functions stay as they are.
  */
 import { fail } from '../ir/diagnostics.js';
-import type { Module, Param, Value } from '../ir/module.js';
+import { type Dim, evalDim, nameOf } from '../ir/dim.js';
+import { type Module, modelDims, type Param, type Value } from '../ir/module.js';
 import type { Recipe } from '../ir/recipe.js';
 import { definePass, option, type PassData, type Surroundings } from './pass.js';
 import { type Probe, sumsAt } from './probe.js';
+import { layoutsOf } from './prune/axis-layout.js';
 import { expandIndices, sizeOfDim } from './prune/prune-dim.js';
 import { greatest, groupMeans } from './prune/scores.js';
 import { constantRecipe, opRecipe, recipeAt, scaleRecipe, widen } from './recipes.js';
@@ -144,10 +147,12 @@ function chooseGroups(
   }));
 }
 
-/** How the axis of a projection that ranges over heads is cut: `axis` of the weight, into groups of `block` rows. */
+/** How the axis of a projection that ranges over heads is cut: `parts` times all groups, each of `block` rows. */
 interface Slice {
   readonly param: string;
   readonly axis: number;
+  /** One, or three where one weight makes q, k and v. */
+  readonly parts: number;
   readonly block: number;
   /** The gain of the norm that the weight reads is corrected along this axis. */
   readonly corrected?: number;
@@ -157,18 +162,42 @@ function slicesOf(original: Module, attention: Attention): Slice[] {
   const { q, k, v, o, heads, kv } = attention;
   const hd = headSize(original, attention);
   const perGroup = sizeOfDim(original, heads) / sizeOfDim(original, kv);
-  if (new Set([q.weight, k.weight, v.weight]).size !== 3) {
-    fail('HEW6010', `clap needs q, k and v of their own; weight ${q.weight} makes several of them`);
+  const written: Slice = { param: o.weight, axis: 1, parts: 1, block: perGroup * hd };
+  const fused = new Set([q.weight, k.weight, v.weight]).size;
+  if (fused === 1) return [...fusedSlices(original, attention), written];
+  if (fused !== 3) {
+    fail('HEW6010', `clap cannot tell the heads of q, k and v apart in weight ${q.weight}`, {
+      help: 'q, k and v have weights of their own, or share one that holds equal parts of all three',
+    });
   }
   const made = [
     { projection: q, block: perGroup * hd },
     { projection: k, block: hd },
     { projection: v, block: hd },
   ].flatMap(({ projection: { weight, bias }, block }): Slice[] => [
-    { param: weight, axis: 0, block, corrected: 1 },
-    ...(bias === undefined ? [] : [{ param: bias, axis: 0, block }]),
+    { param: weight, axis: 0, parts: 1, block, corrected: 1 },
+    ...(bias === undefined ? [] : [{ param: bias, axis: 0, parts: 1, block }]),
   ]);
-  return [...made, { param: o.weight, axis: 1, block: perGroup * hd }];
+  return [...made, written];
+}
+
+/** One weight for q, k and v: its rows are laid out as the reshape that splits them says. */
+function fusedSlices(original: Module, { q, heads, kv }: Attention): Slice[] {
+  const [layout, ...others] = layoutsOf(original, q.weight, 0);
+  const at = layout?.findIndex((factor) => nameOf(factor) === heads) ?? -1;
+  if (layout === undefined || others.length > 0 || at < 0 || heads !== kv) {
+    return fail('HEW6010', `clap cannot tell the heads of q, k and v apart in weight ${q.weight}`, {
+      help: 'a weight that makes all three holds as many heads of each, split by one reshape',
+    });
+  }
+  const env = modelDims(original);
+  const product = (factors: readonly Dim[]): number =>
+    factors.reduce((n, factor) => n * evalDim(factor, env), 1);
+  const cut = { axis: 0, parts: product(layout.slice(0, at)), block: product(layout.slice(at + 1)) };
+  return [
+    { param: q.weight, ...cut, corrected: 1 },
+    ...(q.bias === undefined ? [] : [{ param: q.bias, ...cut }]),
+  ];
 }
 
 function headSize(original: Module, { result }: Attention): number {
@@ -192,10 +221,12 @@ function transplant(
     const param = module.params.get(slice.param) as Param;
     const layers = [...new Set([recipient, ...choice.map(({ index }) => index)])].sort((a, b) => a - b);
     const parts = layers.map((index) => correctedPart(original, slice, index, recipient, norm));
-    const positions = choice.flatMap(({ index, group }) => {
-      const at = layers.indexOf(index) * groups + group;
-      return expandIndices([at], 1, groups * layers.length, slice.block);
-    });
+    const positions = Array.from({ length: slice.parts }, (_, part) =>
+      choice.flatMap(({ index, group }) => {
+        const at = (layers.indexOf(index) * slice.parts + part) * groups + group;
+        return expandIndices([at], 1, groups * slice.parts * layers.length, slice.block);
+      }),
+    ).flat();
     const axisDim = param.type.shape[slice.axis];
     const index = constantRecipe('i32', axisDim === undefined ? [] : [axisDim], positions);
     const joined = opRecipe('gather', [opRecipe('concat', parts, { axis: slice.axis }), index], {

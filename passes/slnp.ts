@@ -6,7 +6,7 @@
 import type { Module, Param } from '../ir/module.js';
 import type { Recipe } from '../ir/recipe.js';
 import { definePass } from './pass.js';
-import { normRecipe, opRecipe, scaleRecipe } from './recipes.js';
+import { constantRecipe, normRecipe, opRecipe, scaleRecipe } from './recipes.js';
 import { structureOf } from './structure.js';
 
 export const slnp = definePass({
@@ -46,8 +46,12 @@ function original(recipe: Recipe): Recipe {
   return recipe.kind === 'op' && recipe.op === 'gather' ? original(recipe.args[0] as Recipe) : recipe;
 }
 
+/** Gains of which only zeros are kept stay zeros. */
+const leastNorm = 1e-30;
+
 function stabilise({ recipe, type }: Param): Recipe {
   const rank = type.shape.length;
-  const ratio = opRecipe('div', [normRecipe(original(recipe), rank), normRecipe(recipe, rank)]);
+  const left = opRecipe('max', [normRecipe(recipe, rank), constantRecipe('f32', [], [leastNorm])]);
+  const ratio = opRecipe('div', [normRecipe(original(recipe), rank), left]);
   return scaleRecipe(recipe, ratio, type.dtype);
 }
