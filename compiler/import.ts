@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Diagnostic, fail } from '../ir/diagnostics.js';
+import { importHuggingFace } from './huggingface/import.js';
 
 export interface ImportOptions {
   /** A file or a directory of another tool. */
@@ -27,20 +28,45 @@ interface Importer {
   /** What a user gives, for the message when nothing fits. */
   readonly accepts: string;
   matches(path: string, isDirectory: boolean): boolean;
+  /** Where the spec goes when nothing else is said, for weights that are used where they are. */
+  defaultOutput?(path: string): string;
   run(options: ImportOptions): Promise<Omit<ImportReport, 'format' | 'output'>>;
 }
 
 /** Tried in order. */
-const importers: readonly Importer[] = [];
+const importers: readonly Importer[] = [
+  {
+    format: 'Hugging Face',
+    accepts: 'a directory with config.json and safetensors',
+    matches: (path, isDirectory) => isDirectory && existsSync(join(path, 'config.json')),
+    defaultOutput: (path) => path,
+    run: async ({ path, output, set }) => {
+      const { warnings } = await importHuggingFace({ directory: path, output, set });
+      return { files: ['model.hew'], warnings };
+    },
+  },
+];
 
-/** Fails with HEW3001 when there is no such path, HEW3101 when no format fits. */
-export async function importModel(options: ImportOptions): Promise<ImportReport> {
+/** Fails with HEW3001 when there is no such path, HEW3101 when no format fits, HEW8001 when `output` is missing. */
+export async function importModel(
+  options: Omit<ImportOptions, 'output'> & { readonly output?: string | undefined },
+): Promise<ImportReport> {
   const stats = statSync(options.path, { throwIfNoEntry: false });
   if (stats === undefined) return fail('HEW3001', `there is no '${options.path}'`);
   const importer = importers.find((each) => each.matches(options.path, stats.isDirectory()));
   if (importer === undefined) return unknownFormat(options.path);
-  const result = await importer.run(options);
-  return { format: importer.format, output: options.output, ...result };
+  const output = options.output ?? importer.defaultOutput?.(options.path);
+  if (output === undefined) {
+    return fail(
+      'HEW8001',
+      `importing from ${importer.format} converts the weights, which needs a directory`,
+      {
+        help: 'give one with -o',
+      },
+    );
+  }
+  const result = await importer.run({ ...options, output });
+  return { format: importer.format, output, ...result };
 }
 
 function unknownFormat(path: string): never {

@@ -153,6 +153,29 @@ export const diagnosticCodes = {
     title: 'no model that can be imported',
     doc: 'The file or directory is of none of the formats that hew import reads.',
   },
+  HEW3151: {
+    title: 'unknown architecture',
+    doc: 'config.json names an architecture that hew import has no spec for. Any model can be described in a spec of its own.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3152: {
+    title: 'not a model directory',
+    doc: 'A Hugging Face directory holds config.json and safetensors, one file or shards with an index.',
+  },
+  HEW3153: {
+    title: 'unsupported rotary positions',
+    doc: 'Rotary positions are known in the types default, linear, dynamic, llama3 and yarn, over all channels of a head.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3154: {
+    title: 'unsupported variant of an architecture',
+    doc: 'config.json asks for an activation, a pattern of layers or another option that the spec of this architecture does not have.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3155: {
+    title: 'configuration and tensors disagree',
+    doc: 'config.json describes another model than the one whose tensors are there: norms, biases or a head that one has and the other has not.',
+  },
   HEW4001: {
     title: 'not a valid safetensors file',
     doc: 'The header of the file is damaged, or does not describe exactly the bytes that follow it.',

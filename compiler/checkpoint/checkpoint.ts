@@ -47,8 +47,8 @@ export function openCheckpoint(path: string): Checkpoint {
   return file.endsWith('.json') ? openSharded(path, file) : openSingle(path, file);
 }
 
-/** The file that a path means: itself, or the weights in a directory. */
-function checkpointFile(path: string): string {
+/** The file that a path means: itself, or the weights in a directory. Fails with HEW3001 when there are none, or several. */
+export function checkpointFile(path: string): string {
   const names = directoryEntries(path);
   if (names === undefined) return path;
   const usual = ['model.safetensors', 'model.safetensors.index.json'].find((name) => names.includes(name));

@@ -1,5 +1,5 @@
 /**
- * What a build needs besides compiled sources: the standard library beside the compiler, an executable
+ * What a build needs besides compiled sources: the .hew files beside the compiler, an executable
  * CLI, and `hew` among the local binaries, where `npx hew` finds it without installing anything.
  */
 import { chmodSync, cpSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
@@ -8,14 +8,17 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const cli = join(root, 'dist/compiler/cli/main.js');
-const library = join(root, 'dist/compiler/std');
+const specFolders = ['compiler/std', 'compiler/huggingface/specs'];
 const binaries = join(root, 'node_modules/.bin');
 
-rmSync(library, { recursive: true, force: true });
-cpSync(join(root, 'compiler/std'), library, {
-  recursive: true,
-  filter: (path) => !/\.[^/\\]+$/.test(path) || path.endsWith('.hew'),
-});
+for (const folder of specFolders) {
+  const copy = join(root, 'dist', folder);
+  rmSync(copy, { recursive: true, force: true });
+  cpSync(join(root, folder), copy, {
+    recursive: true,
+    filter: (path) => !/\.[^/\\]+$/.test(path) || path.endsWith('.hew'),
+  });
+}
 chmodSync(cli, 0o755);
 
 // Links need a privilege on Windows, where `npx hew` takes npm's slower way through the package itself.

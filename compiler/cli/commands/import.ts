@@ -6,7 +6,7 @@ import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 
 interface Flags {
-  readonly output: string;
+  readonly output?: string;
   readonly set?: Readonly<Record<string, string>>;
 }
 
@@ -14,14 +14,15 @@ export function importCommand(program: Command, { output }: Session): void {
   program
     .command('import <path>')
     .description('write a model of another tool as a spec and safetensors')
-    .requiredOption('-o, --output <dir>', 'directory to write')
+    .option('-o, --output <dir>', 'directory to write (default: beside weights that need no conversion)')
     .option('--set <name=value>', 'a value the model leaves open; may be repeated', assignment)
     .addHelpText('after', example)
     .action((path: string, flags: Flags) => run(path, flags, output));
 }
 
 const example = `
-Example:
+Examples:
+  hew import Llama-3.2-1B
   hew import model.onnx -o out/model`;
 
 async function run(path: string, flags: Flags, output: Output): Promise<void> {
