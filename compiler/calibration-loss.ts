@@ -3,13 +3,12 @@
  * judged by the mean NLL of the next token, any other model by the relative error of its first output:
  * ‖y − y₀‖₂ / ‖y₀‖₂ over all calls, y₀ being what the module computes that everything started from.
  */
-import type { Model, TypedArray } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
 import type { CalibrationData } from './calibration.js';
-import { evaluateTokens } from './evaluate/tokens.js';
-import { loadModule } from './in-memory.js';
+import { evaluateWindows } from './evaluate/tokens.js';
+import { createExecutor, type Executor } from './executor.js';
 
 export interface LossOptions {
   readonly source: TensorSource | undefined;
@@ -18,18 +17,22 @@ export interface LossOptions {
   readonly original: Module;
   /** Only the first so many windows or calls. */
   readonly first?: number | undefined;
+  /** See ExecutorOptions. */
+  readonly residentBytes?: number | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 /** Fails with HEW6011 when the outputs cannot be compared. */
 export async function calibrationLoss(module: Module, options: LossOptions): Promise<number> {
-  const { source, data, onProgress } = options;
-  const model = await loadModule(module, source);
+  const { source, data, residentBytes, onProgress } = options;
+  const executor = await createExecutor(module, source, { residentBytes });
   if (data.windows !== undefined)
-    return finite(evaluateTokens(model, data.windows.slice(0, options.first), onProgress).nll);
+    return finite(
+      (await evaluateWindows(executor, module, data.windows.slice(0, options.first), onProgress)).nll,
+    );
   const wanted = await referenceOutputs(options);
   let [error, size] = [0, 0];
-  for (const [i, found] of outputsOf(model, options)) {
+  await eachOutput(executor, module, options, (i, found) => {
     const reference = wanted[i] as ArrayLike<number>;
     if (found.length !== reference.length)
       return fail(
@@ -41,8 +44,7 @@ export async function calibrationLoss(module: Module, options: LossOptions): Pro
       error += (a - b) ** 2;
       size += b * b;
     }
-    onProgress?.(i + 1, data.calls.length);
-  }
+  });
   return finite(Math.sqrt(error / size));
 }
 
@@ -54,30 +56,38 @@ function finite(loss: number): number {
   );
 }
 
-function* outputsOf(
-  model: Model,
-  { data: { entry, calls }, first }: LossOptions,
-): Generator<[number, ArrayLike<number>]> {
-  const [output] = model.entry(entry).outputs;
-  if (output?.dtype !== 'f32') return fail('HEW6011', `entry '${entry}' has no first output in f32`);
-  for (const [i, { inputs }] of calls.slice(0, first).entries()) {
-    model.reset();
-    const found = model.run(entry, inputs, { outputs: [output.name] })[output.name] as TypedArray;
-    yield [i, found as Float32Array];
-  }
+/** Shows the first output of every call. */
+async function eachOutput(
+  executor: Executor,
+  module: Module,
+  { data: { entry, calls }, first, onProgress }: LossOptions,
+  show: (call: number, values: Float32Array) => void,
+): Promise<void> {
+  const func = module.functions.get(entry);
+  const [output] = func?.outputs ?? [];
+  if (output === undefined || func?.results[0]?.type.dtype !== 'f32')
+    return fail('HEW6011', `entry '${entry}' has no first output in f32`);
+  const sequences = calls.slice(0, first).map((call) => [{ entry, ...call }]);
+  await executor.run(
+    { sequences, outputs: [output] },
+    { outputs: (i, _call, found) => show(i, found[output] as Float32Array), progress: onProgress },
+  );
 }
 
 /** Outputs of the original, by its module and data. */
 const references = new WeakMap<Module, WeakMap<CalibrationData, readonly ArrayLike<number>[]>>();
 
 async function referenceOutputs(options: LossOptions): Promise<readonly ArrayLike<number>[]> {
-  const { original, data, source } = options;
+  const { original, data, source, residentBytes } = options;
   const byData = references.get(original) ?? new WeakMap<CalibrationData, readonly ArrayLike<number>[]>();
   references.set(original, byData);
   const known = byData.get(data);
   if (known !== undefined) return known;
-  const model = await loadModule(original, source);
-  const found = [...outputsOf(model, { ...options, first: undefined })].map(([, output]) => output);
+  const executor = await createExecutor(original, source, { residentBytes });
+  const found: ArrayLike<number>[] = [];
+  await eachOutput(executor, original, { ...options, first: undefined }, (call, values) => {
+    found[call] = values;
+  });
   byData.set(data, found);
   return found;
 }

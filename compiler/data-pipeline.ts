@@ -24,6 +24,8 @@ export interface DataPipelineOptions {
     | ((step: PipelineStep, module: Module, report: StepReport) => Promise<void> | void)
     | undefined;
   readonly cache?: ObservationCache;
+  /** See ExecutorOptions. */
+  readonly residentBytes?: number | undefined;
 }
 
 /** Fails with HEW6009 for a pass that may not stand after an earlier one. */
@@ -86,10 +88,11 @@ async function observeOriginal(
   });
   const wanted = probes.filter((probe) => probe.module === module);
   if (wanted.length === 0) return;
-  const { source, data, cache, onProgress } = options;
+  const { source, data, cache, residentBytes, onProgress } = options;
   await observe(wanted, data, {
     source,
     cache,
+    residentBytes,
     onProgress: (done, total) => onProgress?.('statistics', done, total),
   });
 }
@@ -102,13 +105,14 @@ async function runStep(
   { pass, options }: PipelineStep,
   settings: StepOptions,
 ): Promise<PassResult> {
-  const { source, data, cache, onProgress } = settings;
+  const { source, data, cache, residentBytes, onProgress } = settings;
   try {
     if (pass.data === undefined) return pass.run(module, options);
     const probes = pass.data.observe(module, options, { original });
     const statistics = await observe(probes, data, {
       source,
       cache,
+      residentBytes,
       onProgress: (done, total) => onProgress?.(`${pass.name}: statistics`, done, total),
     });
     let evaluated = 0;
@@ -123,7 +127,14 @@ async function runStep(
         evaluated += 1;
         const stage = `${pass.name}: candidate ${evaluated}`;
         const report = (done: number, total: number): void => onProgress?.(stage, done, total);
-        return calibrationLoss(candidate, { source, data, original, first, onProgress: report });
+        return calibrationLoss(candidate, {
+          source,
+          data,
+          original,
+          first,
+          residentBytes,
+          onProgress: report,
+        });
       },
     });
   } catch (error) {

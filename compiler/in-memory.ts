@@ -14,29 +14,51 @@ export async function loadModule(
   source: TensorSource | undefined,
   options: EmitOptions = {},
 ): Promise<Model> {
-  const { module: lowered } = await lowerModule(module);
-  const wasm = await recentCode(lowered, options);
-  const manifest = { ...(await manifestOf(wasm, options)), files: {} };
-  const engine = await startEngine(manifest, wasm.code as Uint8Array<ArrayBuffer>);
-  await writeWeights(lowered, wasm, source, new Uint8Array(engine.memory.buffer));
-  return new Model(manifest, engine, undefined);
+  return loadLowered((await lowerModule(module)).module, source, options);
 }
 
-/** One tensor at a time goes to its place, so that no weight is held twice. */
-async function writeWeights(
+/** `loadModule` for a module that is lowered already. */
+export async function loadLowered(
   lowered: Module,
-  { schedule }: WasmModule,
   source: TensorSource | undefined,
-  memory: Uint8Array,
-): Promise<void> {
+  options: EmitOptions = {},
+): Promise<Model> {
+  const { model, write } = await startModule(lowered, options);
+  await write(lowered, source, () => true);
+  return model;
+}
+
+export interface StartedModule {
+  readonly model: Model;
+  /**
+   * Writes the chosen weights to their places, one tensor at a time, so that none is held twice. Values are those that
+   * `owner` has for them; a parameter that has a loop there and none in this module is written for `turn`.
+   */
+  write(
+    owner: Module,
+    source: TensorSource | undefined,
+    chosen: (param: string) => boolean,
+    turn?: number,
+  ): Promise<void>;
+}
+
+/** A lowered module without its weights. */
+export async function startModule(lowered: Module, options: EmitOptions = {}): Promise<StartedModule> {
+  const wasm = await recentCode(lowered, options);
   const { weightBytes } = await import('../backends/wasm/package.js');
-  for (const [name, placement] of schedule.weights) {
-    for (let turn = 0; turn < placement.turns; turn++)
-      memory.set(
-        weightBytes(lowered, name, turn, placement, source),
-        placement.address + turn * placement.stride,
-      );
-  }
+  const manifest = { ...(await manifestOf(wasm, options)), files: {} };
+  const engine = await startEngine(manifest, wasm.code as Uint8Array<ArrayBuffer>);
+  const write: StartedModule['write'] = async (owner, source, chosen, turn = 0) => {
+    const memory = new Uint8Array(engine.memory.buffer);
+    for (const [name, placement] of wasm.schedule.weights) {
+      if (!chosen(name)) continue;
+      for (let own = 0; own < placement.turns; own++) {
+        const bytes = weightBytes(owner, name, placement.loop === undefined ? turn : own, placement, source);
+        memory.set(bytes, placement.address + own * placement.stride);
+      }
+    }
+  };
+  return { model: new Model(manifest, engine, undefined), write };
 }
 
 /** Code by what it is made from: passes try many weights in one graph, and its code does not depend on them. */
@@ -54,9 +76,11 @@ async function recentCode(lowered: Module, options: EmitOptions): Promise<WasmMo
   return wasm;
 }
 
-function codeKey(module: Module, { relaxed, optimize }: EmitOptions): string {
+function codeKey(module: Module, { relaxed, optimize, layouts }: EmitOptions): string {
   const params = new Map(
     [...module.params].map(([name, param]) => [name, { ...param, recipe: sourceRecipe('', param.type) }]),
   );
-  return `${relaxed ?? false} ${optimize ?? true} ${printModule({ ...module, params })}`;
+  const packed = [...module.params.keys()].map((name) => layouts?.get(name) ?? null);
+  const settings = [relaxed ?? false, optimize ?? true, layouts === undefined ? null : packed];
+  return `${JSON.stringify(settings)} ${printModule({ ...module, params })}`;
 }

@@ -4,7 +4,6 @@
  * for the same statistic of the same module and data again costs nothing.
  */
 import { createHash } from 'node:crypto';
-import type { Model } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import { evalDim } from '../ir/dim.js';
 import type { TensorSource } from '../ir/materialise.js';
@@ -19,8 +18,8 @@ import {
   rowsOf,
   type StepObservation,
 } from '../passes/probe.js';
-import type { CalibrationData } from './calibration.js';
-import { loadModule } from './in-memory.js';
+import type { CalibrationCall, CalibrationData } from './calibration.js';
+import { createExecutor } from './executor.js';
 
 export type ObserveProgress = (done: number, total: number) => void;
 
@@ -62,6 +61,8 @@ function placeOf({ args, body }: Func, value: Value): string {
 export interface ObserveOptions {
   readonly source: TensorSource | undefined;
   readonly cache?: ObservationCache;
+  /** See ExecutorOptions. */
+  readonly residentBytes?: number | undefined;
   readonly onProgress?: ObserveProgress | undefined;
 }
 
@@ -86,17 +87,24 @@ async function observeModule(
   module: Module,
   probes: readonly Probe[],
   data: CalibrationData,
-  { source, onProgress = () => {} }: ObserveOptions,
+  { source, residentBytes, onProgress = () => {} }: ObserveOptions,
 ): Promise<Observation[]> {
   const probed = probedModule(module, data.entry, probes);
-  const model = await loadModule(probed.module, source);
-  const totals = probes.map((probe, i) => new Accumulator(module, probe, model, probed.states[i] as string));
-  data.calls.forEach(({ inputs, symbols, timestep }, i) => {
-    model.reset();
-    model.run(data.entry, inputs, { outputs: [] });
-    for (const total of totals) total.add(symbols, timestep);
-    onProgress(i + 1, data.calls.length);
-  });
+  const executor = await createExecutor(probed.module, source, { residentBytes });
+  const totals = probes.map((probe) => new Accumulator(module, probe));
+  const byState = new Map(probed.states.map((state, i) => [state, totals[i] as Accumulator]));
+  await executor.run(
+    {
+      sequences: data.calls.map((call) => [{ entry: data.entry, ...call }]),
+      outputs: [],
+      states: probed.states,
+    },
+    {
+      state: (call, name, turn, values) =>
+        byState.get(name)?.add(turn, values as Float32Array, data.calls[call] as CalibrationCall),
+      progress: onProgress,
+    },
+  );
   return totals.map((total) => total.result());
 }
 
@@ -104,31 +112,27 @@ async function observeModule(
 class Accumulator {
   private readonly total: Sums;
   private readonly steps = new Map<number, Sums>();
-  private readonly indices: readonly number[] | undefined;
 
   constructor(
     private readonly module: Module,
     private readonly probe: Probe,
-    private readonly model: Model,
-    private readonly state: string,
   ) {
-    const loop = module.functions.get(probe.func)?.loop;
-    this.indices = loop === undefined ? undefined : module.loops.get(loop)?.indices;
-    this.total = new Sums(probe, this.indices?.length ?? 1);
+    this.total = new Sums(probe);
   }
 
-  add(symbols: ReadonlyMap<string, number>, timestep: number | undefined): void {
-    const values = this.model.state(this.state).read() as Float32Array;
-    const rows = evalDim(rowsOf(this.probe), new Map([...modelDims(this.module), ...symbols]));
-    this.total.add(values, rows);
+  /** What a call accumulated in one turn. */
+  add(turn: number, values: Float32Array, { symbols, timestep }: CalibrationCall): void {
+    const ofCall = evalDim(rowsOf(this.probe), new Map([...modelDims(this.module), ...symbols]));
+    const rows = turn === 0 ? ofCall : 0;
+    this.total.add(turn, values, rows);
     if (!this.probe.byTimestep) return;
     if (timestep === undefined)
       fail('HEW6011', 'the calibration data says nothing of timesteps, which ranges by timestep need', {
         help: 'leave the calibration file out: diffusion models are calibrated on samples they draw',
       });
-    const step = this.steps.get(timestep) ?? new Sums(this.probe, this.indices?.length ?? 1);
+    const step = this.steps.get(timestep) ?? new Sums(this.probe);
     this.steps.set(timestep, step);
-    step.add(values, rows);
+    step.add(turn, values, rows);
   }
 
   result(): Observation {
@@ -138,37 +142,29 @@ class Accumulator {
         help: 'weights with NaN or infinities cannot be judged by their activations',
       });
     }
+    const loop = this.module.functions.get(this.probe.func)?.loop;
+    const indices = loop === undefined ? undefined : this.module.loops.get(loop)?.indices;
     const steps = [...this.steps]
       .sort(([a], [b]) => b - a)
       .map(([timestep, step]): StepObservation => ({ timestep, rows: step.rows, sums: step.sums }));
-    return { rows, indices: this.indices, sums, steps: this.probe.byTimestep ? steps : undefined };
+    return { rows, indices, sums, steps: this.probe.byTimestep ? steps : undefined };
   }
 }
 
 /** A statistic of several calls, in each turn of a loop. */
 class Sums {
   rows = 0;
-  sums: Float64Array[] = [];
+  readonly sums: Float64Array[] = [];
   private readonly combine: (a: number, b: number) => number;
 
-  constructor(
-    probe: Probe,
-    private readonly turns: number,
-  ) {
+  constructor(probe: Probe) {
     this.combine = combinations[combinationOf(probe.statistic)];
   }
 
-  add(values: Float32Array, rows: number): void {
-    const size = values.length / this.turns;
-    const part = (turn: number): Float32Array => values.subarray(turn * size, (turn + 1) * size);
-    if (this.rows === 0)
-      this.sums = Array.from({ length: this.turns }, (_, turn) => Float64Array.from(part(turn)));
-    else {
-      this.sums.forEach((sum, turn) => {
-        const own = part(turn);
-        for (let i = 0; i < size; i++) sum[i] = this.combine(sum[i] as number, own[i] as number);
-      });
-    }
+  add(turn: number, values: Float32Array, rows: number): void {
+    const sum = this.sums[turn];
+    if (sum === undefined) this.sums[turn] = Float64Array.from(values);
+    else for (let i = 0; i < sum.length; i++) sum[i] = this.combine(sum[i] as number, values[i] as number);
     this.rows += rows;
   }
 }

@@ -5,9 +5,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import type { Model } from '../backends/wasm/runtime/load.js';
+import type { Outputs } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
-import { dimRange, type Module, modelDims } from '../ir/module.js';
+import { dimRange, type Func, type Module, modelDims } from '../ir/module.js';
 import { symbolsOf } from '../ir/verify.js';
 import { parsePipeline, type StepReport } from '../passes/pipeline.js';
 import { passes as registered } from '../passes/registry.js';
@@ -17,8 +17,8 @@ import type { CalibrationData } from './calibration.js';
 import { openCalibration } from './calibration-sources.js';
 import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
 import { checkOrder, runDataPipeline } from './data-pipeline.js';
-import { evaluateTokens, readTokenFile, type TokenWindows } from './evaluate/tokens.js';
-import { loadModule } from './in-memory.js';
+import { evaluateWindows, readTokenFile } from './evaluate/tokens.js';
+import { createExecutor, type Executor } from './executor.js';
 import { entryFlops, inspectModule } from './inspect.js';
 import { type WrittenModel, writeModel } from './write-model.js';
 
@@ -37,6 +37,8 @@ export interface PruneOptions extends ModelOptions {
   readonly evaluationTensor?: string | undefined;
   /** Write no spec, for what specs cannot express. */
   readonly bundleOnly?: boolean | undefined;
+  /** See ExecutorOptions. */
+  readonly residentBytes?: number | undefined;
   readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
 }
 
@@ -83,17 +85,28 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
     const windows =
       evaluation === undefined ? undefined : readTokenFile(evaluation, { tensor: evaluationTensor });
     const { source } = model;
-    const judge = async (stage: string, module: Module, loaded?: Model): Promise<Figures> => {
+    const { residentBytes } = options;
+    const executorOf = (module: Module): Promise<Executor> =>
+      createExecutor(module, source, { residentBytes });
+    const judge = async (stage: string, module: Module, executor?: Executor): Promise<Figures> => {
+      if (windows === undefined) return figures(module);
       const report = (done: number, total: number): void => onProgress?.(stage, done, total);
-      return figures(module, windows && nllOf(loaded ?? (await loadModule(module, source)), windows, report));
+      const running = executor ?? (await executorOf(module));
+      return figures(module, (await evaluateWindows(running, module, windows, report)).nll);
     };
     const before = await judge('evaluation before', model.module);
-    const { module, reports } = await runDataPipeline(model.module, steps, { source, data, onProgress });
-    const pruned = await loadModule(module, source);
-    checkFinite(pruned, data);
+    const { module, reports } = await runDataPipeline(model.module, steps, {
+      source,
+      data,
+      residentBytes,
+      onProgress,
+    });
+    const pruned = await executorOf(module);
+    const outputs = await firstOutputs(pruned, module, data);
+    checkFinite(outputs);
     const after = await judge('evaluation after', module, pruned);
     const result = { output: options.output, before, after, passes: reports };
-    return await write(target, { ...model, module }, pruned, data, options, (written, reloadDifference) => ({
+    return await write(target, { ...model, module }, outputs, data, options, (written, reloadDifference) => ({
       ...result,
       written,
       reloadDifference,
@@ -104,11 +117,28 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
   }
 }
 
+/** All outputs of the first calibration call. */
+async function firstOutputs(
+  executor: Executor,
+  module: Module,
+  { entry, calls }: CalibrationData,
+): Promise<Outputs> {
+  const { outputs = [] } = module.functions.get(entry) as Func;
+  const sequences = calls.slice(0, 1).map((call) => [{ entry, ...call }]);
+  let found: Outputs = {};
+  await executor.run(
+    { sequences, outputs },
+    {
+      outputs: (_sequence, _call, values) => {
+        found = values;
+      },
+    },
+  );
+  return found;
+}
+
 /** A model that computes values that are not finite is not written: NaN compares with nothing. */
-function checkFinite(model: Model, data: CalibrationData): void {
-  const [call] = data.calls;
-  if (call === undefined) return;
-  const outputs = model.run(data.entry, call.inputs);
+function checkFinite(outputs: Outputs): void {
   const [bad] =
     Object.entries(outputs).find(([, values]) => !values.every((v) => Number.isFinite(Number(v)))) ?? [];
   if (bad === undefined) return;
@@ -119,14 +149,6 @@ function checkFinite(model: Model, data: CalibrationData): void {
       help: 'some weight of the checkpoint, or what it makes of the data, is NaN or infinite',
     },
   );
-}
-
-function nllOf(
-  model: Model,
-  windows: TokenWindows,
-  onProgress: (done: number, total: number) => void,
-): number {
-  return evaluateTokens(model, windows, onProgress).nll;
 }
 
 export function figures(module: Module, nll?: number): Figures {
@@ -161,7 +183,7 @@ function checkReplaceable(target: string): void {
 async function write(
   target: string,
   model: OpenedModel,
-  pruned: Model,
+  outputs: Outputs,
   data: CalibrationData,
   options: PruneOptions,
   reportOf: (written: WrittenModel | undefined, difference: number | undefined) => PruneReport,
@@ -173,7 +195,7 @@ async function write(
     const written = options.bundleOnly
       ? undefined
       : await writeModel(temporary, model.module, options, model);
-    const difference = written && (await reloadDifference(temporary, pruned, data));
+    const difference = written && (await reloadDifference(temporary, outputs, data, options));
     if (difference !== undefined && difference !== 0) {
       fail('HEW9001', `the model that was written differs from the pruned one by ${difference}`);
     }
@@ -194,21 +216,19 @@ async function replace(target: string, temporary: string): Promise<void> {
   await rm(old, { recursive: true, force: true });
 }
 
-/** Largest difference of the outputs of the first calibration call between a model on disk and a loaded one. */
-async function reloadDifference(directory: string, pruned: Model, data: CalibrationData): Promise<number> {
-  const reopened = openModel({ spec: join(directory, 'model.hew') });
+/** Largest difference of the outputs of the first calibration call between a model on disk and what they should be. */
+async function reloadDifference(
+  directory: string,
+  wanted: Outputs,
+  data: CalibrationData,
+  { residentBytes }: PruneOptions,
+): Promise<number> {
+  const { module, source, close } = openModel({ spec: join(directory, 'model.hew') });
   try {
-    const again = await loadModule(reopened.module, reopened.source);
-    const [call] = data.calls;
-    if (call === undefined) return 0;
-    const outputs = [pruned, again].map((model) => {
-      model.reset();
-      return model.run(data.entry, call.inputs);
-    });
-    const [wanted = {}, found = {}] = outputs;
+    const found = await firstOutputs(await createExecutor(module, source, { residentBytes }), module, data);
     return Math.max(0, ...Object.keys(wanted).map((name) => largest(wanted[name], found[name])));
   } finally {
-    reopened.close();
+    close();
   }
 }
 

@@ -256,6 +256,10 @@ export const diagnosticCodes = {
     title: 'calibration data cannot be used',
     doc: 'The data does not fit the inputs of the model, or the model computes values from it that are not finite.',
   },
+  HEW6030: {
+    title: 'model cannot be run layer by layer',
+    doc: 'The model is too large to be run as a whole, and its calls depend on each other in a way that running them layer by layer would break.',
+  },
   HEW6120: {
     title: 'the model has no timestep',
     doc: 'A pass makes parameters depend on the timestep of a diffusion model, but the timestep is no input of the entry, or does not reach the layer.',

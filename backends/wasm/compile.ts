@@ -6,7 +6,7 @@ import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } fro
 import { supports } from './capabilities.js';
 import { emitModule, memoryPages } from './emit/module.js';
 import { legalise } from './legalise.js';
-import { scheduleModule, type WasmSchedule } from './schedule.js';
+import { scheduleModule, type WasmSchedule, type WeightLayouts } from './schedule.js';
 
 /** Passes that follow legalisation; they end in a module whose work is all in kernels. */
 const loweringPipeline = 'canonicalize,cse,dce,fuse,dce';
@@ -19,6 +19,8 @@ export interface WasmOptions {
   readonly relaxed: boolean;
   /** Run Binaryen's optimiser (default true). */
   readonly optimize?: boolean;
+  /** How the weights lie, for a part of a module that has to compute as the whole does. */
+  readonly layouts?: WeightLayouts | undefined;
 }
 
 export interface LoweredModule {
@@ -69,7 +71,7 @@ const emptyReport: PassReport = { counts: {}, notes: [] };
 
 /** Plans and emits a lowered module. Fails with HEW6004 when it does not fit a 32-bit memory. */
 export function emitWasm(module: Module, options: WasmOptions): WasmModule {
-  const schedule = scheduleModule(module);
+  const schedule = scheduleModule(module, options.layouts);
   if (memoryPages(schedule) > maxPages) tooLarge(schedule);
   return { module, schedule, ...emitModule(module, schedule, options) };
 }

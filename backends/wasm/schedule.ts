@@ -17,8 +17,11 @@ export interface WeightPlacement extends Placement {
 
 export type WasmSchedule = Schedule<WeightPlacement>;
 
-export function scheduleModule(module: Module): WasmSchedule {
-  const layouts = weightLayouts(module);
+/** Shapes of the weights that are packed, as stacks of matrices; all others are rows. */
+export type WeightLayouts = ReadonlyMap<string, readonly number[]>;
+
+/** `layouts` are the module's own unless it is a part of a module whose layouts it is to share. */
+export function scheduleModule(module: Module, layouts: WeightLayouts = weightLayouts(module)): WasmSchedule {
   return placeModule(module, {
     alignment,
     placeWeight: (name, take) =>
@@ -42,7 +45,7 @@ function placeWeight(
 }
 
 /** Weights that are packed: each kernel that reads them either wants panels or can read them. */
-function weightLayouts(module: Module): Map<string, readonly number[]> {
+export function weightLayouts(module: Module): WeightLayouts {
   const wanted = new Map<string, readonly number[]>();
   const refused = new Set<string>();
   const dims = modelDims(module);

@@ -19,6 +19,15 @@ export function number(text: string): number {
   return text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : invalid('It must be a number.');
 }
 
+const byteUnits: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+/** `4G`, `512M` or `0` in bytes. */
+export function bytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMG]?)$/i.exec(text.trim());
+  if (match === null) return invalid('Write a number of bytes, such as 512M or 4G.');
+  return Math.round(Number(match[1]) * (byteUnits[(match[2] ?? '').toUpperCase()] ?? 1));
+}
+
 export function assignment(
   text: string,
   earlier: Readonly<Record<string, string>> = {},

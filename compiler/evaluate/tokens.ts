@@ -2,9 +2,13 @@
 import { closeSync } from 'node:fs';
 import type { Model } from '../../backends/wasm/runtime/load.js';
 import { score } from '../../backends/wasm/runtime/load.js';
+import { scoreRows } from '../../backends/wasm/runtime/score.js';
 import { didYouMean, fail } from '../../ir/diagnostics.js';
+import { nameOf } from '../../ir/dim.js';
+import { dimRange, type Module } from '../../ir/module.js';
 import { type Checkpoint, openCheckpoint, type TensorInfo } from '../checkpoint/checkpoint.js';
 import { isSystemError, openForReading, readRange } from '../checkpoint/safetensors.js';
+import type { Executor, ExecutorCall } from '../executor.js';
 
 /** Windows of token ids; each is scored from an empty context. */
 export type TokenWindows = readonly Int32Array[];
@@ -27,21 +31,90 @@ export function evaluateTokens(
   windows: TokenWindows,
   onProgress: (done: number, total: number) => void = () => {},
 ): TokenReport {
-  const sums = windows.map((window, i) => {
-    const logProbabilities = score(model, window);
+  const scores = windows.map((window, i) => {
+    const found = score(model, window);
     onProgress(i + 1, windows.length);
-    return -logProbabilities.reduce((sum, value) => sum + value, 0);
+    return found;
   });
-  const counts = windows.map((window) => window.length - 1);
+  return tokenReport(scores);
+}
+
+/** Of log-probabilities of the predicted tokens, by window. */
+function tokenReport(scores: readonly Float64Array[]): TokenReport {
+  const sums = scores.map((window) => -window.reduce((sum, value) => sum + value, 0));
+  const counts = scores.map((window) => window.length);
   const tokens = counts.reduce((sum, count) => sum + count, 0);
   const nll = sums.reduce((sum, value) => sum + value, 0) / tokens;
   return {
-    windows: windows.length,
+    windows: scores.length,
     tokens,
     nll,
     perplexity: Math.exp(nll),
     windowNll: sums.map((sum, i) => sum / (counts[i] as number)),
   };
+}
+
+/** `evaluateTokens` for a model of any size: the same figures, to the bit. */
+export async function evaluateWindows(
+  executor: Executor,
+  module: Module,
+  windows: TokenWindows,
+  onProgress: (done: number, total: number) => void = () => {},
+): Promise<TokenReport> {
+  const scores = windows.map((window) => new Float64Array(window.length - 1));
+  const parts = windows.map((window, i) => promptParts(module, window.length - 1, i));
+  const sequences = windows.map((window, i) =>
+    (parts[i] ?? []).map((part) => callOf(module, part, window.subarray(part.start, part.end))),
+  );
+  await executor.run(
+    { sequences, outputs: ['logits'] },
+    {
+      outputs: (i, call, { logits }) => {
+        const part = parts[i]?.[call] as PromptPart;
+        const targets = [...(windows[i] as Int32Array).subarray(part.start + 1, part.end + 1)];
+        scores[i]?.set(scoreRows(logits as Float32Array, targets), part.start);
+      },
+      progress: onProgress,
+    },
+  );
+  return tokenReport(scores);
+}
+
+/** Positions of a window that one call reads. */
+interface PromptPart {
+  readonly entry: 'prefill' | 'decode';
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Calls that read `count` tokens, by the conventions of the loader (runtime/language-model.ts). */
+function promptParts(module: Module, count: number, window: number): PromptPart[] {
+  if (count < 1)
+    fail('HEW7005', `window ${window} has ${count + 1} tokens and cannot be scored; give at least two`);
+  const symbol = idsSymbol(module, 'prefill');
+  const { min, max } = symbol === undefined ? { min: 1, max: 0 } : dimRange(module, symbol);
+  const parts: PromptPart[] = [];
+  for (let start = 0; start < count; ) {
+    const length = Math.min(max, count - start);
+    const fits = length >= Math.max(min, 1);
+    if (!fits && !module.functions.has('decode'))
+      fail('HEW7008', 'the model has no entry that reads tokens: it needs prefill or decode');
+    const end = start + (fits ? length : 1);
+    parts.push({ entry: fits ? 'prefill' : 'decode', start, end });
+    start = end;
+  }
+  return parts;
+}
+
+/** The run-time symbol that counts the ids of an entry. */
+function idsSymbol(module: Module, entry: string): string | undefined {
+  const [length] = module.functions.get(entry)?.args.find(({ name }) => name === 'ids')?.type.shape ?? [];
+  return length && nameOf(length);
+}
+
+function callOf(module: Module, { entry }: PromptPart, ids: Int32Array): ExecutorCall {
+  const symbol = idsSymbol(module, entry);
+  return { entry, inputs: { ids }, symbols: new Map(symbol === undefined ? [] : [[symbol, ids.length]]) };
 }
 
 export interface TokenFileOptions {

@@ -17,13 +17,18 @@ export function score(model: Model, tokens: ArrayLike<number>): Float64Array {
   model.reset();
   for (const chunk of promptChunks(model, ids.slice(0, -1))) {
     const logits = chunk.entry === 'prefill' ? prefillLogits(model, chunk.ids) : decodeOne(model, chunk.ids);
-    const vocab = logits.length / chunk.ids.length;
-    for (let row = 0; row < chunk.ids.length; row++) {
-      const target = ids[done + 1] ?? 0;
-      scores[done++] = logProbability(logits.subarray(row * vocab, (row + 1) * vocab), target);
-    }
+    scores.set(scoreRows(logits, ids.slice(done + 1, done + 1 + chunk.ids.length)), done);
+    done += chunk.ids.length;
   }
   return scores;
+}
+
+/** Log-probability of one target for each row of logits [targets, vocab]. */
+export function scoreRows(logits: Float32Array, targets: readonly number[]): Float64Array {
+  const vocab = logits.length / targets.length;
+  return Float64Array.from(targets, (target, row) =>
+    logProbability(logits.subarray(row * vocab, (row + 1) * vocab), target),
+  );
 }
 
 /** `logits[target] - log sum exp(logits)`. */

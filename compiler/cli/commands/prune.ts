@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { type Figures, type PruneReport, pruneModel } from '../../api.js';
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../format.js';
-import { addModelOptions, integer, type ModelFlags, modelOptions } from '../options.js';
+import { addModelOptions, bytes, integer, type ModelFlags, modelOptions } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { resolveSpec } from '../source.js';
@@ -17,6 +17,7 @@ interface Flags extends ModelFlags {
   readonly evalTensor?: string;
   readonly output: string;
   readonly bundleOnly?: boolean;
+  readonly residentMemory?: number;
 }
 
 export function pruneCommand(program: Command, { output }: Session): void {
@@ -37,7 +38,12 @@ export function pruneCommand(program: Command, { output }: Session): void {
     .option('--calib-windows <n>', 'most windows to take (default: all)', integer)
     .option('--eval <file>', 'tokens to measure the quality on, before and after')
     .option('--eval-tensor <name>', 'tensor of the evaluation file')
-    .option('--bundle-only', 'write the bundle, but no spec and no safetensors');
+    .option('--bundle-only', 'write the bundle, but no spec and no safetensors')
+    .option(
+      '--resident-memory <size>',
+      'models that need more memory than this are run layer by layer (default: 512M)',
+      bytes,
+    );
   addModelOptions(command)
     .addHelpText('after', example)
     .action((spec: string, flags: Flags) => run(resolveSpec(spec), flags, output));
@@ -62,6 +68,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       evaluation: flags.eval,
       evaluationTensor: flags.evalTensor,
       bundleOnly: flags.bundleOnly,
+      residentBytes: flags.residentMemory,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
     });
     progress.end();
