@@ -6,7 +6,14 @@ import { FuncBuilder, moduleScope } from '../../ir/builder.js';
 import { interpretEntry } from '../../ir/interpret.js';
 import type { Func, Module, Value } from '../../ir/module.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
-import { type Probe, probedModule, type StatisticName, statistics } from '../../passes/probe.js';
+import {
+  combinationOf,
+  combinations,
+  type Probe,
+  probedModule,
+  type StatisticName,
+  statistics,
+} from '../../passes/probe.js';
 import { expertSite } from '../../passes/prune/expert-neurons.js';
 import { observedEntry, observedStructure } from '../../passes/structure.js';
 import { type TinyModel, tinyData, tinyModel, tinyMoge, tinyMole } from './tiny-model.js';
@@ -76,7 +83,8 @@ async function checkAgreement({ module, source }: TinyModel, probes: readonly Pr
       { ids: tensor('i32', [ids.length], ids) },
       { source, states, precision: 'f64' },
     );
-    probes.forEach(({ key }, i) => {
+    probes.forEach(({ key, statistic }, i) => {
+      const combine = combinations[combinationOf(statistic)];
       const turns = (module.loops.get('layer')?.indices ?? []).map(
         (turn) => states.get(`${probed.states[i]}#${turn}`)?.data ?? new Float64Array(),
       );
@@ -85,7 +93,7 @@ async function checkAgreement({ module, source }: TinyModel, probes: readonly Pr
         key,
         before === undefined
           ? turns
-          : before.map((sum, turn) => sum.map((v, j) => v + (turns[turn]?.[j] ?? 0))),
+          : before.map((sum, turn) => sum.map((v, j) => combine(v, turns[turn]?.[j] ?? 0))),
       );
     });
   }
