@@ -121,7 +121,8 @@ export {
 } from './inspect.js';
 // Running compiled models
 export { loadBundle as load, readManifest } from './load.js';
-export { ObservationCache, observe } from './observe.js';
+export { ObservationCache } from './observation-cache.js';
+export { observe } from './observe.js';
 export { readPipeline } from './pipeline-file.js';
 export { type Figures, figures, type PruneOptions, type PruneReport, pruneModel } from './prune.js';
 export { renderDiagnostics, type SourceLookup } from './render.js';

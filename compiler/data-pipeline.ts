@@ -13,7 +13,8 @@ import type { PipelineStep, StepReport } from '../passes/pipeline.js';
 import type { CalibrationData } from './calibration.js';
 import { calibrationLoss } from './calibration-loss.js';
 import { loadModule } from './in-memory.js';
-import { ObservationCache, observe } from './observe.js';
+import { ObservationCache } from './observation-cache.js';
+import { observe } from './observe.js';
 
 export interface DataPipelineOptions {
   readonly source: TensorSource | undefined;

@@ -3,12 +3,10 @@
  * wasm backend, and adds up in float64 what each call accumulated in f32. Results are kept by content, so that asking
  * for the same statistic of the same module and data again costs nothing.
  */
-import { createHash } from 'node:crypto';
 import { fail } from '../ir/diagnostics.js';
 import { evalDim } from '../ir/dim.js';
 import type { TensorSource } from '../ir/materialise.js';
-import { defOf, type Func, type Module, modelDims, type Value } from '../ir/module.js';
-import { printModule } from '../ir/print.js';
+import { type Module, modelDims } from '../ir/module.js';
 import {
   combinationOf,
   combinations,
@@ -20,43 +18,9 @@ import {
 } from '../passes/probe.js';
 import type { CalibrationCall, CalibrationData } from './calibration.js';
 import { createExecutor } from './executor.js';
+import { ObservationCache } from './observation-cache.js';
 
 export type ObserveProgress = (done: number, total: number) => void;
-
-/** Observations of earlier runs, by content. */
-export class ObservationCache {
-  private readonly found = new Map<string, Observation>();
-  private readonly texts = new WeakMap<Module, string>();
-
-  get(probe: Probe, data: CalibrationData): Observation | undefined {
-    return this.found.get(this.key(probe, data));
-  }
-
-  /** Those that are not known yet, each once. */
-  missing(probes: readonly Probe[], data: CalibrationData): Probe[] {
-    const byKey = new Map(probes.map((probe) => [this.key(probe, data), probe]));
-    return [...byKey].filter(([key]) => !this.found.has(key)).map(([, probe]) => probe);
-  }
-
-  set(probe: Probe, data: CalibrationData, observation: Observation): void {
-    this.found.set(this.key(probe, data), observation);
-  }
-
-  /** Values are told apart by the op that makes them. */
-  private key({ module, func, values, statistic, eps, byTimestep }: Probe, data: CalibrationData): string {
-    const known = this.texts.get(module) ?? createHash('sha256').update(printModule(module)).digest('hex');
-    this.texts.set(module, known);
-    const places = values.map((value) => placeOf(module.functions.get(func) as Func, value));
-    return [known, func, ...places, statistic, eps ?? 0, byTimestep ?? false, data.fingerprint].join(' ');
-  }
-}
-
-function placeOf({ args, body }: Func, value: Value): string {
-  const op = defOf(value);
-  return op === undefined
-    ? `arg ${args.indexOf(value)}`
-    : `op ${body.indexOf(op)}.${op.results.indexOf(value)}`;
-}
 
 export interface ObserveOptions {
   readonly source: TensorSource | undefined;
@@ -76,9 +40,7 @@ export async function observe(
   const missing = cache.missing(probes, data);
   for (const [module, own] of Map.groupBy(missing, (probe) => probe.module)) {
     const found = await observeModule(module, own, data, options);
-    own.forEach((probe, i) => {
-      cache.set(probe, data, found[i] as Observation);
-    });
+    for (const [i, probe] of own.entries()) await cache.set(probe, data, found[i] as Observation);
   }
   return new Map(probes.map((probe) => [probe.key, cache.get(probe, data) as Observation]));
 }

@@ -16,10 +16,13 @@ import { claimTemporary, withTemporary } from './atomic-write.js';
 import type { CalibrationData } from './calibration.js';
 import { openCalibration } from './calibration-sources.js';
 import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+import { ContentStore } from './content-store.js';
 import { checkOrder, runDataPipeline } from './data-pipeline.js';
 import { evaluateWindows, readTokenFile } from './evaluate/tokens.js';
 import { createExecutor, type Executor } from './executor.js';
 import { entryFlops, inspectModule } from './inspect.js';
+import { ObservationCache } from './observation-cache.js';
+import { compilerFingerprint } from './version.js';
 import { type WrittenModel, writeModel } from './write-model.js';
 
 export interface PruneOptions extends ModelOptions {
@@ -39,6 +42,8 @@ export interface PruneOptions extends ModelOptions {
   readonly bundleOnly?: boolean | undefined;
   /** See ExecutorOptions. */
   readonly residentBytes?: number | undefined;
+  /** Where observations of earlier runs are, and those of this run are kept; none by default. */
+  readonly cacheDirectory?: string | undefined;
   readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
 }
 
@@ -98,6 +103,7 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
     const { module, reports } = await runDataPipeline(model.module, steps, {
       source,
       data,
+      cache: observationCache(model, options),
       residentBytes,
       onProgress,
     });
@@ -115,6 +121,15 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
   } finally {
     model.close();
   }
+}
+
+/** Of all observations that are kept. */
+const cacheBytes = 2 ** 30;
+
+function observationCache({ checkpoint }: OpenedModel, { cacheDirectory }: PruneOptions): ObservationCache {
+  if (cacheDirectory === undefined || checkpoint === undefined) return new ObservationCache();
+  const store = new ContentStore(join(cacheDirectory, 'observations'), cacheBytes);
+  return new ObservationCache({ store, identity: `${compilerFingerprint()} ${checkpoint.fingerprint()}` });
 }
 
 /** All outputs of the first calibration call. */

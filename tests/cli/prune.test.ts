@@ -4,52 +4,21 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../compiler/checkpoint/checkpoint.js';
 import { writeSafetensors } from '../../compiler/checkpoint/write-safetensors.js';
-import { writeSyntheticPangu } from '../long/synthetic-checkpoint.js';
 import { ints } from './fixture.js';
+import { writePanguFiles } from './pangu-files.js';
 import { hew, parsed, scratchDirectory } from './run-cli.js';
 
 const directory = scratchDirectory();
 const path = (name: string): string => join(directory, name);
 
-const config = {
-  hidden_size: 16,
-  num_hidden_layers: 3,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  head_dim: 4,
-  intermediate_size: 24,
-  vocab_size: 32,
-  max_position_embeddings: 32,
-  sandwich_norm: true,
-};
-
-const model = [
-  'examples/pangu/pangu.hew',
-  '--config',
-  path('config.json'),
-  '--weights',
-  path('model.safetensors'),
-];
+let model: readonly string[] = [];
 
 function prune(pipeline: string, output: string, ...more: string[]) {
-  return hew([
-    'prune',
-    ...model,
-    '--calib',
-    path('tokens.safetensors'),
-    '--pipeline',
-    pipeline,
-    '-o',
-    output,
-    ...more,
-  ]);
+  return hew(['prune', ...model, '--pipeline', pipeline, '-o', output, '--no-cache', ...more]);
 }
 
 beforeAll(async () => {
-  writeFileSync(path('config.json'), JSON.stringify(config));
-  await writeSyntheticPangu(path('model.safetensors'), config);
-  const ids = Array.from({ length: 36 }, (_, i) => (i * 11 + 3) % 32);
-  await writeSafetensors(path('tokens.safetensors'), [ints('tokens', [3, 12], ids)]);
+  model = await writePanguFiles(directory);
 });
 
 describe('hew prune', () => {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fromCalls } from '../../compiler/calibration.js';
 import { checkOrder, runDataPipeline } from '../../compiler/data-pipeline.js';
-import { ObservationCache } from '../../compiler/observe.js';
+import { ObservationCache } from '../../compiler/observation-cache.js';
 import type { HewError } from '../../ir/diagnostics.js';
 import { interpretEntry } from '../../ir/interpret.js';
 import { modelDims } from '../../ir/module.js';

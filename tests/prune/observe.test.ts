@@ -1,7 +1,8 @@
 /** Statistics: what wasm accumulates over calibration data equals sums taken from the reference interpreter. */
 import { describe, expect, test } from 'vitest';
 import { fromTokens } from '../../compiler/calibration.js';
-import { ObservationCache, observe } from '../../compiler/observe.js';
+import { ObservationCache } from '../../compiler/observation-cache.js';
+import { observe } from '../../compiler/observe.js';
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
 import { interpretEntry } from '../../ir/interpret.js';
 import type { Func, Module, Value } from '../../ir/module.js';

@@ -2,7 +2,7 @@
 import { parsePipeline, runPipeline, type StepReport } from 'hew';
 import { describe, expect, test } from 'vitest';
 import { checkOrder, type DataPipelineOptions, runDataPipeline } from '../../compiler/data-pipeline.js';
-import { ObservationCache } from '../../compiler/observe.js';
+import { ObservationCache } from '../../compiler/observation-cache.js';
 import type { Module } from '../../ir/module.js';
 import { greatest, greatestInGroups, groupMeans } from '../../passes/prune/scores.js';
 import { structureOf } from '../../passes/structure.js';

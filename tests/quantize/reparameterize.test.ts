@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { runDataPipeline } from '../../compiler/data-pipeline.js';
 import { calibrateOnSamples } from '../../compiler/diffusion-calibration.js';
 import { loadModule } from '../../compiler/in-memory.js';
-import { ObservationCache } from '../../compiler/observe.js';
+import { ObservationCache } from '../../compiler/observation-cache.js';
 import { dim } from '../../ir/dim.js';
 import { interpretEntry } from '../../ir/interpret.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';

@@ -1,6 +1,6 @@
 /** `hew prune`: a smaller model, by passes that rest on calibration data. */
 import type { Command } from 'commander';
-import { type Figures, type PruneReport, pruneModel } from '../../api.js';
+import { cacheDirectory, type Figures, type PruneReport, pruneModel } from '../../api.js';
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../format.js';
 import { addModelOptions, bytes, integer, type ModelFlags, modelOptions } from '../options.js';
 import type { Output } from '../output.js';
@@ -18,6 +18,7 @@ interface Flags extends ModelFlags {
   readonly output: string;
   readonly bundleOnly?: boolean;
   readonly residentMemory?: number;
+  readonly cache: boolean;
 }
 
 export function pruneCommand(program: Command, { output }: Session): void {
@@ -43,7 +44,8 @@ export function pruneCommand(program: Command, { output }: Session): void {
       '--resident-memory <size>',
       'models that need more memory than this are run layer by layer (default: 512M)',
       bytes,
-    );
+    )
+    .option('--no-cache', 'neither read nor keep statistics of the calibration data in the cache directory');
   addModelOptions(command)
     .addHelpText('after', example)
     .action((spec: string, flags: Flags) => run(resolveSpec(spec), flags, output));
@@ -69,6 +71,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       evaluationTensor: flags.evalTensor,
       bundleOnly: flags.bundleOnly,
       residentBytes: flags.residentMemory,
+      cacheDirectory: flags.cache ? cacheDirectory(output.terminal.env) : undefined,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
     });
     progress.end();
