@@ -153,6 +153,59 @@ export const diagnosticCodes = {
     title: 'no model that can be imported',
     doc: 'The file or directory is of none of the formats that hew import reads.',
   },
+  HEW3102: {
+    title: 'not an ONNX model',
+    doc: 'The file is no protobuf message of an ONNX model, or it ends too early.',
+  },
+  HEW3103: {
+    title: 'the ONNX graph is not sound',
+    doc: 'A value is used that nothing defines, defined twice, or needed for its own computation.',
+  },
+  HEW3104: {
+    title: 'ONNX operator without a Hew equivalent',
+    doc: 'A node asks for an operator that the import does not know. hew check lists all of them; docs/onnx.md has the table of those it knows.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3105: {
+    title: 'bad ONNX tensor',
+    doc: 'The shape, data type and data of a tensor do not fit one another, or no tensor can have such a shape.',
+  },
+  HEW3106: {
+    title: 'bad external data of an ONNX model',
+    doc: "External data lies in files in the model's folder or below it, in the range that the model names.",
+  },
+  HEW3107: {
+    title: 'ONNX opset that is not supported',
+    doc: 'Models may use opsets 1 to 24 of the standard operators, and version 1 of com.microsoft.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3108: {
+    title: 'an ONNX input has to be constant',
+    doc: 'Shapes, axes, pads and the like decide the shapes of results, so their values must be known when the model is compiled; symbolic dimensions may stand in them.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3109: {
+    title: 'ONNX data type without a Hew equivalent',
+    doc: 'A tensor has a data type that Hew does not compute with, such as strings, complex numbers or 8-bit floats.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3110: {
+    title: 'an ONNX node does not type-check',
+    doc: 'The shapes or data types of the inputs of a node do not fit its operator. Two symbolic dimensions that must be equal can be given one value with --set.',
+  },
+  HEW3111: {
+    title: 'an ONNX operator is used in a form that is not supported',
+    doc: 'The operator is known, but not with this attribute or input. The message names the nearest form that is.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3112: {
+    title: 'an ONNX model is read with a difference',
+    doc: 'Something in the model is carried otherwise than it says: 64-bit floats as 32-bit, an input with a default value as a constant.',
+  },
+  HEW3113: {
+    title: 'bad dimension setting of an ONNX model',
+    doc: '--set gives symbolic dimensions of the model a value (batch=1), bounds (sequence=1..512) or a formula (total=past+sequence).',
+  },
   HEW3151: {
     title: 'unknown architecture',
     doc: 'config.json names an architecture that hew import has no spec for. Any model can be described in a spec of its own.',

@@ -163,12 +163,16 @@ function readJson(path: string): unknown {
 
 /** The path of a shard, once it is certain that it lies in the index's folder. */
 function shardPath(indexPath: string, name: string): string {
-  const folder = dirname(indexPath);
   const refuse = (why: string): never =>
     fail('HEW3005', `${indexPath} refers to the shard ${JSON.stringify(name)}, ${why}`, {
       help: 'shards have to be files in the folder of their index or below it',
     });
   if (!name.endsWith('.safetensors')) refuse('which is not a .safetensors file');
+  return pathInside(dirname(indexPath), name, refuse);
+}
+
+/** The path of a file in `folder` or below; `refuse` is told what is wrong with a name that leads elsewhere. */
+export function pathInside(folder: string, name: string, refuse: (why: string) => never): string {
   if (isAbsolute(name) || /[\\\0]|^[A-Za-z]:/.test(name)) refuse('which is not a plain relative path');
   if (name.split('/').some((part) => part === '' || part === '.' || part === '..')) {
     refuse('which is not a plain relative path');
@@ -232,7 +236,7 @@ function createCheckpoint(
 const hashChunkBytes = 4 * 2 ** 20;
 
 /** Depends on contents and file names, not on where the files are. */
-function hashFiles(files: readonly OpenFile[]): string {
+export function hashFiles(files: readonly OpenFile[]): string {
   const hash = createHash('sha256');
   for (const file of files) {
     hash.update(JSON.stringify([basename(file.path), file.size]));

@@ -1,0 +1,146 @@
+/**
+ * Tensors of an ONNX model as a checkpoint: bytes are read by ranges from the model or from files in its folder when a
+ * parameter needs them, so that memory does not grow with the model.
+ */
+import { closeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { didYouMean, fail } from '../../ir/diagnostics.js';
+import type { DType } from '../../ir/type.js';
+import { type Checkpoint, hashFiles, pathInside, type TensorInfo } from '../checkpoint/checkpoint.js';
+import { type FileDType, isFileDType } from '../checkpoint/dtypes.js';
+import { type OpenFile, openForReading, readRange } from '../checkpoint/safetensors.js';
+import { dtypeName, onnxDTypes } from './dtypes.js';
+import { byteLength, type OnnxTensor } from './wire.js';
+
+/** Where the bytes of a tensor are, once that has been checked. */
+type Place =
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  | { readonly kind: 'file'; readonly file: OpenFile; readonly offset: number };
+
+/** The model's bytes when it is not a file. */
+export interface ModelInMemory {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+export type ModelFile = OpenFile | ModelInMemory;
+
+/** Collects the tensors of a model while it is read, then serves as its checkpoint. */
+export class TensorStore implements Checkpoint {
+  readonly tensors = new Map<string, TensorInfo>();
+  readonly metadata = new Map<string, string>();
+  readonly path: string;
+  private readonly places = new Map<string, Place>();
+  private readonly externalFiles = new Map<string, OpenFile>();
+  private hash: string | undefined;
+  private open = true;
+
+  constructor(private readonly model: ModelFile) {
+    this.path = model.path;
+  }
+
+  /** Fails with HEW3105 when data and shape disagree, HEW3106 when external data is not where it must be. */
+  add(name: string, tensor: OnnxTensor): void {
+    const bytes = byteLength(tensor.dtype, tensor.shape);
+    const place = this.place(tensor, bytes);
+    this.places.set(name, place);
+    this.tensors.set(name, {
+      name,
+      dtype: fileDType(tensor.dtype),
+      shape: tensor.shape,
+      file: place.kind === 'file' ? place.file.path : this.path,
+      offset: place.kind === 'file' ? place.offset : 0,
+      bytes,
+    });
+  }
+
+  /** Little-endian bytes of a tensor that was not added, such as a constant's. */
+  bytesOf(tensor: OnnxTensor): Uint8Array {
+    const bytes = byteLength(tensor.dtype, tensor.shape);
+    return readPlace(this.place(tensor, bytes), 0, bytes);
+  }
+
+  private place(tensor: OnnxTensor, bytes: number): Place {
+    const { data } = tensor;
+    switch (data.kind) {
+      case 'bytes':
+        checkLength(tensor, data.bytes.length, bytes);
+        return data;
+      case 'range':
+        checkLength(tensor, data.end - data.start, bytes);
+        return 'fd' in this.model
+          ? { kind: 'file', file: this.model, offset: data.start }
+          : { kind: 'bytes', bytes: this.model.bytes.subarray(data.start, data.end) };
+      case 'external': {
+        if (data.length !== undefined) checkLength(tensor, data.length, bytes);
+        const file = this.external(tensor.name, data.location);
+        if (data.offset + bytes > file.size) {
+          fail(
+            'HEW3106',
+            `tensor '${tensor.name}' needs bytes ${data.offset} to ${data.offset + bytes} of ${file.path}, which has ${file.size}`,
+          );
+        }
+        return { kind: 'file', file, offset: data.offset };
+      }
+    }
+  }
+
+  private external(tensor: string, location: string): OpenFile {
+    const known = this.externalFiles.get(location);
+    if (known !== undefined) return known;
+    const path = pathInside(dirname(this.path), location, (why) =>
+      fail('HEW3106', `tensor '${tensor}' lies in ${JSON.stringify(location)}, ${why}`, {
+        help: "external data must be in the model's folder or below it",
+      }),
+    );
+    const file = openForReading(path);
+    this.externalFiles.set(location, file);
+    return file;
+  }
+
+  read(name: string, byteOffset = 0, byteLength?: number): Uint8Array<ArrayBuffer> {
+    const [info, place] = [this.tensors.get(name), this.places.get(name)];
+    if (info === undefined || place === undefined) {
+      return fail('HEW4002', `the model ${this.path} has no tensor '${name}'`, {
+        help: didYouMean(name, this.tensors.keys()),
+      });
+    }
+    const length = byteLength ?? info.bytes - byteOffset;
+    if (!(byteOffset >= 0 && length >= 0 && byteOffset + length <= info.bytes)) {
+      throw new RangeError(`bytes ${byteOffset} to ${byteOffset + length} are not in tensor '${name}'`);
+    }
+    return readPlace(place, byteOffset, length);
+  }
+
+  fingerprint(): string {
+    this.hash ??= hashFiles([...('fd' in this.model ? [this.model] : []), ...this.externalFiles.values()]);
+    return this.hash;
+  }
+
+  close(): void {
+    if (!this.open) return;
+    this.open = false;
+    if ('fd' in this.model) closeSync(this.model.fd);
+    for (const { fd } of this.externalFiles.values()) closeSync(fd);
+  }
+}
+
+function readPlace(place: Place, offset: number, length: number): Uint8Array<ArrayBuffer> {
+  if (place.kind === 'bytes') return place.bytes.slice(offset, offset + length) as Uint8Array<ArrayBuffer>;
+  return readRange(place.file, place.offset + offset, length, 'HEW3106');
+}
+
+function checkLength({ name, dtype, shape }: OnnxTensor, given: number, wanted: number): void {
+  if (given === wanted) return;
+  fail(
+    'HEW3105',
+    `tensor '${name}' of ${dtypeName(dtype)} [${shape.join(', ')}] needs ${wanted} bytes, but has ${given}`,
+  );
+}
+
+/** The name safetensors has for a type; bytes for those it has none for. */
+function fileDType(code: number): FileDType {
+  const info = onnxDTypes[code];
+  const name: DType | 'f64' | string = info?.hew ?? (info?.name === 'double' ? 'f64' : '');
+  return isFileDType(name) ? name : 'u8';
+}
