@@ -25,12 +25,13 @@ import { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint.js';
 import { tensorSource } from './checkpoint/dtypes.js';
 import { elaborate, type References, specReferences } from './frontend/elaborate.js';
 import { nodeFiles } from './frontend/files.js';
+import { isOnnxPath, openOnnx } from './onnx/model.js';
 import { createTokenizer } from './tokenizer.js';
 import { compilerFingerprint } from './version.js';
 
 /** What decides a model: paths are relative to the working directory. */
 export interface ModelOptions {
-  /** A `.hew` file. */
+  /** A `.hew` or `.onnx` file. */
   readonly spec: string;
   /** JSON configuration; default is the one the spec names. */
   readonly config?: string | undefined;
@@ -87,6 +88,26 @@ export interface CompileReport {
 
 /** Reads spec, configuration and checkpoint. Fails with every error found, as one HewError. */
 export function openModel(options: ModelOptions): OpenedModel {
+  return isOnnxPath(options.spec) ? openOnnxModel(options) : openSpec(options);
+}
+
+/** An ONNX model holds its sizes and weights itself; `set` is about its symbolic dimensions. */
+function openOnnxModel({ spec, config, set, weights, weightsDtype }: ModelOptions): OpenedModel {
+  const given = config ?? weights;
+  if (given !== undefined) {
+    fail(
+      'HEW3111',
+      `'${given}' cannot be used with an ONNX model, which holds its sizes and weights itself`,
+      {
+        help: 'give its symbolic dimensions with --set',
+      },
+    );
+  }
+  const { store, ...opened } = openOnnx(spec, { set, weightsDtype });
+  return { ...opened, checkpoint: store, close: () => store.close() };
+}
+
+function openSpec(options: ModelOptions): OpenedModel {
   const references = specReferences(options.spec, nodeFiles);
   const weights = options.weights ?? existing(references.weights);
   const checkpoint = weights === undefined ? undefined : openCheckpoint(weights);

@@ -7,6 +7,7 @@ import {
   compileCached,
   dropCached,
   fail,
+  isOnnxPath,
   LoadError,
   load,
   type Model,
@@ -16,7 +17,7 @@ import type { Output } from './output.js';
 
 export type ModelSource = { readonly kind: 'spec' | 'bundle'; readonly path: string };
 
-/** A `.hew` file, a folder with model.hew, a bundle (its folder, manifest or URL). */
+/** A `.hew` or `.onnx` file, a folder with model.hew, a bundle (its folder, manifest or URL). */
 export function resolveSource(path: string): ModelSource {
   if (/^https?:\/\//.test(path)) return { kind: 'bundle', path };
   const stats = statSync(path, { throwIfNoEntry: false });
@@ -27,8 +28,8 @@ export function resolveSource(path: string): ModelSource {
     return isSpec ? { kind: 'spec', path: spec } : { kind: 'bundle', path };
   }
   if (basename(path) === 'manifest.json') return { kind: 'bundle', path: dirname(path) };
-  if (path.endsWith('.hew')) return { kind: 'spec', path };
-  return fail('HEW3001', `'${path}' is neither a spec (.hew) nor a bundle`);
+  if (path.endsWith('.hew') || isOnnxPath(path)) return { kind: 'spec', path };
+  return fail('HEW3001', `'${path}' is neither a spec (.hew), nor an ONNX model (.onnx), nor a bundle`);
 }
 
 /** The spec that a command works on; a bundle is refused. */
@@ -36,7 +37,9 @@ export function resolveSpec(path: string): string {
   const source = resolveSource(path);
   return source.kind === 'spec'
     ? source.path
-    : fail('HEW3001', `'${path}' is not a spec`, { help: 'give a .hew file, or a folder with model.hew' });
+    : fail('HEW3001', `'${path}' is not a spec`, {
+        help: 'give a .hew or .onnx file, or a folder with model.hew',
+      });
 }
 
 /** Loads a model, compiling a spec into the cache first. */

@@ -12,7 +12,8 @@ import { encodeBytes } from '../../ir/numeric.js';
 import { InferError } from '../../ir/op.js';
 import { sourceRecipe } from '../../ir/recipe.js';
 import type { Tensor } from '../../ir/tensor.js';
-import { type TensorType, tensorType } from '../../ir/type.js';
+import { type DType, type TensorType, tensorType } from '../../ir/type.js';
+import { cast } from './build.js';
 import { type Dimensions, Identifiers } from './dimensions.js';
 import { carriedAs, dtypeName, onnxDTypes } from './dtypes.js';
 import { Evaluator } from './evaluate.js';
@@ -25,6 +26,8 @@ export interface GraphOptions {
   readonly dimensions: Dimensions;
   /** Values for graph inputs, which then are constants: by name. */
   readonly constants?: ReadonlyMap<string, Tensor> | undefined;
+  /** What f32 matrices are stored as. */
+  readonly weightsDtype?: DType | undefined;
 }
 
 export interface ImportedGraph {
@@ -146,10 +149,11 @@ class GraphImporter {
       );
     }
     const name = this.freeName(tensor.name === '' ? 'constant' : tensor.name);
-    const type = tensorType(dtype, tensor.shape);
+    const isMatrix = dtype === 'f32' && tensor.shape.length >= 2;
+    const type = tensorType(isMatrix ? (this.options.weightsDtype ?? dtype) : dtype, tensor.shape);
     this.store.add(name, tensor);
     this.params.set(name, { type, recipe: sourceRecipe(name, type) });
-    return this.builder.one('param', [], { name });
+    return cast(this.builder, this.builder.one('param', [], { name }), dtype);
   }
 
   private constant({ dtype, shape, data }: Tensor, hint: string): Value {

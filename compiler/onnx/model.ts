@@ -1,9 +1,9 @@
 /** Opening an ONNX model: what `openModel` does for a path that ends in .onnx. */
 import { closeSync, existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { diagnostic, type Diagnostic, fail } from '../../ir/diagnostics.js';
-import type { Module } from '../../ir/module.js';
+import { type Diagnostic, diagnostic, fail } from '../../ir/diagnostics.js';
 import type { TensorSource } from '../../ir/materialise.js';
+import type { Module } from '../../ir/module.js';
 import type { Tensor } from '../../ir/tensor.js';
 import { tensorSource } from '../checkpoint/dtypes.js';
 import { openForReading } from '../checkpoint/safetensors.js';
@@ -18,6 +18,8 @@ const opsets = { min: 1, max: 24 } as const;
 export interface OpenOnnxOptions {
   /** Symbolic dimensions: a value, bounds or a formula, as text. */
   readonly set?: Readonly<Record<string, string>> | undefined;
+  /** Storage dtype of f32 weights of two axes or more; default is their own. */
+  readonly weightsDtype?: 'f32' | 'f16' | 'bf16' | undefined;
   /** Values of graph inputs that become constants. */
   readonly constants?: ReadonlyMap<string, Tensor> | undefined;
 }
@@ -67,12 +69,16 @@ export function openOnnxBytes(bytes: Uint8Array, path: string, options: OpenOnnx
 function importModel(
   model: OnnxModel,
   store: TensorStore,
-  { set, constants }: OpenOnnxOptions,
+  { set, constants, weightsDtype }: OpenOnnxOptions,
 ): Omit<OpenedOnnx, 'tokenizerFile'> {
   const source = tensorSource(store);
   const newer = checkOpset(model);
   const dimensions = new Dimensions(set ?? {});
-  const { module, warnings, names } = importGraph(model, store, source, { dimensions, constants });
+  const { module, warnings, names } = importGraph(model, store, source, {
+    dimensions,
+    constants,
+    weightsDtype,
+  });
   return { module, store, source, warnings: [...newer, ...warnings], names };
 }
 

@@ -2,8 +2,16 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { carriedAs, onnxDTypes } from '../../compiler/onnx/dtypes.js';
-import { openOnnx, type OpenedOnnx } from '../../compiler/onnx/model.js';
-import { byteLength, type OnnxModel, type OnnxNode, type OnnxTensor, type OnnxValueInfo, readOnnxBytes, readTensorFile } from '../../compiler/onnx/wire.js';
+import { type OpenedOnnx, openOnnx } from '../../compiler/onnx/model.js';
+import {
+  byteLength,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxTensor,
+  type OnnxValueInfo,
+  readOnnxBytes,
+  readTensorFile,
+} from '../../compiler/onnx/wire.js';
 import { HewError } from '../../ir/diagnostics.js';
 import { castTo, decodeBytes } from '../../ir/numeric.js';
 import type { Tensor } from '../../ir/tensor.js';
@@ -18,7 +26,9 @@ export const suiteFolder = places.find((path) => path !== undefined && existsSyn
 export const missingSuite = 'the ONNX conformance suite is not installed (apt-get install libonnx-testdata)';
 
 export function testNames(kind: string): string[] {
-  return readdirSync(join(suiteFolder as string, kind)).filter((name) => existsSync(join(suiteFolder as string, kind, name, 'model.onnx'))).sort();
+  return readdirSync(join(suiteFolder as string, kind))
+    .filter((name) => existsSync(join(suiteFolder as string, kind, name, 'model.onnx')))
+    .sort();
 }
 
 /** Why a test cannot be run; the text stands in the list of skipped tests. */
@@ -35,13 +45,43 @@ export interface SuiteTest {
 
 /** Inputs that decide shapes, by operator. */
 const deciding: Readonly<Record<string, readonly number[]>> = {
-  Reshape: [1], Expand: [1], Slice: [1, 2, 3, 4], Pad: [1, 2, 3], Tile: [1], Squeeze: [1], Unsqueeze: [1], Split: [1],
-  TopK: [1], Range: [0, 1, 2], ConstantOfShape: [0], OneHot: [1], CumSum: [1], Resize: [1, 2, 3], Upsample: [1],
-  Compress: [1], NonZero: [0], MaxUnpool: [2], Loop: [0, 1], If: [0], SequenceAt: [1], SequenceInsert: [2],
-  SequenceErase: [1], SplitToSequence: [1], Dropout: [1, 2], STFT: [1, 3], DFT: [1, 2], MelWeightMatrix: [0, 1, 2, 3, 4],
-  HannWindow: [0], HammingWindow: [0], BlackmanWindow: [0], CenterCropPad: [1],
+  Reshape: [1],
+  Expand: [1],
+  Slice: [1, 2, 3, 4],
+  Pad: [1, 2, 3],
+  Tile: [1],
+  Squeeze: [1],
+  Unsqueeze: [1],
+  Split: [1],
+  TopK: [1],
+  Range: [0, 1, 2],
+  ConstantOfShape: [0],
+  OneHot: [1],
+  CumSum: [1],
+  Resize: [1, 2, 3],
+  Upsample: [1],
+  Compress: [1],
+  NonZero: [0],
+  MaxUnpool: [2],
+  Loop: [0, 1],
+  If: [0],
+  SequenceAt: [1],
+  SequenceInsert: [2],
+  SequenceErase: [1],
+  SplitToSequence: [1],
+  Dropout: [1, 2],
+  STFT: [1, 3],
+  DFT: [1, 2],
+  MelWeightMatrix: [0, 1, 2, 3, 4],
+  HannWindow: [0],
+  HammingWindow: [0],
+  BlackmanWindow: [0],
+  CenterCropPad: [1],
   ...Object.fromEntries(
-    ['Sum', 'Mean', 'Max', 'Min', 'Prod', 'L1', 'L2', 'SumSquare', 'LogSum', 'LogSumExp'].map((name) => [`Reduce${name}`, [1]]),
+    ['Sum', 'Mean', 'Max', 'Min', 'Prod', 'L1', 'L2', 'SumSquare', 'LogSum', 'LogSumExp'].map((name) => [
+      `Reduce${name}`,
+      [1],
+    ]),
   ),
 };
 
@@ -56,18 +96,30 @@ export function openTest(kind: string, name: string, dataSet = 0): SuiteTest {
   const given = new Map(inputs.map((info, i) => [info.name, inputFile(join(data, `input_${i}.pb`), info)]));
   const direct = promotedNames(model, (node) => deciding[node.op] ?? []);
   const integers = new Set([...given].filter(([, t]) => t.dtype !== 'f32').map(([name]) => name));
-  const attempts = [new Set<string>(), direct, integers, new Set([...direct, ...integers]), new Set(given.keys())];
+  const attempts = [
+    new Set<string>(),
+    direct,
+    integers,
+    new Set([...direct, ...integers]),
+    new Set(given.keys()),
+  ];
   for (const [i, names] of attempts.entries()) {
     try {
       const constants = new Map([...given].filter(([name]) => names.has(name)));
       const opened = openOnnx(path, { constants });
-      const wanted = model.graph.outputs.map(({ name, kind, dtype }, i) => [name, tensorFile(join(data, `output_${i}.pb`), kind, dtype)] as const);
+      const wanted = model.graph.outputs.map(
+        ({ name, kind, dtype }, i) => [name, tensorFile(join(data, `output_${i}.pb`), kind, dtype)] as const,
+      );
       const own = new Map([...opened.names].map(([mine, theirs]) => [theirs, mine]));
       const results = opened.module.functions.get('main')?.outputs ?? [];
       return {
         opened,
         promoted: i > 0,
-        inputs: Object.fromEntries([...given].filter(([name]) => !names.has(name)).map(([name, value]) => [own.get(name) as string, value])),
+        inputs: Object.fromEntries(
+          [...given]
+            .filter(([name]) => !names.has(name))
+            .map(([name, value]) => [own.get(name) as string, value]),
+        ),
         wanted: Object.fromEntries(wanted.map(([, value], k) => [results[k] as string, value])),
       };
     } catch (error) {
@@ -124,7 +176,10 @@ export function mismatch(found: Tensor, wanted: Tensor): string | undefined {
   return undefined;
 }
 
-export function mismatches(found: Readonly<Record<string, Tensor>>, wanted: Readonly<Record<string, Tensor>>): string[] {
+export function mismatches(
+  found: Readonly<Record<string, Tensor>>,
+  wanted: Readonly<Record<string, Tensor>>,
+): string[] {
   return Object.entries(wanted).flatMap(([name, value]) => {
     const problem = mismatch(found[name] as Tensor, value);
     return problem === undefined ? [] : [`${name}: ${problem}`];

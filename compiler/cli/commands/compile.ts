@@ -58,7 +58,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
 /** `examples/pangu-2m/model.hew` goes to `out/pangu-2m`. */
 function defaultOutput(spec: string): string {
   const path = resolve(spec);
-  const name = basename(path, '.hew');
+  const name = basename(path).replace(/\.(hew|onnx)$/i, '');
   return join('out', name === 'model' ? basename(dirname(path)) : name);
 }
 

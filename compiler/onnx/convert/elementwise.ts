@@ -325,10 +325,7 @@ export const elementwiseOperators: OperatorTable = {
   PRelu: { since: 1, convert: prelu },
   Elu: unary((c, x) => elu(c, x, c.float('alpha', 1))),
   Selu: unary((c, x) => {
-    const [alpha, gamma] = [
-      c.float('alpha', 1.6732632423543772),
-      c.float('gamma', 1.0507009873554805),
-    ];
+    const [alpha, gamma] = [c.float('alpha', 1.6732632423543772), c.float('gamma', 1.0507009873554805)];
     return scaled(c, elu(c, x, alpha), gamma);
   }),
   Celu: unary((c, x) => {

@@ -22,8 +22,7 @@ import type { NodeContext, OperatorTable } from '../node.js';
 /** Indices counted from the front, as i32; constants are computed, others get a test at run time. */
 export function frontIndex(c: NodeContext, index: Value, size: Dim): Value {
   const known = c.valueOf(index);
-  const n =
-    known !== undefined && known.data.some((i) => i < 0) ? c.size(size, 'an axis with negative indices') : 0;
+  const n = known?.data.some((i) => i < 0) ? c.size(size, 'an axis with negative indices') : 0;
   if (known !== undefined)
     return c.constant(
       'i32',
