@@ -72,7 +72,9 @@ test.each([
 test('a file that is neither spec nor bundle is refused', async () => {
   const path = join(directory, 'notes.txt');
   writeFileSync(path, 'text');
-  expect((await hew(['inspect', path])).stderr).toContain('is neither a spec (.hew), nor an ONNX model (.onnx), nor a bundle');
+  expect((await hew(['inspect', path])).stderr).toContain(
+    'is neither a spec (.hew), nor an ONNX model (.onnx), nor a bundle',
+  );
   mkdirSync(join(directory, 'empty'));
   expect((await hew(['inspect', join(directory, 'empty')])).stderr).toContain('error[HEW7001]');
   expect((await hew(['compile', join(directory, 'empty')])).stderr).toContain('is not a spec');
