@@ -122,7 +122,7 @@ export {
 // Running compiled models
 export { loadBundle as load, readManifest } from './load.js';
 export { ObservationCache } from './observation-cache.js';
-export { ObservationCache, observe, observe } from './observe.js';
+export { observe } from './observe.js';
 export { isOnnxPath, type OpenOnnxOptions, openOnnx } from './onnx/model.js';
 export { readPipeline } from './pipeline-file.js';
 export { type Figures, figures, type PruneOptions, type PruneReport, pruneModel } from './prune.js';
