@@ -12,8 +12,16 @@ import type { TensorType } from './type.js';
 
 export type Recipe =
   | { readonly kind: 'source'; readonly name: string; readonly type: TensorType }
-  /** Little-endian bytes in row-major order. */
-  | { readonly kind: 'constant'; readonly type: TensorType; readonly bytes: Uint8Array }
+  /**
+   * Little-endian bytes in row-major order. `replaces` is what stood there before a pass computed them: it takes no
+   * part in the value, but still says which indices of the source are left.
+   */
+  | {
+      readonly kind: 'constant';
+      readonly type: TensorType;
+      readonly bytes: Uint8Array;
+      readonly replaces?: Recipe;
+    }
   /** Parts of one type, stacked on a new leading axis of size `count`. */
   | { readonly kind: 'stack'; readonly count: Dim; readonly parts: readonly Recipe[] }
   | { readonly kind: 'per_index'; readonly parts: readonly Recipe[] }

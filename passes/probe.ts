@@ -235,8 +235,13 @@ export interface ProbedModule {
   readonly states: readonly string[];
 }
 
-/** The part of a module that an entry needs for these probes; its outputs are dropped. */
-export function probedModule(module: Module, entry: string, probes: readonly Probe[]): ProbedModule {
+/** The part of a module that an entry needs for these probes and for its outputs, which are dropped unless kept. */
+export function probedModule(
+  module: Module,
+  entry: string,
+  probes: readonly Probe[],
+  outputs: 'dropped' | 'kept' = 'dropped',
+): ProbedModule {
   const reached = reachable(module, entry);
   const byFunction = Map.groupBy(
     probes.map((probe, i) => ({ probe, state: `probe.${i}` })),
@@ -250,7 +255,8 @@ export function probedModule(module: Module, entry: string, probes: readonly Pro
     );
     for (const { state, decl } of added) states.set(state, decl);
     const body = [...func.body, ...added.flatMap((a) => a.ops)];
-    return func.name === entry ? { ...func, body, results: [], outputs: [] } : { ...func, body };
+    const isDropped = func.name === entry && outputs === 'dropped';
+    return isDropped ? { ...func, body, results: [], outputs: [] } : { ...func, body };
   });
   const whole: Module = { ...module, states, functions: new Map(probed.map((f) => [f.name, f])) };
   return { module: dce.run(whole, {}).module, states: probes.map((_, i) => `probe.${i}`) };

@@ -16,7 +16,11 @@ export function opRecipe(op: OpName, args: readonly Recipe[], attrs: Attrs = {})
   return { kind: 'op', op, attrs: completeAttrs(op, opTable[op], attrs), args };
 }
 
-export function constantRecipe(dtype: DType, shape: readonly Dim[], values: ArrayLike<number>): Recipe {
+export function constantRecipe(
+  dtype: DType,
+  shape: readonly Dim[],
+  values: ArrayLike<number>,
+): Extract<Recipe, { kind: 'constant' }> {
   return { kind: 'constant', type: tensorType(dtype, shape), bytes: encodeBytes(dtype, values) };
 }
 
@@ -49,8 +53,13 @@ export function freezeDim(recipe: Recipe, name: string, value: number): Recipe {
     const inner = (parts: readonly Recipe[]): readonly Recipe[] => parts.map(freeze);
     switch (node.kind) {
       case 'source':
-      case 'constant':
         return { ...node, type: substituteType(node.type, frozen) };
+      case 'constant': {
+        const type = substituteType(node.type, frozen);
+        return node.replaces === undefined
+          ? { ...node, type }
+          : { ...node, type, replaces: freeze(node.replaces) };
+      }
       case 'stack':
         return { ...node, count: substituteDim(node.count, frozen), parts: inner(node.parts) };
       case 'per_index':

@@ -2,23 +2,34 @@
 import { mapFunctions, rewriteFunc } from '../../ir/builder.js';
 import { defOf, type Func, type Module, type Param, type Value } from '../../ir/module.js';
 import { paramOf } from '../structure.js';
+import type { Settings } from './problem.js';
+import { refitReaders } from './readers.js';
 import { type Place, streamEnds } from './segment.js';
-import { type Problem, readerMoments, refitReader, type Teacher } from './solve.js';
+import type { Carried } from './stream.js';
 import { type Layer, readersOf } from './sublayers.js';
 
 /** The place with the head solved, or undefined when there is none. A head that is also the embedding is untied. */
 export async function refitHead(
-  place: Place,
-  teacher: Pick<Teacher, 'place' | 'stream'>,
-  problem: Problem,
+  own: Behind,
+  original: Behind,
+  settings: Settings,
 ): Promise<Place | undefined> {
-  const [own, original] = [headOf(place), headOf(teacher.place)];
-  if (own === undefined || original === undefined) return undefined;
-  const found = await readerMoments(place, own, teacher, original, problem);
-  const solved = refitReader(place, own.layer.weight, teacher.place, found, problem);
-  if (solved === place) return undefined;
-  const { weight } = own.layer;
-  return { ...place, module: untied(place.module, weight, solved.module.params.get(weight) as Param) };
+  const [ownHead, head] = [headOf(own.place), headOf(original.place)];
+  if (ownHead === undefined || head === undefined) return undefined;
+  const reader = { layer: ownHead.layer, original: head.layer.weight };
+  const solved = await refitReaders({ ...own, ...ownHead }, { ...original, ...head }, [reader], settings);
+  if (solved === own.place) return undefined;
+  const { weight } = ownHead.layer;
+  return {
+    ...own.place,
+    module: untied(own.place.module, weight, solved.module.params.get(weight) as Param),
+  };
+}
+
+/** A model and its stream behind the last turn. */
+interface Behind {
+  readonly place: Place;
+  readonly stream: Carried;
 }
 
 function headOf(place: Place): { before: Value; value: Value; layer: Layer } | undefined {

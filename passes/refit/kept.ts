@@ -1,5 +1,6 @@
 /**
- * Which indices of an axis a recipe has kept, read off its gathers: nothing else records what pruning chose.
+ * Which indices of an axis a recipe has kept, read off its gathers: nothing else records what pruning chose. Weights
+ * that were solved say what they replace.
  */
 import { evalDim, nameOf } from '../../ir/dim.js';
 import { type Module, modelDims } from '../../ir/module.js';
@@ -14,6 +15,8 @@ function keptAlong(module: Module, recipe: Recipe, axis: number): readonly numbe
     const size = evalDim(recipe.type.shape[axis] ?? fallThrough(), modelDims(module));
     return Array.from({ length: size }, (_, i) => i);
   }
+  if (recipe.kind === 'constant')
+    return recipe.replaces === undefined ? undefined : keptAlong(module, recipe.replaces, axis);
   if (recipe.kind !== 'op') return undefined;
   const [inner, index] = recipe.args as [Recipe, Recipe];
   if (recipe.op === 'cast' || recipe.op === 'mul') return keptAlong(module, inner, axis);
@@ -31,6 +34,7 @@ function fallThrough(): never {
 /** The tensor that a recipe cuts, casts and scales. */
 function sourceOf(recipe: Recipe): string | undefined {
   if (recipe.kind === 'source') return recipe.name;
+  if (recipe.kind === 'constant') return recipe.replaces && sourceOf(recipe.replaces);
   return recipe.kind === 'op' ? sourceOf(recipe.args[0] as Recipe) : undefined;
 }
 
@@ -49,8 +53,9 @@ export function keptOfParam(
   original: Place,
   name: string,
   axis: number,
+  originalName = name,
 ): readonly number[] | undefined {
-  const [recipe, before] = [recipeOf(place, name), recipeOf(original, name)];
+  const [recipe, before] = [recipeOf(place, name), recipeOf(original, originalName)];
   if (recipe === undefined || before === undefined || sourceOf(recipe) !== sourceOf(before)) return undefined;
   return keptAlong(place.module, recipe, axis);
 }

@@ -1,24 +1,27 @@
 /**
  * refit: re-initialisation of a pruned model by least squares, without training. Turn by turn and sub-layer by
  * sub-layer, the linear layers that write to the residual stream are solved again so that the stream of the pruned
- * model is that of the original on the calibration data, as far as its kept channels go (see solve.ts for the
+ * model is that of the original on the calibration data, as far as its kept channels go (see writers.ts for the
  * formulas):
  *
  *   sequential   a sub-layer reads the stream of the refitted layers before it, and its writer is asked for all that
  *                is missing from the original's stream behind it, errors of earlier layers included;
- *   one-shot     a sub-layer reads the original's own stream, cut to the kept channels, so layers do not depend on
- *                each other.
+ *   one-shot     every layer is solved on what the original's own layer reads, cut to what is left of it, so layers do
+ *                not depend on each other. A writer that still reads all it read is right as it is.
  *
  * What a removed turn added to the stream is asked of the last sub-layer in front of it. With `readers`, the layers
- * that read the normed stream are solved as well, in front of the writers.
+ * that read the normed stream are solved as well, in front of the writers; with `gains`, the gains of the norms behind
+ * the writers after them.
  */
 import { fail } from '../../ir/diagnostics.js';
 import type { Module } from '../../ir/module.js';
 import { definePass, type OptionsOf, option, type PassData } from '../pass.js';
+import { refitGain } from './gains.js';
 import { refitHead } from './head.js';
 import { keptOfDim } from './kept.js';
+import type { Settings } from './problem.js';
+import { refitReaders } from './readers.js';
 import type { Place } from './segment.js';
-import { type Problem, refitReaders, refitWriter } from './solve.js';
 import { type Carried, cutChannels } from './stream.js';
 import type { Sublayer } from './sublayers.js';
 import {
@@ -31,6 +34,7 @@ import {
   sublayersAt,
   throughSublayer,
 } from './walk.js';
+import { type Known, refitOnOwnInputs, refitOnTwin, type Twin, twinOf } from './writers.js';
 
 const modes = ['sequential', 'one-shot'] as const;
 
@@ -42,6 +46,7 @@ const options = {
   ),
   ridge: option('float', 'pull towards the present weights, relative to the mean square of the inputs', 1e-3),
   readers: option('bool', 'solve the layers that read the stream as well', false),
+  gains: option('bool', 'solve the gains of the norms behind the writers as well', false),
   lm_head: option('bool', 'solve the head behind the last norm as well; tied embeddings are untied', false),
 };
 type Options = OptionsOf<typeof options>;
@@ -59,10 +64,11 @@ async function run(module: Module, given: Options, data: PassData) {
   checkOptions(given);
   const walk = new Walk(placeOf(data.original, data), placeOf(module, data), given, data);
   const place = await walk.run();
-  const { writers, readers, head } = walk.solved;
-  if (writers === 0)
+  const { solved, exact, notes } = walk;
+  if (solved.writers + exact === 0)
     fail('HEW6010', 'no linear layer writes to the residual stream in a form that refit knows');
-  return { module: place.module, report: { counts: { writers, readers, head }, notes: [...walk.notes] } };
+  if (exact > 0) notes.add(`${exact} writers read all that the original's do: they are right as they are`);
+  return { module: place.module, report: { counts: solved, notes: [...notes] } };
 }
 
 function checkOptions({ mode, ridge }: Options): void {
@@ -72,10 +78,26 @@ function checkOptions({ mode, ridge }: Options): void {
   if (!(ridge >= 0)) fail('HEW6002', `refit: ridge=${ridge} must not be negative`);
 }
 
+/** A sub-layer of the pruned model, and what its sub-layer in the original teaches. */
+interface Task {
+  readonly place: Place;
+  readonly sublayer: Sublayer;
+  readonly number: number;
+  /** The turn of the original. */
+  readonly original: Place;
+  readonly teacher: Sublayer | undefined;
+  readonly lesson: Lesson;
+  /** The stream that the sub-layer reads. */
+  readonly stream: Carried;
+}
+
 class Walk {
-  readonly solved = { writers: 0, readers: 0, head: 0 };
+  readonly solved = { writers: 0, readers: 0, gains: 0, head: 0 };
   readonly notes = new Set<string>();
+  /** Writers that need not be solved. */
+  exact = 0;
   private readonly sequential: boolean;
+  private readonly settings: Settings;
   /** Channels of the original that are left. */
   private readonly kept: readonly number[];
 
@@ -86,6 +108,7 @@ class Walk {
     private readonly data: PassData,
   ) {
     this.sequential = given.mode === 'sequential';
+    this.settings = { data, ridge: given.ridge };
     this.kept = keptChannels(original, place);
   }
 
@@ -96,12 +119,14 @@ class Walk {
     let stream = this.sequential ? await firstStream(this.place, this.data) : this.cut(wanted);
     let pending: { readonly index: number; readonly lesson: Lesson } | undefined;
     for (const [turn, index] of turns.entries()) {
-      const lesson = await lessonOf({ ...this.original, turn }, wanted, this.data);
+      const following = turns[turn + 1];
+      const isLast = following === undefined || left.includes(following);
+      const twins = left.includes(index) ? this.twinsOf(turn, index, isLast) : [];
+      const lesson = await lessonOf({ ...this.original, turn }, wanted, twins, this.data);
       wanted = lesson.after.at(-1) as Carried;
       if (left.includes(index)) pending = { index, lesson };
       else if (pending !== undefined) pending = { ...pending, lesson: lastBecomes(pending.lesson, wanted) };
-      const following = turns[turn + 1];
-      if (pending !== undefined && (following === undefined || left.includes(following))) {
+      if (pending !== undefined && isLast) {
         stream = await this.turn(pending.index, pending.lesson, stream);
         pending = undefined;
       }
@@ -112,61 +137,109 @@ class Walk {
     return this.place;
   }
 
+  /** Writers that are solved on the original's inputs: in one-shot mode, unless removed turns are asked of them too. */
+  private twinsOf(originalTurn: number, index: number, isLast: boolean): Twin[] {
+    if (this.sequential) return [];
+    const own = { ...this.place, turn: indicesOf(this.place).indexOf(index) };
+    const original = { ...this.original, turn: originalTurn };
+    const teachers = sublayersAt(original, this.data);
+    return sublayersAt(own, this.data).flatMap((sublayer, number) => {
+      const isAsked = isLast || number < teachers.length - 1;
+      return (isAsked && twinOf(own, sublayer, original, teachers[number], number, this.data)) || [];
+    });
+  }
+
   /** Refits the turn that corresponds to one of the original; the stream behind it. */
   private async turn(index: number, lesson: Lesson, before: Carried): Promise<Carried> {
     const turn = indicesOf(this.place).indexOf(index);
-    const originalTurn = indicesOf(this.original).indexOf(index);
+    const original = { ...this.original, turn: indicesOf(this.original).indexOf(index) };
+    const teachers = sublayersAt(original, this.data);
     let stream = before;
     for (const [number, sublayer] of sublayersAt({ ...this.place, turn }, this.data).entries()) {
       const own = this.sequential ? stream : this.cut(lesson.before[number] as Carried);
-      await this.sublayer(turn, originalTurn, number, sublayer, lesson, own);
-      if (this.sequential) stream = await throughSublayer({ ...this.place, turn }, sublayer, own, this.data);
+      const place = { ...this.place, turn };
+      const task = { place, sublayer, number, original, teacher: teachers[number], lesson, stream: own };
+      stream = await this.sublayer(task);
     }
     return stream;
   }
 
-  private async sublayer(
-    turn: number,
-    originalTurn: number,
-    number: number,
-    sublayer: Sublayer,
-    lesson: Lesson,
-    stream: Carried,
-  ): Promise<void> {
-    const { data, given } = this;
-    const problem: Problem = { data, ridge: given.ridge, stream };
-    let place: Place = { ...this.place, turn };
-    if (given.readers) {
-      const teacher = {
-        place: { ...this.original, turn: originalTurn },
-        number,
-        stream: lesson.before[number] as Carried,
-      };
-      place = await refitReaders(place, sublayer, teacher, problem);
-      const solved = [...sublayer.readers.values()]
-        .flat()
-        .filter(({ weight }) => isChanged(place, this.place, weight));
-      this.solved.readers += solved.length;
-    }
+  /** Solves one sub-layer; the stream behind it in sequential mode. */
+  private async sublayer(task: Task): Promise<Carried> {
+    const { sublayer, number, lesson, stream } = task;
+    const known: Known = new Map();
+    let place = this.given.readers ? await this.readers(task) : task.place;
     const target = sublayer.isGated ? lesson.sums.get(number) : lesson.after[number];
     if (target === undefined || sublayer.writers.length === 0) {
       this.notes.add(`sub-layer ${number} of @${place.stream.func} is left: no linear layer writes it`);
     } else {
-      for (const writer of sublayer.writers)
-        place = await refitWriter(place, sublayer, writer, this.cut(target), problem);
-      this.solved.writers += sublayer.writers.length;
+      place = await this.writers({ ...task, place }, this.cut(target), known);
+    }
+    if (this.given.gains && sublayer.norm !== undefined) {
+      const goal = this.cut(lesson.after[number] as Carried);
+      place = await refitGain(place, sublayer, { stream, target: goal, known }, this.data);
+      this.solved.gains += 1;
     }
     const { turn: _, ...whole } = place;
     this.place = whole;
+    return this.sequential ? throughSublayer(place, sublayer, stream, known, this.data) : stream;
+  }
+
+  private async writers(
+    { place, sublayer, number, lesson, stream }: Task,
+    target: Carried,
+    known: Known,
+  ): Promise<Place> {
+    const found = lesson.twins.get(number);
+    if (found?.twin.isExact) {
+      this.exact += 1;
+      return place;
+    }
+    if (found?.moments !== undefined) {
+      this.solved.writers += 1;
+      return refitOnTwin(place, found.twin, found.moments, this.settings);
+    }
+    let current = place;
+    for (const writer of sublayer.writers)
+      current = await refitOnOwnInputs(current, sublayer, writer, { stream, target, known }, this.settings);
+    this.solved.writers += sublayer.writers.length;
+    return current;
+  }
+
+  private async readers({
+    place,
+    sublayer,
+    original,
+    teacher,
+    lesson,
+    number,
+    stream,
+  }: Task): Promise<Place> {
+    let current = place;
+    for (const [value, layers] of sublayer.readers) {
+      const names = new Set(layers.map(({ weight }) => weight));
+      const [from] = [...(teacher?.readers ?? [])].find(([, own]) =>
+        own.some(({ weight }) => names.has(weight)),
+      ) ?? [undefined];
+      if (teacher === undefined || from === undefined) continue;
+      const own = { place: current, before: sublayer.before, value, stream };
+      const whole = {
+        place: original,
+        before: teacher.before,
+        value: from,
+        stream: lesson.before[number] as Carried,
+      };
+      const readers = layers.map((layer) => ({ layer, original: layer.weight }));
+      const solved = await refitReaders(own, whole, readers, this.settings);
+      this.solved.readers += layers.filter(({ weight }) => isChanged(current, solved, weight)).length;
+      current = solved;
+    }
+    return current;
   }
 
   private async head(wanted: Carried, stream: Carried): Promise<void> {
-    const { data, given } = this;
-    const place = await refitHead(
-      this.place,
-      { place: this.original, stream: wanted },
-      { data, ridge: given.ridge, stream },
-    );
+    const own = { place: this.place, stream };
+    const place = await refitHead(own, { place: this.original, stream: wanted }, this.settings);
     if (place === undefined) this.notes.add('no linear layer reads the norm behind the last turn');
     else this.solved.head += 1;
     this.place = place ?? this.place;

@@ -21,6 +21,7 @@ export interface Layer {
 
 export interface PostNorm {
   readonly gamma: string;
+  readonly gain: Value;
   readonly eps: number;
 }
 
@@ -70,7 +71,8 @@ function writersOf(branch: Value): Pick<Sublayer, 'norm' | 'isGated' | 'sum' | '
   if (op?.name === 'rms_norm') {
     const sum = op.operands[0] as Value;
     const gamma = paramOf(op.operands[1]);
-    const norm = gamma === undefined ? undefined : { gamma, eps: op.attrs.eps };
+    const norm =
+      gamma === undefined ? undefined : { gamma, gain: op.operands[1] as Value, eps: op.attrs.eps };
     return { norm, isGated: false, sum, writers: norm === undefined ? [] : terms(sum) };
   }
   const inner = op?.name === 'mul' ? op.operands.find((operand) => terms(operand).length > 0) : undefined;

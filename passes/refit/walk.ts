@@ -5,13 +5,15 @@
  */
 import { fail } from '../../ir/diagnostics.js';
 import type { Dim } from '../../ir/dim.js';
-import { type Func, type Module, modelDims, type Param } from '../../ir/module.js';
+import { type Func, type Module, modelDims, type Param, type Value } from '../../ir/module.js';
+import type { Recipe } from '../../ir/recipe.js';
 import type { PassData } from '../pass.js';
 import { constantRecipe, recipeAt, turnsOf } from '../recipes.js';
 import { observedStructure } from '../structure.js';
 import { type Place, Segment, streamEnds } from './segment.js';
-import { type Carried, forward } from './stream.js';
+import { type Carried, forward, measure } from './stream.js';
 import { type Flag, type Sublayer, sublayersOf } from './sublayers.js';
+import { cutKnown, type Known, type Moments, type Twin, twinMoments } from './writers.js';
 
 /** The place of a module's residual stream; HEW6010 unless there is exactly one in the observed entry. */
 export function placeOf(module: Module, data: PassData): Place {
@@ -44,8 +46,7 @@ export const sublayersAt = (place: Place, data: PassData): Sublayer[] =>
 /** The stream before the first turn. */
 export async function firstStream(place: Place, data: PassData): Promise<Carried> {
   const segment = segmentAt(place, data);
-  const stream = segment.get(streamEnds(place).first);
-  return (await forward(data, segment.finish({ stream }), {}, ['stream'])).stream;
+  return (await forward(data, segment, {}, { stream: segment.get(streamEnds(place).first) })).stream;
 }
 
 /** What one turn of the original is to be reproduced by. */
@@ -56,46 +57,80 @@ export interface Lesson {
   readonly after: readonly Carried[];
   /** Sums of gated sub-layers, by number of the sub-layer. */
   readonly sums: ReadonlyMap<number, Carried>;
+  /** Writers that are solved on what the original's read, by number of the sub-layer; without moments when exact. */
+  readonly twins: ReadonlyMap<number, { readonly twin: Twin; readonly moments: Moments | undefined }>;
 }
 
-/** Runs one turn on the stream before it. */
-export async function lessonOf(place: Place, stream: Carried, data: PassData): Promise<Lesson> {
+/** Runs one turn on the stream before it, and measures what the twins are solved from. */
+export async function lessonOf(
+  place: Place,
+  stream: Carried,
+  twins: readonly Twin[],
+  data: PassData,
+): Promise<Lesson> {
   const segment = segmentAt(place, data);
   segment.cut(place.stream.input, 'stream');
   const sublayers = sublayersAt(place, data);
-  const behind = sublayers.map(({ after }, i) => [`after_${i}`, segment.get(after)] as const);
-  const gated = sublayers.flatMap(({ isGated, sum }, i) =>
-    isGated ? [[`sum_${i}`, segment.get(sum)] as const] : [],
-  );
-  const outputs = Object.fromEntries([...behind, ...gated]);
-  const found = await forward(data, segment.finish(outputs), { stream }, Object.keys(outputs));
-  const after = sublayers.map((_, i) => found[`after_${i}`] as Carried);
-  const sums = sublayers.flatMap((_, i) =>
-    found[`sum_${i}`] === undefined ? [] : [[i, found[`sum_${i}`] as Carried] as const],
-  );
-  return { before: [stream, ...after.slice(0, -1)], after, sums: new Map(sums) };
+  const values: Record<string, Value> = {};
+  const moments: Record<string, Value | readonly [Value, Value]> = {};
+  const carried: Record<string, Carried | Int32Array> = { stream };
+  for (const [i, { after, isGated, sum }] of sublayers.entries()) {
+    values[`after_${i}`] = segment.get(after);
+    if (isGated) values[`sum_${i}`] = segment.get(sum);
+  }
+  for (const twin of twins.filter(({ isExact }) => !isExact)) {
+    const { number } = twin;
+    const own = twinMoments(segment, twin, sublayers[number] as Sublayer);
+    moments[`gram_${number}`] = own.x;
+    moments[`cross_${number}`] = [own.x, own.y];
+    Object.assign(carried, own.carried);
+  }
+  const found = await measure(data, segment, carried, { values, moments });
+  const after = sublayers.map((_, i) => found.values[`after_${i}`] as Carried);
+  return {
+    before: [stream, ...after.slice(0, -1)],
+    after,
+    sums: new Map(
+      sublayers.flatMap(({ isGated }, i) => (isGated ? [[i, found.values[`sum_${i}`] as Carried]] : [])),
+    ),
+    twins: new Map(
+      twins.map((twin) => {
+        const [gram, cross] = [`gram_${twin.number}`, `cross_${twin.number}`].map(
+          (key) => found.moments[key],
+        );
+        const known = gram === undefined || cross === undefined ? undefined : { gram, cross };
+        return [twin.number, { twin, moments: known }];
+      }),
+    ),
+  };
 }
 
-/** The stream behind one sub-layer. */
+/** The stream behind one sub-layer; what is known of it is not computed again. */
 export async function throughSublayer(
   place: Place,
   { before, after }: Sublayer,
   stream: Carried,
+  known: Known,
   data: PassData,
 ): Promise<Carried> {
   const segment = segmentAt(place, data);
   segment.cut(before, 'stream');
-  return (await forward(data, segment.finish({ after: segment.get(after) }), { stream }, ['after'])).after;
+  const carried = { stream, ...cutKnown(segment, known) };
+  return (await forward(data, segment, carried, { after: segment.get(after) })).after;
 }
 
 /** The place in the module whose parameter has these values in this turn, or in all when it has no loop. */
 export function withWeight(place: Place, name: string, values: Float64Array): Place {
   const { module, turn } = place;
   const param = module.params.get(name) as Param;
-  const fresh = constantRecipe(param.type.dtype, param.type.shape as readonly Dim[], values);
-  const parts = turnsOf(module, param.loop)?.map((index, t) =>
-    t === turn ? fresh : recipeAt(param, t, index),
-  );
-  const recipe = parts === undefined ? fresh : ({ kind: 'per_index', parts } as const);
+  const fresh = (replaces: Recipe): Recipe => ({
+    ...constantRecipe(param.type.dtype, param.type.shape as readonly Dim[], values),
+    replaces,
+  });
+  const parts = turnsOf(module, param.loop)?.map((index, t) => {
+    const present = recipeAt(param, t, index);
+    return t === turn ? fresh(present) : present;
+  });
+  const recipe = parts === undefined ? fresh(param.recipe) : ({ kind: 'per_index', parts } as const);
   return { ...place, module: { ...module, params: new Map(module.params).set(name, { ...param, recipe }) } };
 }

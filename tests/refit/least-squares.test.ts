@@ -2,12 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { factorise, solveFactored } from '../../passes/refit/cholesky.js';
-import {
-  leastSquares,
-  type Moments,
-  residualMoments,
-  SingularError,
-} from '../../passes/refit/least-squares.js';
+import { correction, normalEquations, SingularError } from '../../passes/refit/least-squares.js';
+import type { Moments } from '../../passes/refit/writers.js';
 import { randomFrom, uniform } from '../conformance/random.js';
 
 /** A [rows, inner] times B [inner, columns]. */
@@ -55,8 +51,6 @@ function positiveDefinite(seed: number, n: number): Float64Array {
 function momentsOf(x: Float64Array, y: Float64Array, rows: number, inputs: number, outputs: number): Moments {
   const xt = transposed(x, rows, inputs);
   return {
-    inputs,
-    outputs,
     gram: product(xt, x, inputs, rows, inputs),
     cross: product(xt, y, inputs, rows, outputs),
   };
@@ -103,75 +97,99 @@ describe('Cholesky', () => {
   });
 });
 
+/** D of min Σ ‖D x - e‖² + λ ‖D‖², row by row, by Gaussian elimination with pivoting on the normal equations. */
+function reference(
+  x: Float64Array,
+  e: Float64Array,
+  { rows, inputs, outputs, ridge }: { rows: number; inputs: number; outputs: number; ridge: number },
+): Float64Array {
+  const gram = product(transposed(x, rows, inputs), x, inputs, rows, inputs);
+  const trace = Array.from({ length: inputs }, (_, i) => gram[i * inputs + i] as number).reduce(
+    (a, b) => a + b,
+  );
+  for (let i = 0; i < inputs; i++)
+    gram[i * inputs + i] = (gram[i * inputs + i] as number) + (ridge * trace) / inputs;
+  const cross = product(transposed(x, rows, inputs), e, inputs, rows, outputs);
+  const width = inputs + outputs;
+  const table = Array.from({ length: inputs }, (_, i) => [
+    ...gram.subarray(i * inputs, (i + 1) * inputs),
+    ...cross.subarray(i * outputs, (i + 1) * outputs),
+  ]);
+  for (let i = 0; i < inputs; i++) {
+    const best = table
+      .slice(i)
+      .reduce((a, b) => (Math.abs(b[i] as number) > Math.abs(a[i] as number) ? b : a));
+    const at = table.indexOf(best);
+    [table[i], table[at]] = [best, table[i] as number[]];
+    for (const row of table) {
+      if (row === best) continue;
+      const factor = (row[i] as number) / (best[i] as number);
+      for (let k = i; k < width; k++) row[k] = (row[k] as number) - factor * (best[k] as number);
+    }
+  }
+  return Float64Array.from({ length: outputs * inputs }, (_, at) => {
+    const row = table[at % inputs] as number[];
+    return (row[inputs + Math.floor(at / inputs)] as number) / (row[at % inputs] as number);
+  });
+}
+
 describe('least squares', () => {
   const sizes = fc.record({
-    inputs: fc.integer({ min: 1, max: 9 }),
+    inputs: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constantFrom(31, 49)),
     outputs: fc.integer({ min: 1, max: 5 }),
     seed: fc.nat(),
   });
 
-  test('weights that explain the targets are found, whatever they were before', () => {
+  test('corrections are those of a plain solver, for odd sizes, inputs of any rank and several ridges', () => {
+    const ranks = fc.constantFrom('more rows than inputs', 'fewer rows than inputs');
+    const ridges = fc.constantFrom(1e-4, 1e-3, 1e-2, 1);
+    fc.assert(
+      fc.property(sizes, ranks, ridges, ({ inputs, outputs, seed }, rank, ridge) => {
+        const rows = rank === 'more rows than inputs' ? 2 * inputs + 3 : Math.ceil(inputs / 2);
+        const x = matrix(seed, rows * inputs);
+        const e = matrix(seed + 1, rows * outputs);
+        const { gram, cross } = momentsOf(x, e, rows, inputs, outputs);
+        const found = correction(normalEquations(gram, inputs, ridge), cross);
+        const wanted = reference(x, e, { rows, inputs, outputs, ridge });
+        expect(largest(found.map((value, i) => value - (wanted[i] as number)))).toBeLessThan(
+          1e-9 * Math.max(1, largest(wanted)),
+        );
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('weights that explain the targets are found from what other weights leave', () => {
     fc.assert(
       fc.property(sizes, ({ inputs, outputs, seed }) => {
         const rows = 4 * inputs + 4;
         const x = matrix(seed, rows * inputs);
-        const w = matrix(seed + 1, outputs * inputs);
-        const y = product(x, transposed(w, outputs, inputs), rows, inputs, outputs);
-        const found = leastSquares(momentsOf(x, y, rows, inputs, outputs), 1e-12, matrix(seed + 2, w.length));
-        expect(largest(found.map((value, i) => value - (w[i] as number)))).toBeLessThan(1e-6);
+        const [w, prior] = [matrix(seed + 1, outputs * inputs), matrix(seed + 2, outputs * inputs)];
+        const missing = w.map((value, i) => value - (prior[i] as number));
+        const e = product(x, transposed(missing, outputs, inputs), rows, inputs, outputs);
+        const { gram, cross } = momentsOf(x, e, rows, inputs, outputs);
+        const found = correction(normalEquations(gram, inputs, 1e-12), cross);
+        expect(largest(found.map((value, i) => value - (missing[i] as number)))).toBeLessThan(1e-6);
       }),
     );
   });
 
-  test('what is left is orthogonal to the inputs: Σ x (y - W x)ᵀ = λ (W - W₀)ᵀ', () => {
-    fc.assert(
-      fc.property(sizes, fc.constantFrom(0, 1e-3, 1), ({ inputs, outputs, seed }, ridge) => {
-        const rows = 4 * inputs + 4;
-        const m = momentsOf(
-          matrix(seed, rows * inputs),
-          matrix(seed + 1, rows * outputs),
-          rows,
-          inputs,
-          outputs,
-        );
-        const prior = matrix(seed + 2, outputs * inputs);
-        const found = leastSquares(m, ridge, prior);
-        const trace = Array.from({ length: inputs }, (_, i) => m.gram[i * inputs + i] as number).reduce(
-          (a, b) => a + b,
-        );
-        const pull = transposed(
-          found.map((value, i) => value - (prior[i] as number)),
-          outputs,
-          inputs,
-        );
-        const rest = residualMoments(m, found).map(
-          (value, i) => value - ((ridge * trace) / inputs) * (pull[i] as number),
-        );
-        expect(largest(rest)).toBeLessThan(1e-8);
-      }),
-    );
-  });
-
-  test('directions that the data does not reach keep their weights', () => {
+  test('directions that the data does not reach are not corrected', () => {
     // The second input is always zero, the third equals the first.
     const x = Float64Array.of(1, 0, 1, 2, 0, 2, -1, 0, -1);
-    const y = Float64Array.of(3, 6, -3);
-    const found = leastSquares(momentsOf(x, y, 3, 3, 1), 1e-9, Float64Array.of(1, 5, 0));
-    [2, 5, 1].forEach((value, i) => {
+    const e = Float64Array.of(2, 4, -2);
+    const { gram, cross } = momentsOf(x, e, 3, 3, 1);
+    const found = correction(normalEquations(gram, 3, 1e-9), cross);
+    [1, 0, 1].forEach((value, i) => {
       expect(found[i]).toBeCloseTo(value, 6);
     });
   });
 
-  test('without data the weights stay; without a ridge a singular system is refused', () => {
-    const zero: Moments = { inputs: 2, outputs: 1, gram: new Float64Array(4), cross: new Float64Array(2) };
-    expect(leastSquares(zero, 1e-3, Float64Array.of(1, 2))).toEqual(Float64Array.of(1, 2));
-    const rankOne: Moments = {
-      inputs: 2,
-      outputs: 1,
-      gram: Float64Array.of(1, 1, 1, 1),
-      cross: Float64Array.of(1, 1),
-    };
-    expect(() => leastSquares(rankOne, 0, new Float64Array(2))).toThrow(SingularError);
-    expect(leastSquares(rankOne, 1e-6, new Float64Array(2))[0]).toBeCloseTo(0.5, 5);
+  test('without data nothing is corrected; without a ridge a singular system is refused', () => {
+    const none = normalEquations(new Float64Array(4), 2, 1e-3);
+    expect(correction(none, new Float64Array(2))).toEqual(new Float64Array(2));
+    const ones = Float64Array.of(1, 1, 1, 1);
+    expect(() => normalEquations(ones, 2, 0)).toThrow(SingularError);
+    expect(correction(normalEquations(ones, 2, 1e-6), Float64Array.of(1, 1))[0]).toBeCloseTo(0.5, 5);
   });
 });

@@ -87,7 +87,7 @@ describe('refit', () => {
 
   test('counts what it solved', async () => {
     const { report } = await apply('prune{d=12},refit{readers=true,lm_head=true}');
-    expect(report.counts).toEqual({ writers: 8, readers: 20, head: 1 });
+    expect(report.counts).toEqual({ writers: 8, readers: 20, gains: 0, head: 1 });
     expect(report.notes).toEqual([]);
   });
 
