@@ -40,6 +40,11 @@ function asMatrix(b: FuncBuilder, x: Value): Value {
   return b.one('reshape', [x], { shape: [productOfDims(x.type.shape.slice(0, -1)), last] });
 }
 
+function moment(b: FuncBuilder, x: Value, y: Value): Value {
+  const transposed = b.one('transpose', [asMatrix(b, x)], { perm: [1, 0] });
+  return one(b, 'matmul', transposed, asMatrix(b, y));
+}
+
 export const statistics = {
   abs: {
     doc: 'Σ |x| of each channel',
@@ -126,9 +131,14 @@ export const statistics = {
   moment: {
     doc: 'Σ x yᵀ, a matrix: the Gram matrix when x is y',
     rowRank: 1,
-    sum: (b, [x, y]) => {
-      const transposed = b.one('transpose', [asMatrix(b, x as Value)], { perm: [1, 0] });
-      return one(b, 'matmul', transposed, asMatrix(b, y as Value));
+    sum: (b, [x, y]) => moment(b, x as Value, y as Value),
+  },
+  normed_moment: {
+    doc: 'Σ x xᵀ / (mean(u²) + eps), the Gram matrix of x behind a norm of u',
+    rowRank: 1,
+    sum: (b, [x, u], _lead, eps) => {
+      const scaled = one(b, 'mul', x as Value, reciprocalRms(b, u as Value, eps));
+      return moment(b, scaled, scaled);
     },
   },
 } as const satisfies Record<string, StatisticDecl>;

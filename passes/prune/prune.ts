@@ -35,7 +35,7 @@ import { checkGroups, describeIndices, keptSize } from './target.js';
 const options = {
   score: option(
     'string',
-    'which score ranks indices: paper, pre-norms, l2, projected, down-norm, random',
+    'which score ranks indices: paper, pre-norms, l2, projected, down-norm, obs, random',
     'paper',
   ),
   by: option('string', 'how layers are chosen: influence, greedy (calibration NLL), random', 'influence'),

@@ -4,12 +4,13 @@
  * parts that saw the same tokens (arXiv 2505.20155, §1 of the reference).
  */
 import { fail } from '../../ir/diagnostics.js';
-import { nameOf } from '../../ir/dim.js';
+import { type Dim, nameOf } from '../../ir/dim.js';
 import type { Module, Value } from '../../ir/module.js';
 import type { PassData } from '../pass.js';
 import { type Probe, type StatisticName, sumsAt } from '../probe.js';
-import { observedStructure, type Projection, type Structure } from '../structure.js';
+import { type Norm, observedStructure, type Projection, type Structure } from '../structure.js';
 import { expertSite, expertsOwning } from './expert-neurons.js';
+import { obs } from './least-squares-score.js';
 import { sizeOfDim } from './prune-dim.js';
 
 /** What a named dimension counts, as far as pruning is concerned. */
@@ -31,7 +32,7 @@ export function axisKind(structure: Structure, name: string): AxisKind | undefin
 }
 
 /** A place whose statistic counts towards a score. */
-interface Site {
+export interface Site {
   readonly func: string;
   readonly loop: string | undefined;
   readonly values: readonly Value[];
@@ -40,9 +41,13 @@ interface Site {
   readonly reader?: Projection;
   /** The dimension of experts, when each has scores of its own: [experts, indices]. */
   readonly experts?: string | undefined;
+  /** The norm behind what reads the value, when there is one. */
+  readonly norm?: Norm | undefined;
+  /** How many inputs of the reader are one index. */
+  readonly width?: Dim;
 }
 
-interface ScoreRule {
+export interface ScoreRule {
   readonly doc: string;
   sites(structure: Structure, name: string): readonly Site[];
   /** Makes scores of the sums of one site in one turn; by default they are the sums. */
@@ -138,8 +143,29 @@ export const scoreRules: Readonly<Record<Exclude<AxisKind, 'layers'>, Readonly<R
         sites: (structure, name) => neuronSites(structure, name, 'abs'),
         finish: (sums, site, turn, module, data) => timesColumnNorms(sums, site, turn, module, data),
       },
+      obs: obs(
+        'least squared error of what the down projection adds when this neuron and all that matter less are gone and it is solved again',
+        ({ feedForwards }, name) =>
+          feedForwards
+            .filter(({ neurons }) => neurons === name)
+            .map(({ func, loop, writer }) => ({ func, loop, reader: writer })),
+      ),
     },
-    heads: headRules,
+    heads: {
+      ...headRules,
+      obs: obs(
+        'least squared error of what o_proj adds when this head and all that matter less are gone and it is solved again',
+        ({ attentions }, name) =>
+          attentions
+            .filter(({ heads, kv }) => heads === name || kv === name)
+            .map(({ func, loop, o, result }) => ({
+              func,
+              loop,
+              reader: o,
+              width: result.type.shape.at(-1) as Dim,
+            })),
+      ),
+    },
     groups: headRules,
     experts: {
       paper: {
@@ -207,12 +233,13 @@ export function scoreProbes({ module, name, rule }: ScorePlan): Probe[] {
   const sites = rule.sites(observedStructure(module), name);
   if (sites.length === 0)
     fail('HEW6010', `nothing in the model shows how important each index of ${name} is`);
-  return sites.map(({ func, values, statistic }, i) => ({
+  return sites.map(({ func, values, statistic, norm }, i) => ({
     key: `${name}.${i}`,
     module,
     func,
     values,
     statistic,
+    eps: norm?.eps,
   }));
 }
 
