@@ -18,7 +18,7 @@ import {
   type OpOf,
   type Value,
 } from '../ir/module.js';
-import { dtypes, type TensorType } from '../ir/type.js';
+import { storedBytes, type TensorType } from '../ir/type.js';
 import { alignUp, type PlannedBuffer, planMemory } from './memory-plan.js';
 
 /** `turn` locations advance by `stride` bytes with each turn of the function's loop. */
@@ -77,7 +77,7 @@ export interface MemoryTarget<Weight extends Placement> {
 
 /** Greatest size of a tensor in bytes over all values of its symbols. */
 export function maxBytes(module: Module, type: TensorType): number {
-  return maxOf(module, productOfDims(type.shape)) * dtypes[type.dtype].bytes;
+  return storedBytes(type.dtype, maxOf(module, productOfDims(type.shape)));
 }
 
 function maxOf(module: Module, size: Dim): number {

@@ -5,7 +5,7 @@ import { type Dim, evalDim } from '../ir/dim.js';
 import { entriesOf, type Func, type Module, modelDims, type Op } from '../ir/module.js';
 import type { OpCategory } from '../ir/op.js';
 import { opTable } from '../ir/ops/table.js';
-import { dtypes, elementCount, evalShape, printType, type TensorType } from '../ir/type.js';
+import { elementCount, evalShape, printType, storedBytes, type TensorType } from '../ir/type.js';
 import { symbolsOf } from '../ir/verify.js';
 
 export interface TensorSummary {
@@ -90,8 +90,9 @@ function tensorSummary(
   dims: ReadonlyMap<string, number>,
 ): TensorSummary {
   const shape = evalShape(type.shape, dims);
-  const elements = elementCount(shape) * count;
-  return { name, type: printType(type), shape, count, elements, bytes: elements * dtypes[type.dtype].bytes };
+  const elements = elementCount(shape);
+  const bytes = storedBytes(type.dtype, elements) * count;
+  return { name, type: printType(type), shape, count, elements: elements * count, bytes };
 }
 
 function entrySummary(module: Module, entry: Func): EntrySummary {

@@ -8,7 +8,7 @@ import { fail } from '../ir/diagnostics.js';
 import { dimBounds, productOfDims } from '../ir/dim.js';
 import type { TensorSource } from '../ir/materialise.js';
 import { dimRange, type Func, type Module } from '../ir/module.js';
-import { dtypes } from '../ir/type.js';
+import { storedBytes } from '../ir/type.js';
 import { argName, outName, type Stage, type StagedEntry, stageEntry, stagesOf } from '../passes/stages.js';
 import type { EmitOptions } from './build.js';
 import type { Executor, ExecutorCall, ExecutorRun, ExecutorView } from './executor.js';
@@ -94,7 +94,7 @@ export class LayeredExecutor implements Executor {
     const { args, results } = module.functions.get(stageEntry) as Func;
     const sizes = [...args, ...results].map(({ type }) => {
       const count = dimBounds(productOfDims(type.shape), (name) => dimRange(module, name)).max;
-      return count * dtypes[type.dtype].bytes;
+      return storedBytes(type.dtype, count);
     });
     return sizes.reduce((sum, size) => sum + size, 0);
   }

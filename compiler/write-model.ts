@@ -12,9 +12,10 @@ import { materialiseBytes, type TensorSource } from '../ir/materialise.js';
 import { type Module, modelDims, type Param } from '../ir/module.js';
 import { printFunc } from '../ir/print.js';
 import { fillName } from '../ir/recipe.js';
-import { dtypes, elementCount, evalShape } from '../ir/type.js';
+import { type DType, elementCount, evalShape, storedBytes } from '../ir/type.js';
 import { parsePipeline, runPipeline } from '../passes/pipeline.js';
 import { standardPipeline } from '../passes/registry.js';
+import { type FileDType, isFileDType } from './checkpoint/dtypes.js';
 import { type TensorEntry, writeSafetensors } from './checkpoint/write-safetensors.js';
 import { type ModelOptions, openModel } from './compile.js';
 import type { ConfigDeclaration, DimDeclaration } from './frontend/ast.js';
@@ -50,7 +51,7 @@ function* unstacked(
 ): Generator<TensorEntry> {
   const placeholders = name.match(/\{\w+\}/g) ?? [];
   const inner = shape.slice(placeholders.length);
-  const size = elementCount(inner) * dtypes[param.type.dtype].bytes;
+  const size = storedBytes(param.type.dtype, elementCount(inner));
   const count = elementCount(shape.slice(0, placeholders.length));
   for (let i = 0; i < count; i++) {
     let rest = i;
@@ -65,8 +66,15 @@ function* unstacked(
       name,
     );
     const data = (): Uint8Array[] => [bytes().subarray(i * size, (i + 1) * size)];
-    yield { name: full, dtype: param.type.dtype, shape: inner, data };
+    yield { name: full, dtype: fileDType(full, param.type.dtype), shape: inner, data };
   }
+}
+
+function fileDType(name: string, dtype: DType): FileDType {
+  if (isFileDType(dtype)) return dtype;
+  return fail('HEW4010', `'${name}' is ${dtype}, which safetensors files cannot hold`, {
+    help: 'quantize while compiling instead, or to i8',
+  });
 }
 
 /** Values of parameters; stacks are asked for once for each of their tensors. */

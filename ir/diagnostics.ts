@@ -253,6 +253,10 @@ export const diagnosticCodes = {
     title: 'weights are not given',
     doc: 'The model has weights, and no checkpoint was found: give one with --weights or name it in the spec.',
   },
+  HEW4010: {
+    title: 'data type that the file format lacks',
+    doc: 'A weight has a data type, such as i4, that safetensors files have no name for.',
+  },
   HEW5001: {
     title: 'IR text cannot be parsed',
     doc: 'The text form of the IR is not as the printer writes it.',
@@ -312,6 +316,11 @@ export const diagnosticCodes = {
   HEW6030: {
     title: 'model cannot be run layer by layer',
     doc: 'The model is too large to be run as a whole, and its calls depend on each other in a way that running them layer by layer would break.',
+  },
+  HEW6110: {
+    title: 'four-bit value at the border of a bundle',
+    doc: 'An input, output or state is i4 or u4. These types are for weights: JavaScript has no array of four-bit elements.',
+    exit: exitCodes.unsupported,
   },
   HEW6120: {
     title: 'the model has no timestep',

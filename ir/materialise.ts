@@ -11,7 +11,7 @@ import type { EvalContext } from './op.js';
 import { type OpName, opTable } from './ops/table.js';
 import { fillName, type Recipe } from './recipe.js';
 import type { Tensor } from './tensor.js';
-import { type DType, dtypes, evalShape } from './type.js';
+import { type DType, dtypes, elementCount, evalShape, storedBytes } from './type.js';
 
 /** Access to checkpoint tensors, by their full names. Returns little-endian bytes in the tensor's own dtype. */
 export interface TensorSource {
@@ -32,7 +32,7 @@ export function materialise(
   source?: TensorSource,
 ): Tensor {
   const raw = materialiseBytes(module, name, turn, source);
-  return { dtype: raw.dtype, shape: raw.shape, data: decodeBytes(raw.dtype, raw.bytes) };
+  return decoded(raw);
 }
 
 /** The same as little-endian bytes. */
@@ -75,12 +75,15 @@ export function materialiseBytes(
   const context = staticContext(dims);
 
   const evaluateOp = (recipe: Recipe & { kind: 'op' }, args: readonly RawTensor[]): RawTensor => {
-    const inputs = args.map((a) => ({ dtype: a.dtype, shape: a.shape, data: decodeBytes(a.dtype, a.bytes) }));
-    const { dtype, shape, data } = evaluateNamed(recipe, inputs, context);
+    const { dtype, shape, data } = evaluateNamed(recipe, args.map(decoded), context);
     return { dtype, shape, bytes: encodeBytes(dtype, data) };
   };
 
   return evaluate(param.recipe);
+}
+
+function decoded({ dtype, shape, bytes }: RawTensor): Tensor {
+  return { dtype, shape, data: decodeBytes(dtype, bytes, elementCount(shape)) };
 }
 
 function evaluateNamed(
@@ -114,30 +117,36 @@ export function staticContext(dims: DimEnv): EvalContext {
   };
 }
 
-/** Elements converted at a time, so that the float64 copy stays small beside the tensor. */
+/** Elements converted at a time, so that the float64 copy stays small beside the tensor; even, for four-bit types. */
 const conversionChunk = 1 << 16;
 
 /** The tensor in another dtype, rounded to nearest. */
 export function convert(raw: RawTensor, dtype: DType): RawTensor {
   const round = castTo[dtype];
-  const [from, to] = [dtypes[raw.dtype].bytes, dtypes[dtype].bytes];
-  const count = raw.bytes.length / from;
-  const bytes = new Uint8Array(count * to);
+  const count = elementCount(raw.shape);
+  const bytes = new Uint8Array(storedBytes(dtype, count));
   for (let start = 0; start < count; start += conversionChunk) {
     const end = Math.min(count, start + conversionChunk);
-    const values = decodeBytes(raw.dtype, raw.bytes.subarray(start * from, end * from));
-    bytes.set(encodeBytes(dtype, values.map(round)), start * to);
+    const part = raw.bytes.subarray(storedBytes(raw.dtype, start), storedBytes(raw.dtype, end));
+    const values = decodeBytes(raw.dtype, part, end - start);
+    bytes.set(encodeBytes(dtype, values.map(round)), storedBytes(dtype, start));
   }
   return { dtype, shape: raw.shape, bytes };
 }
 
 function stackParts(parts: readonly RawTensor[]): RawTensor {
   const first = parts[0] as RawTensor;
+  const shape = [parts.length, ...first.shape];
+  // An odd number of four-bit elements ends in the middle of a byte.
+  if ((elementCount(first.shape) * dtypes[first.dtype].bits) % 8 !== 0) {
+    const values = parts.flatMap((part) => [...decoded(part).data]);
+    return { dtype: first.dtype, shape, bytes: encodeBytes(first.dtype, values) };
+  }
   const bytes = new Uint8Array(parts.reduce((sum, p) => sum + p.bytes.length, 0));
   let offset = 0;
   for (const part of parts) {
     bytes.set(part.bytes, offset);
     offset += part.bytes.length;
   }
-  return { dtype: first.dtype, shape: [parts.length, ...first.shape], bytes };
+  return { dtype: first.dtype, shape, bytes };
 }

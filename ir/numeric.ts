@@ -1,5 +1,5 @@
 /** Exact conversions between JavaScript numbers and the dtypes, and between raw bytes and float64 arrays. */
-import { type DType, dtypes } from './type.js';
+import { type DType, dtypes, storedBytes } from './type.js';
 
 const scratch = new DataView(new ArrayBuffer(8));
 
@@ -42,6 +42,8 @@ export const roundTo: Record<DType, (value: number) => number> = {
       : Number(BigInt.asIntN(64, BigInt(Number.isFinite(x) ? Math.trunc(x) : 0))),
   i8: (x) => (x << 24) >> 24,
   u8: (x) => x & 0xff,
+  i4: (x) => (x << 28) >> 28,
+  u4: (x) => x & 0xf,
   bool: (x) => (x !== 0 ? 1 : 0),
 };
 
@@ -54,51 +56,69 @@ export const castTo: Record<DType, (value: number) => number> = {
   i64: (x) => saturate(x, -int64Limit, int64Limit - 1024),
   i8: (x) => saturate(x, -128, 127),
   u8: (x) => saturate(x, 0, 255),
+  i4: (x) => saturate(x, -8, 7),
+  u4: (x) => saturate(x, 0, 15),
   bool: (x) => (x !== 0 ? 1 : 0),
 };
 
-type Reader = (view: DataView, offset: number) => number;
-type Writer = (view: DataView, offset: number, value: number) => void;
+/** `index` counts elements. */
+type Reader = (view: DataView, index: number) => number;
+type Writer = (view: DataView, index: number, value: number) => void;
+
+function nibble(view: DataView, index: number): number {
+  return (view.getUint8(index >> 1) >> ((index & 1) * 4)) & 0xf;
+}
+
+/** Bytes are zero before their first element is written. */
+const writeNibble: Writer = (view, index, value) => {
+  view.setUint8(index >> 1, view.getUint8(index >> 1) | ((value & 0xf) << ((index & 1) * 4)));
+};
 
 const readers: Record<DType, Reader> = {
-  f32: (v, o) => v.getFloat32(o, true),
-  f16: (v, o) => v.getFloat16(o, true),
-  bf16: (v, o) => bf16ToNumber(v.getUint16(o, true)),
-  i32: (v, o) => v.getInt32(o, true),
-  i64: (v, o) => Number(v.getBigInt64(o, true)),
-  i8: (v, o) => v.getInt8(o),
-  u8: (v, o) => v.getUint8(o),
-  bool: (v, o) => (v.getUint8(o) !== 0 ? 1 : 0),
+  f32: (v, i) => v.getFloat32(i * 4, true),
+  f16: (v, i) => v.getFloat16(i * 2, true),
+  bf16: (v, i) => bf16ToNumber(v.getUint16(i * 2, true)),
+  i32: (v, i) => v.getInt32(i * 4, true),
+  i64: (v, i) => Number(v.getBigInt64(i * 8, true)),
+  i8: (v, i) => v.getInt8(i),
+  u8: (v, i) => v.getUint8(i),
+  i4: (v, i) => (nibble(v, i) << 28) >> 28,
+  u4: nibble,
+  bool: (v, i) => (v.getUint8(i) !== 0 ? 1 : 0),
 };
 
 const writers: Record<DType, Writer> = {
-  f32: (v, o, x) => v.setFloat32(o, x, true),
-  f16: (v, o, x) => v.setFloat16(o, x, true),
-  bf16: (v, o, x) => v.setUint16(o, numberToBf16(x), true),
-  i32: (v, o, x) => v.setInt32(o, x, true),
-  i64: (v, o, x) => v.setBigInt64(o, BigInt(x), true),
-  i8: (v, o, x) => v.setInt8(o, x),
-  u8: (v, o, x) => v.setUint8(o, x),
-  bool: (v, o, x) => v.setUint8(o, x !== 0 ? 1 : 0),
+  f32: (v, i, x) => v.setFloat32(i * 4, x, true),
+  f16: (v, i, x) => v.setFloat16(i * 2, x, true),
+  bf16: (v, i, x) => v.setUint16(i * 2, numberToBf16(x), true),
+  i32: (v, i, x) => v.setInt32(i * 4, x, true),
+  i64: (v, i, x) => v.setBigInt64(i * 8, BigInt(x), true),
+  i8: (v, i, x) => v.setInt8(i, x),
+  u8: (v, i, x) => v.setUint8(i, x),
+  i4: writeNibble,
+  u4: writeNibble,
+  bool: (v, i, x) => v.setUint8(i, x !== 0 ? 1 : 0),
 };
 
-/** Little-endian bytes of `dtype` to float64. `bytes.length` must be a multiple of the element size. */
-export function decodeBytes(dtype: DType, bytes: Uint8Array): Float64Array {
+/** Little-endian bytes of `dtype` to float64: `count` elements, by default all that the bytes hold. */
+export function decodeBytes(
+  dtype: DType,
+  bytes: Uint8Array,
+  count = Math.floor((bytes.byteLength * 8) / dtypes[dtype].bits),
+): Float64Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const size = dtypes[dtype].bytes;
   const read = readers[dtype];
-  const out = new Float64Array(bytes.byteLength / size);
-  for (let i = 0; i < out.length; i++) out[i] = read(view, i * size);
+  const out = new Float64Array(count);
+  for (let i = 0; i < out.length; i++) out[i] = read(view, i);
   return out;
 }
 
 /** Float64 values, already representable in `dtype`, to little-endian bytes. */
 export function encodeBytes(dtype: DType, values: ArrayLike<number>): Uint8Array {
-  const size = dtypes[dtype].bytes;
-  const bytes = new Uint8Array(values.length * size);
+  const bytes = new Uint8Array(storedBytes(dtype, values.length));
   const view = new DataView(bytes.buffer);
   const write = writers[dtype];
-  for (let i = 0; i < values.length; i++) write(view, i * size, values[i] as number);
+  for (let i = 0; i < values.length; i++) write(view, i, values[i] as number);
   return bytes;
 }
 

@@ -151,6 +151,7 @@ export type OpCategory =
   | 'normalization'
   | 'attention'
   | 'experts'
+  | 'quantization'
   | 'movement'
   | 'reduction'
   | 'convolution'

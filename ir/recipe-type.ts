@@ -6,7 +6,7 @@ import { type Module, modelDims } from './module.js';
 import { InferError } from './op.js';
 import { isOpName, opTable } from './ops/table.js';
 import type { Recipe } from './recipe.js';
-import { dtypes, printType, type TensorType, typesEqual } from './type.js';
+import { printType, storedBytes, type TensorType, typesEqual } from './type.js';
 
 /** Type of one instance; throws InferError or DimError when the recipe does not make sense. */
 export function recipeType(module: Module, recipe: Recipe): TensorType {
@@ -40,7 +40,7 @@ export function recipeType(module: Module, recipe: Recipe): TensorType {
 
 function checkedConstant(module: Module, { type, bytes }: Recipe & { kind: 'constant' }): TensorType {
   const size = tryEvalDim(productOfDims(type.shape), modelDims(module));
-  const wanted = size === undefined ? undefined : size * dtypes[type.dtype].bytes;
+  const wanted = size === undefined ? undefined : storedBytes(type.dtype, size);
   if (wanted === bytes.length) return type;
   throw new InferError(
     `the constant has ${bytes.length} bytes, ${printType(type)} has ${wanted ?? 'no fixed number'}`,

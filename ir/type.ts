@@ -11,20 +11,23 @@ import {
 } from './dim.js';
 
 interface DTypeInfo {
-  readonly bytes: number;
+  /** Of one element. Elements of four bits share a byte, the first in the low half. */
+  readonly bits: number;
   readonly kind: 'float' | 'int' | 'bool';
   readonly doc: string;
 }
 
 export const dtypes = {
-  f32: { bytes: 4, kind: 'float', doc: 'IEEE 754 binary32; the compute type' },
-  f16: { bytes: 2, kind: 'float', doc: 'IEEE 754 binary16; a storage type' },
-  bf16: { bytes: 2, kind: 'float', doc: 'the upper half of a binary32; a storage type' },
-  i32: { bytes: 4, kind: 'int', doc: 'two’s complement; arithmetic wraps' },
-  i64: { bytes: 8, kind: 'int', doc: 'two’s complement; the interpreter is exact up to 2^53' },
-  i8: { bytes: 1, kind: 'int', doc: 'two’s complement' },
-  u8: { bytes: 1, kind: 'int', doc: 'unsigned' },
-  bool: { bytes: 1, kind: 'bool', doc: '0 or 1, one byte each' },
+  f32: { bits: 32, kind: 'float', doc: 'IEEE 754 binary32; the compute type' },
+  f16: { bits: 16, kind: 'float', doc: 'IEEE 754 binary16; a storage type' },
+  bf16: { bits: 16, kind: 'float', doc: 'the upper half of a binary32; a storage type' },
+  i32: { bits: 32, kind: 'int', doc: 'two’s complement; arithmetic wraps' },
+  i64: { bits: 64, kind: 'int', doc: 'two’s complement; the interpreter is exact up to 2^53' },
+  i8: { bits: 8, kind: 'int', doc: 'two’s complement' },
+  u8: { bits: 8, kind: 'int', doc: 'unsigned' },
+  i4: { bits: 4, kind: 'int', doc: 'two’s complement, -8 to 7; two elements per byte, a storage type' },
+  u4: { bits: 4, kind: 'int', doc: 'unsigned, 0 to 15; two elements per byte, a storage type' },
+  bool: { bits: 8, kind: 'bool', doc: '0 or 1, one byte each' },
 } as const satisfies Record<string, DTypeInfo>;
 
 export type DType = keyof typeof dtypes;
@@ -36,6 +39,11 @@ export function isDType(text: string): text is DType {
 
 export function isFloat(dtype: DType): boolean {
   return dtypes[dtype].kind === 'float';
+}
+
+/** Bytes that hold `count` elements; an odd element of four bits leaves the high half of the last byte zero. */
+export function storedBytes(dtype: DType, count: number): number {
+  return Math.ceil((count * dtypes[dtype].bits) / 8);
 }
 
 export interface TensorType {

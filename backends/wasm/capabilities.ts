@@ -3,7 +3,8 @@
  * are for ops as passes leave them, before legalisation.
  */
 import type { Op, OpOf } from '../../ir/module.js';
-import type { OpName } from '../../ir/ops/table.js';
+import { type OpName, opTable } from '../../ir/ops/table.js';
+import { dtypes } from '../../ir/type.js';
 
 /** True, or why not, in words that follow the op's name. */
 export type Support = true | string;
@@ -67,6 +68,10 @@ const answers: Answers = {
   attention: true,
   cache_append: true,
   moe_route: true,
+  quantize: true,
+  dequantize: true,
+  dynamic_quantize: true,
+  quantized_linear: true,
   reshape: true,
   transpose: true,
   slice: true,
@@ -93,8 +98,18 @@ const answers: Answers = {
   kernel: true,
 };
 
+/** Ops that may read and write four-bit integers, whose elements have no addresses of their own. */
+function takesFourBit(name: OpName): boolean {
+  const { category } = opTable[name];
+  return (
+    ['elementwise', 'movement', 'quantization'].includes(category) || name === 'param' || name === 'kernel'
+  );
+}
+
 /** Whether the backend can run this op. */
 export function supports(op: Op): Support {
   const answer = answers[op.name] as true | ((op: Op) => Support);
+  const fourBit = [...op.operands, ...op.results].find(({ type }) => dtypes[type.dtype].bits < 8);
+  if (fourBit !== undefined && !takesFourBit(op.name)) return `on ${fourBit.type.dtype}`;
   return answer === true ? true : answer(op);
 }

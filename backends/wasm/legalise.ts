@@ -10,7 +10,15 @@ import { isFloat } from '../../ir/type.js';
 import { type Rule, rule } from '../../passes/rules/rule.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
-const decomposed = ['swiglu', 'modulate', 'split'] as const satisfies readonly OpName[];
+const decomposed = [
+  'swiglu',
+  'modulate',
+  'split',
+  'quantize',
+  'dequantize',
+  'dynamic_quantize',
+  'quantized_linear',
+] as const satisfies readonly OpName[];
 
 /** Ops whose kernels read and write activations as f32; weights may have any float dtype (see `widens`). */
 const computesInF32 = [

@@ -7,10 +7,11 @@ import { fail } from '../../ir/diagnostics.js';
 import type { Dim } from '../../ir/dim.js';
 import { materialiseBytes, type TensorSource } from '../../ir/materialise.js';
 import { type Func, type Module, modelDims, type SamplerDecl } from '../../ir/module.js';
-import { dtypes } from '../../ir/type.js';
+import { type DType, dtypes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
 import { resolver } from './emit/kernel.js';
 import { packPanels } from './packing.js';
+import { isDType } from './runtime/dtype.js';
 import type {
   EntrySpec,
   Manifest,
@@ -67,7 +68,7 @@ export function packageManifest(input: PackageInput): PackagedManifest {
 function entrySpec({ module, schedule }: PackageInput, func: Func): EntrySpec {
   const slot = (name: string, type: Func['args'][number]['type'], address: number): TensorSlot => ({
     name,
-    dtype: type.dtype,
+    dtype: boundaryDType(name, type.dtype),
     shape: type.shape.map((d) => manifestDim(module, d)),
     address,
   });
@@ -83,6 +84,14 @@ function entrySpec({ module, schedule }: PackageInput, func: Func): EntrySpec {
       slot(func.outputs?.[i] as string, result.type, outputs[i] as number),
     ),
   };
+}
+
+/** Programs exchange values of types that have typed arrays. */
+function boundaryDType(name: string, dtype: DType): EntrySpec['inputs'][number]['dtype'] {
+  if (isDType(dtype)) return dtype;
+  return fail('HEW6110', `'${name}' is ${dtype}, and programs cannot exchange four-bit values`, {
+    help: 'cast it to i8 or u8; four-bit types are for weights',
+  });
 }
 
 function manifestDim(module: Module, value: Dim): Shape[number] {
@@ -104,7 +113,7 @@ function stateSpec(module: Module, schedule: WasmSchedule, name: string): StateS
   const shape = placement.loop === undefined ? own : [placement.turns, ...own];
   return {
     name,
-    dtype: state.type.dtype,
+    dtype: boundaryDType(name, state.type.dtype),
     shape,
     address: placement.address,
     bytes: placement.stride * placement.turns,
@@ -188,7 +197,7 @@ export function weightBytes(
   source: TensorSource | undefined,
 ): Uint8Array {
   const { dtype, bytes } = materialiseBytes(module, name, turn, source);
-  return layout === 'rows' ? bytes : packPanels(bytes, matrices, dtypes[dtype].bytes);
+  return layout === 'rows' ? bytes : packPanels(bytes, matrices, dtypes[dtype].bits / 8);
 }
 
 /** Cuts a stream of chunks at given lengths. */

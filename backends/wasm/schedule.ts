@@ -1,7 +1,7 @@
 /** Memory of this target: how weights lie, on top of what all targets share (see backends/schedule.ts). */
 import { evalDim } from '../../ir/dim.js';
 import { defOf, type Func, type Module, modelDims } from '../../ir/module.js';
-import { dtypes, type TensorType } from '../../ir/type.js';
+import { storedBytes, type TensorType } from '../../ir/type.js';
 import { type Placement, place, placeModule, type Schedule } from '../schedule.js';
 import type { Layout } from './emit/kernel.js';
 import { kernelTable } from './emit/table.js';
@@ -40,7 +40,7 @@ function placeWeight(
   const type = module.params.get(name)?.type as TensorType;
   const shape = matrices ?? type.shape.map((d) => evalDim(d, modelDims(module)));
   const elements = matrices === undefined ? shape.reduce((n, size) => n * size, 1) : packedElements(shape);
-  const placed = place(module, elements * dtypes[type.dtype].bytes, loop, take, alignment);
+  const placed = place(module, storedBytes(type.dtype, elements), loop, take, alignment);
   return { ...placed, layout: matrices === undefined ? 'rows' : 'panels', matrices: shape };
 }
 

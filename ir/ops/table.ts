@@ -7,6 +7,7 @@ import { elementwiseOps } from './elementwise.js';
 import { expertOps } from './experts.js';
 import { movementOps } from './movement.js';
 import { normalizationOps } from './normalization.js';
+import { quantizationOps } from './quantization.js';
 import { reductionOps } from './reduction.js';
 import { structureOps } from './structure.js';
 
@@ -16,6 +17,7 @@ const declarations = {
   ...normalizationOps,
   ...attentionOps,
   ...expertOps,
+  ...quantizationOps,
   ...movementOps,
   ...reductionOps,
   ...convolutionOps,

@@ -59,7 +59,8 @@ export function opCase(
 function defaultValues(dtype: DType): Generate {
   if (isFloat(dtype)) return uniform(-2, 2);
   if (dtype === 'bool') return bools;
-  return dtype === 'u8' ? integers(0, 20) : integers(-9, 9);
+  if (dtype === 'u4' || dtype === 'u8') return integers(0, dtype === 'u4' ? 15 : 20);
+  return dtype === 'i4' ? integers(-8, 7) : integers(-9, 9);
 }
 
 /** An operand of the case. */
@@ -176,6 +177,8 @@ const usualTolerance: Record<DType, Tolerance> = {
   i64: { absolute: 0, relative: 0 },
   i8: { absolute: 0, relative: 0 },
   u8: { absolute: 0, relative: 0 },
+  i4: { absolute: 0, relative: 0 },
+  u4: { absolute: 0, relative: 0 },
   bool: { absolute: 0, relative: 0 },
 };
 

@@ -11,6 +11,7 @@ import { elementwiseCases } from './cases/elementwise.js';
 import { expertCases } from './cases/experts.js';
 import { movementCases } from './cases/movement.js';
 import { normalizationCases } from './cases/normalization.js';
+import { quantizationCases } from './cases/quantization.js';
 import { reductionCases } from './cases/reduction.js';
 
 export const opCases: readonly OpCase[] = [
@@ -19,6 +20,7 @@ export const opCases: readonly OpCase[] = [
   ...normalizationCases,
   ...attentionOpCases,
   ...expertCases,
+  ...quantizationCases,
   ...movementCases,
   ...reductionCases,
   ...convolutionCases,

@@ -118,6 +118,76 @@ export const vectors: Readonly<Record<Exclude<OpName, StructuralOp>, readonly Ve
   xor: [binary(...truths, 0, 1, 1, 0)],
   not: [{ inputs: [flags(0, 1)], wanted: [[1, 0]] }],
   where: [{ inputs: [flags(1, 0, 1), f(1, 2, 3), scalar('f32', 9)], wanted: [[1, 9, 3]] }],
+  // Ties to even, saturation, NaN; one scale per column; groups of two of which the last has one element.
+  quantize: [
+    {
+      inputs: [f(0.5, 1.5, -2.5, 300, -300, nan), scalar('f32', 1)],
+      wanted: [[0, 2, -2, 127, -128, 0]],
+    },
+    {
+      inputs: [f(-1, 0, 1.26, 9), scalar('f32', 0.5), scalar('u4', 3)],
+      attrs: { dtype: 'u4' },
+      wanted: [[1, 3, 6, 15]],
+    },
+    { inputs: [grid([2, 2], 1, 2, 3, 4), f(1, 2)], wanted: [[1, 1, 3, 2]] },
+    { inputs: [grid([2, 2], 1, 2, 3, 4), f(1, 2)], attrs: { axis: 0 }, wanted: [[1, 2, 2, 2]] },
+    { inputs: [grid([1, 3], 1, 2, 3), grid([1, 2], 1, 0.5)], attrs: { group: 2 }, wanted: [[1, 2, 6]] },
+  ],
+  dequantize: [
+    { inputs: [list('i8', -128, 0, 127), scalar('f32', 0.5)], wanted: [[-64, 0, 63.5]] },
+    { inputs: [list('u8', 0, 255), scalar('f32', 2), scalar('u8', 255)], wanted: [[-510, 0]] },
+    {
+      inputs: [tensor('i4', [1, 3], [-8, 7, 1]), grid([1, 2], 1, 10), tensor('i4', [1, 2], [1, -1])],
+      attrs: { group: 2 },
+      wanted: [[-9, 6, 20]],
+    },
+    { inputs: [tensor('i8', [2, 2], [1, 2, 3, 4]), f(1, 10)], attrs: { axis: 0 }, wanted: [[1, 2, 30, 40]] },
+  ],
+  // The second row is zero, and its scale 1. The ONNX example of DynamicQuantizeLinear is the third vector.
+  dynamic_quantize: [
+    {
+      inputs: [grid([2, 2], -254, 100, 0, 0)],
+      wanted: [
+        [-127, 50, 0, 0],
+        [2, 1],
+      ],
+    },
+    { inputs: [grid([1, 2], 0, 510)], attrs: { granularity: 'tensor' }, wanted: [[0, 127], [510 / 127]] },
+    {
+      inputs: [f(0, 2, -3, -2.5, 1.34, 0.5)],
+      attrs: { dtype: 'u8', granularity: 'tensor', symmetric: false },
+      wanted: [[153, 255, 0, 26, 221, 179], [5 / 255], [153]],
+    },
+  ],
+  // 2 * (1*3 + 2*4) + 1; the second group alone is scaled by 10; zero points are subtracted first.
+  quantized_linear: [
+    {
+      inputs: [list('i8', 1, 2), tensor('i8', [1, 2], [3, 4]), scalar('f32', 0.5), f(4), f(1)],
+      wanted: [[23]],
+    },
+    {
+      inputs: [
+        tensor('i8', [1, 3], [1, 2, 3]),
+        tensor('i4', [1, 3], [1, 1, 1]),
+        scalar('f32', 1),
+        grid([1, 2], 1, 10),
+      ],
+      attrs: { group: 2 },
+      wanted: [[33]],
+    },
+    {
+      inputs: [
+        tensor('u8', [2, 2], [5, 6, 0, 255]),
+        tensor('u4', [1, 2], [7, 9]),
+        grid([2, 1], 1, 2),
+        f(1),
+        f(0),
+        list('u4', 8),
+        tensor('u8', [2, 1], [4, 0]),
+      ],
+      wanted: [[1, 510]],
+    },
+  ],
   cast: [
     { inputs: [f(1.9, -1.9, 3e9, nan)], attrs: { dtype: 'i32' }, wanted: [[1, -1, 2147483647, 0]] },
     { inputs: [f(300, -300)], attrs: { dtype: 'u8' }, wanted: [[255, 0]] },

@@ -11,7 +11,7 @@ import {
   roundBf16,
   roundTo,
 } from '../../ir/numeric.js';
-import { type DType, dtypeNames, dtypes, isFloat } from '../../ir/type.js';
+import { type DType, dtypeNames, isFloat, storedBytes } from '../../ir/type.js';
 
 const f16View = new DataView(new ArrayBuffer(2));
 function f16ToNumber(bits: number): number {
@@ -97,6 +97,10 @@ describe('integers', () => {
     ['i64', 1e30, 2 ** 63 - 1024],
     ['i32', Number.NaN, 0],
     ['i32', Number.NEGATIVE_INFINITY, -(2 ** 31)],
+    ['i4', 8, 7],
+    ['i4', -9, -8],
+    ['u4', 99, 15],
+    ['u4', -1, 0],
     ['bool', -0.5, 1],
     ['bool', 0, 0],
   ])('cast to %s of %d', (dtype, from, to) => {
@@ -104,7 +108,7 @@ describe('integers', () => {
   });
 
   test('no integer is a negative zero', () => {
-    for (const dtype of ['i8', 'u8', 'i32', 'i64', 'bool'] as const) {
+    for (const dtype of ['i8', 'u8', 'i4', 'u4', 'i32', 'i64', 'bool'] as const) {
       expect(castTo[dtype](-0.25) === 1 || Object.is(castTo[dtype](-0.25), 0)).toBe(true);
       expect(Object.is(roundTo[dtype](-0), 0)).toBe(true);
     }
@@ -118,8 +122,8 @@ describe('bytes', () => {
       fc.property(fc.array(any), (list) => {
         const values = Float64Array.from(list, castTo[dtype]);
         const bytes = encodeBytes(dtype, values);
-        expect(bytes.length).toBe(values.length * dtypes[dtype].bytes);
-        expect(decodeBytes(dtype, bytes)).toEqual(values);
+        expect(bytes.length).toBe(storedBytes(dtype, values.length));
+        expect(decodeBytes(dtype, bytes, values.length)).toEqual(values);
       }),
     );
   });
@@ -128,6 +132,13 @@ describe('bytes', () => {
     const bytes = Uint8Array.of(9, 9, 9, 1, 2, 0, 0);
     expect([...decodeBytes('i32', bytes.subarray(3))]).toEqual([513]);
     expect([...encodeBytes('bf16', [1])]).toEqual([0x80, 0x3f]);
+  });
+
+  test('of four-bit types hold two elements, the first in the low half', () => {
+    expect([...encodeBytes('i4', [-1, 2, -8])]).toEqual([0x2f, 0x08]);
+    expect([...decodeBytes('i4', Uint8Array.of(0x2f, 0x08), 3)]).toEqual([-1, 2, -8]);
+    expect([...decodeBytes('u4', Uint8Array.of(0x2f))]).toEqual([15, 2]);
+    expect([roundTo.i4(8), roundTo.i4(-9), roundTo.u4(16)]).toEqual([-8, 7, 0]);
   });
 });
 

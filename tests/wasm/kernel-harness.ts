@@ -23,7 +23,7 @@ import { type Func, type Module, modelDims, type Op, type Value } from '../../ir
 import { decodeBytes, encodeBytes, roundTo } from '../../ir/numeric.js';
 import { opTable } from '../../ir/ops/table.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
-import { dtypes, evalShape } from '../../ir/type.js';
+import { dtypes, elementCount, evalShape, storedBytes } from '../../ir/type.js';
 import { fuse } from '../../passes/fuse.js';
 
 const { Features } = binaryen;
@@ -121,9 +121,9 @@ class Arena {
   }
 }
 
-function storedBytes({ dtype, shape, data }: Tensor, layout: Layout): Uint8Array {
+function bytesIn({ dtype, shape, data }: Tensor, layout: Layout): Uint8Array {
   const bytes = encodeBytes(dtype, data);
-  return layout === 'panels' ? packPanels(bytes, shape, dtypes[dtype].bytes) : bytes;
+  return layout === 'panels' ? packPanels(bytes, shape, dtypes[dtype].bits / 8) : bytes;
 }
 
 /** Emits, runs and reads back the results of one kernel. */
@@ -138,12 +138,10 @@ export function runKernel(test: KernelUnderTest, inputs: readonly Tensor[]): Ten
 
   const all = new Map([...dims, ...symbols]);
   const arena = new Arena();
-  const stored = inputs.map((value, i) => storedBytes(value, context.layout(func.args[i] as Value)));
+  const stored = inputs.map((value, i) => bytesIn(value, context.layout(func.args[i] as Value)));
   const args = stored.map((bytes) => arena.place(bytes.length));
   const shapes = func.results.map((r) => evalShape(r.type.shape, all));
-  const sizes = func.results.map(
-    (r, i) => dtypes[r.type.dtype].bytes * (shapes[i] as number[]).reduce((n, s) => n * s, 1),
-  );
+  const sizes = func.results.map((r, i) => storedBytes(r.type.dtype, elementCount(shapes[i] as number[])));
   const results = sizes.map((bytes, i) => {
     const shared = inPlace.get(i);
     return shared === undefined ? arena.place(bytes) : (args[shared] as number);
@@ -169,7 +167,11 @@ export function runKernel(test: KernelUnderTest, inputs: readonly Tensor[]): Ten
   });
   return func.results.map((r, i) => {
     const bytes = new Uint8Array(memory.buffer, results[i] as number, sizes[i] as number).slice();
-    return tensor(r.type.dtype, shapes[i] as number[], decodeBytes(r.type.dtype, bytes));
+    return tensor(
+      r.type.dtype,
+      shapes[i] as number[],
+      decodeBytes(r.type.dtype, bytes, elementCount(shapes[i] as number[])),
+    );
   });
 }
 

@@ -6,7 +6,7 @@ import type { TensorSource } from '../../ir/materialise.js';
 import type { Func, Module } from '../../ir/module.js';
 import { decodeBytes, encodeBytes } from '../../ir/numeric.js';
 import type { Tensor } from '../../ir/tensor.js';
-import { elementCount, evalShape } from '../../ir/type.js';
+import { elementCount, evalShape, storedBytes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
 
 export interface RunOptions {
@@ -76,8 +76,12 @@ function runEntry(
       if (!asked.includes(names[i] as string)) return [];
       const shape = evalShape(type.shape, dims);
       const address = schedule.outputs.get(entry)?.[i] as number;
-      const size = encodeBytes(type.dtype, [0]).length;
-      const data = decodeBytes(type.dtype, bytes.slice(address, address + elementCount(shape) * size));
+      const count = elementCount(shape);
+      const data = decodeBytes(
+        type.dtype,
+        bytes.slice(address, address + storedBytes(type.dtype, count)),
+        count,
+      );
       return [[names[i] as string, { dtype: type.dtype, shape, data }]];
     }),
   );

@@ -222,10 +222,12 @@ export function convertRegister(context: KernelContext, from: DType, to: DType, 
       ? clamp(context, 'i64', m.i64.trunc_s_sat.f32(value), ...bounds64)
       : m.i64.extend_s(value);
   }
-  const bounds: Record<'i32' | 'i8' | 'u8', readonly [number, number]> = {
+  const bounds: Record<'i32' | 'i8' | 'u8' | 'i4' | 'u4', readonly [number, number]> = {
     i32: [-(2 ** 31), 2 ** 31 - 1],
     i8: [-128, 127],
     u8: [0, 255],
+    i4: [-8, 7],
+    u4: [0, 15],
   };
   const [low, high] = bounds[to as keyof typeof bounds];
   if (source === 'i64') return m.i32.wrap(clamp(context, 'i64', value, low, high));

@@ -10,10 +10,10 @@ import { defOf, type Func, type Op, type OpOf, type Value } from '../../../ir/mo
 import type { OpName } from '../../../ir/ops/table.js';
 import { isFloat } from '../../../ir/type.js';
 import { panelWidth } from '../packing.js';
-import { type Expr, type Local, type Make, type Size, v128 } from './asm.js';
+import { type Expr, i32, type Local, type Make, type Size, v128 } from './asm.js';
 import { constantOfType, constantVector, convertRegister, scalarOps, vectorOps } from './elementwise.js';
 import { bytesOf, failures, type KernelContext } from './kernel.js';
-import { registerType } from './memory.js';
+import { isFourBit, registerType } from './memory.js';
 
 export interface Coordinate {
   readonly at: Size;
@@ -86,8 +86,25 @@ export class Expressions {
   }
 
   private load(value: Value, index: Index): Expr {
-    const { address } = this.address(value, index);
-    return this.context.memory.load(value.type.dtype, address());
+    const { asm, m, memory } = this.context;
+    const { dtype } = value.type;
+    if (!isFourBit(dtype)) return memory.load(dtype, this.address(value, index).address());
+    const element = asm.local(i32);
+    const place = element.set(asm.expr(this.place(value, index).offset));
+    return m.block(null, [place, memory.loadNibble(dtype, this.context.pointer(value).get(), element)], i32);
+  }
+
+  /** Stores one element of a result. */
+  store(result: Value, index: Index, value: Expr): Expr {
+    const { asm, m, memory } = this.context;
+    const { dtype } = result.type;
+    if (!isFourBit(dtype)) return memory.store(dtype, this.address(result, index).address(), value);
+    const [element, address] = [asm.local(i32), asm.local(i32)];
+    const place = element.set(asm.expr(this.place(result, index).offset));
+    return m.block(null, [
+      place,
+      memory.storeNibble(this.context.pointer(result).get(), element, address, value),
+    ]);
   }
 
   private loadVector(value: Value, index: Index): Expr {
@@ -107,19 +124,26 @@ export class Expressions {
   /** Byte address of an argument's element, and how it grows per lane. */
   address(value: Value, index: Index): { address: Make; laneBytes: Size } {
     const { asm } = this.context;
-    const strides = this.strides(value);
     const bytes = bytesOf(value.type.dtype);
+    const { offset, lane } = this.place(value, index);
+    const base = this.context.pointer(value).get;
+    return {
+      address: () => asm.expr(asm.add(base, asm.mul(offset, bytes))),
+      laneBytes: asm.mul(lane, bytes),
+    };
+  }
+
+  /** The place of an argument's element, and how it grows per lane, in elements. */
+  private place(value: Value, index: Index): { offset: Size; lane: Size } {
+    const { asm } = this.context;
+    const strides = this.strides(value);
     const sum = (terms: readonly Size[]): Size => terms.reduce((total, term) => asm.add(total, term), 0);
     const offset =
       this.context.layout(value) === 'panels'
         ? this.panelOffset(value, index)
         : sum(index.map(({ at }, axis) => asm.mul(at, strides[axis] as Size)));
     const lane = sum(index.map(({ lane: step }, axis) => asm.mul(step, strides[axis] as Size)));
-    const base = this.context.pointer(value).get;
-    return {
-      address: () => asm.expr(asm.add(base, asm.mul(offset, bytes))),
-      laneBytes: asm.mul(lane, bytes),
-    };
+    return { offset, lane };
   }
 
   /** Element strides; a panel steps by its width along the inner axis. */

@@ -40,8 +40,11 @@ export type KernelEmitter = (context: KernelContext) => readonly Expr[];
 /** Bytes of scratch memory a kernel needs, as a dimension; default none. */
 export type ScratchSize = (func: Func, root: Op, layout: (value: Value) => Layout) => Dim;
 
+/** Bytes of one element, for types that have addresses. */
 export function bytesOf(dtype: DType): number {
-  return dtypes[dtype].bytes;
+  const { bits } = dtypes[dtype];
+  if (bits < 8) throw new Error(`an element of ${dtype} has no address`);
+  return bits / 8;
 }
 
 /** Replaces model dimensions by their values, so that only run-time symbols are left. */

@@ -9,6 +9,16 @@ export function registerType(dtype: DType): binaryen.Type {
   return dtype === 'i64' ? i64 : i32;
 }
 
+export type FourBit = 'i4' | 'u4';
+
+export function isFourBit(dtype: DType): dtype is FourBit {
+  return dtypes[dtype].bits === 4;
+}
+
+function noAddress(dtype: FourBit): never {
+  throw new Error(`an element of ${dtype} has no address`);
+}
+
 type Conversion = 'f16_to_f32' | 'f32_to_f16' | 'f32_to_bf16';
 
 export class Memory {
@@ -30,6 +40,8 @@ export class Memory {
       i64: () => m.i64.load(offset, 8, address),
       i8: () => m.i32.load8_s(offset, 1, address),
       u8: () => m.i32.load8_u(offset, 1, address),
+      i4: () => noAddress('i4'),
+      u4: () => noAddress('u4'),
       bool: () => m.i32.load8_u(offset, 1, address),
     };
     return loads[dtype]();
@@ -45,9 +57,42 @@ export class Memory {
       i64: () => m.i64.store(offset, 8, address, value),
       i8: () => m.i32.store8(offset, 1, address, value),
       u8: () => m.i32.store8(offset, 1, address, value),
+      i4: () => noAddress('i4'),
+      u4: () => noAddress('u4'),
       bool: () => m.i32.store8(offset, 1, address, value),
     };
     return stores[dtype]();
+  }
+
+  /** The element of a four-bit type at an index from `base`. */
+  loadNibble(dtype: FourBit, base: Expr, index: Local): Expr {
+    const { m } = this;
+    const bits = m.i32.shr_u(m.i32.load8_u(0, 1, this.byteOf(base, index)), this.nibbleShift(index));
+    return this.round(dtype, bits);
+  }
+
+  /** Replaces one half of a byte; `address` is a local of the caller. */
+  storeNibble(base: Expr, index: Local, address: Local, value: Expr): Expr {
+    const { m } = this;
+    const shifted = (bits: Expr): Expr => m.i32.shl(bits, this.nibbleShift(index));
+    const others = m.i32.and(
+      m.i32.load8_u(0, 1, address.get()),
+      m.i32.xor(shifted(m.i32.const(0xf)), m.i32.const(-1)),
+    );
+    return m.block(null, [
+      address.set(this.byteOf(base, index)),
+      m.i32.store8(0, 1, address.get(), m.i32.or(others, shifted(m.i32.and(value, m.i32.const(0xf))))),
+    ]);
+  }
+
+  private byteOf(base: Expr, index: Local): Expr {
+    const { m } = this;
+    return m.i32.add(base, m.i32.shr_u(index.get(), m.i32.const(1)));
+  }
+
+  private nibbleShift(index: Local): Expr {
+    const { m } = this;
+    return m.i32.shl(m.i32.and(index.get(), m.i32.const(1)), m.i32.const(2));
   }
 
   /** Four consecutive floats, widened to f32x4. */
@@ -115,6 +160,8 @@ export class Memory {
       return m.f32.reinterpret(m.i32.shl(this.convert('f32_to_bf16', value), m.i32.const(16)));
     if (dtype === 'f16') return this.convert('f16_to_f32', this.convert('f32_to_f16', value));
     if (dtype === 'i8') return m.i32.extend8_s(value);
+    if (dtype === 'i4') return m.i32.shr_s(m.i32.shl(value, m.i32.const(28)), m.i32.const(28));
+    if (dtype === 'u4') return m.i32.and(value, m.i32.const(0xf));
     return dtype === 'u8' ? m.i32.and(value, m.i32.const(0xff)) : value;
   }
 

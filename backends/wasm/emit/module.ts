@@ -24,7 +24,7 @@ import { Asm, type AsmOptions, type Expr, i32, type Local, none, type Size } fro
 import { failFunction, kernelContext, kernelSymbols, type Libraries } from './context.js';
 import { bytesOf, type Layout, resolver } from './kernel.js';
 import { MathLibrary } from './math.js';
-import { Memory } from './memory.js';
+import { isFourBit, Memory } from './memory.js';
 import { kernelTable } from './table.js';
 
 const pageBytes = 65536;
@@ -173,10 +173,8 @@ class Assembler {
   /** Size of a tensor in bytes, over the symbols of `asm`. */
   bytes(asm: Asm, type: TensorType): Size {
     const resolve = resolver(this.dims);
-    return type.shape.reduce<Size>(
-      (product, d) => asm.mul(product, asm.dim(resolve(d))),
-      bytesOf(type.dtype),
-    );
+    const count = type.shape.reduce<Size>((product, d) => asm.mul(product, asm.dim(resolve(d))), 1);
+    return isFourBit(type.dtype) ? asm.div(asm.add(count, 1), 2) : asm.mul(count, bytesOf(type.dtype));
   }
 }
 

@@ -5,6 +5,7 @@ import { opTable } from '../../../ir/ops/table.js';
 import { type Asm, type Expr, type Local, type Size, v128 } from './asm.js';
 import { type Coordinate, canVectorise, Expressions, type Index, type Known } from './expression.js';
 import { bytesOf, type KernelContext, type KernelEmitter } from './kernel.js';
+import { isFourBit } from './memory.js';
 
 export const emitPointwise: KernelEmitter = (context) => {
   const vectors = canVectorise(context.func);
@@ -22,6 +23,7 @@ function isFlat(func: Func): boolean {
     v.type.shape.every((d, i) => dimsEqual(d, result.type.shape[i] as never));
   return (
     elementwise &&
+    ![result, ...func.args].some((v) => isFourBit(v.type.dtype)) &&
     [...func.args, ...func.body.flatMap((op) => op.results)].every((v) => sameShape(v) || isSingle(v))
   );
 }
@@ -88,8 +90,8 @@ export function storeElement(
 ): Expr {
   const { asm, m, memory } = context;
   const { dtype } = result.type;
+  if (!vector) return expressions.store(result, index, expressions.scalar(result, index));
   const { address, laneBytes } = expressions.address(result, index);
-  if (!vector) return memory.store(dtype, address(), expressions.scalar(result, index));
   if (laneBytes === bytesOf(dtype)) return memory.storeVector(address(), expressions.vector(result, index));
   const lanes = asm.local(v128);
   const stores = [0, 1, 2, 3].map((lane) =>
