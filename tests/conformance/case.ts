@@ -13,7 +13,7 @@ import { type Dim, type DimLike, dim, evalDim } from '../../ir/dim.js';
 import { type DimDecl, emptyModule, type Module, type Param, type Value } from '../../ir/module.js';
 import { encodeBytes, roundTo } from '../../ir/numeric.js';
 import type { Attrs } from '../../ir/op.js';
-import type { OpName } from '../../ir/ops/table.js';
+import { type OpName, opTable } from '../../ir/ops/table.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import { type DType, elementCount, isFloat, type TensorType, tensorType } from '../../ir/type.js';
 import { bools, type Generate, integers, randomFrom, seedOf, uniform } from './random.js';
@@ -84,6 +84,13 @@ export function weightArg(
 /** Dimensions as attributes: `shape: dims(2, 'T')`. */
 export function dims(...shape: readonly DimLike[]): Dim[] {
   return shape.map(dim);
+}
+
+/** Four-bit elements have no addresses, so backends take them in ops that work element by element only. */
+export function refusesFourBit({ op, operands }: OpCase): boolean {
+  const types = operands.map(({ dtype }) => dtype);
+  const kinds = ['elementwise', 'movement', 'quantization'];
+  return (types.includes('i4') || types.includes('u4')) && !kinds.includes(opTable[op].category);
 }
 
 export function caseTitle({ op, name }: OpCase): string {

@@ -1,18 +1,10 @@
 /** Every case of the conformance suite on the wasm backend, against the interpreter. */
 import { describe, expect, test } from 'vitest';
 import { interpretEntry } from '../../ir/interpret.js';
-import { opTable } from '../../ir/ops/table.js';
 import { instantiate, runOnce } from '../wasm/run-module.js';
-import { caseModule, caseTitle, differences, type OpCase } from './case.js';
+import { caseModule, caseTitle, differences, refusesFourBit } from './case.js';
 import { moduleCases } from './cases/structure.js';
 import { opCases } from './cases.js';
-
-/** Four-bit elements have no addresses, so only ops that compute or move element by element take them. */
-function refusesFourBit(c: OpCase): boolean {
-  const types = c.operands.map(({ dtype }) => dtype);
-  const kinds = ['elementwise', 'movement', 'quantization'];
-  return (types.includes('i4') || types.includes('u4')) && !kinds.includes(opTable[c.op].category);
-}
 
 describe.each(['arguments', 'parameters'] as const)('weights as %s', (weights) => {
   const cases = opCases.filter(

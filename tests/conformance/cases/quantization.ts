@@ -64,8 +64,9 @@ const schemes: readonly SchemeRow[] = [
   { name: 'named groups', shape: ['out', 'd'], scale: ['out', 'groups'], group: 4 },
 ];
 
-const schemeCases: OpCase[] = schemes.flatMap(({ name, shape, scale, axis = -1, group = 0 }) =>
-  quantized.flatMap((dtype) => {
+/** Each scheme meets two of the types; over all schemes, every type meets every op. */
+const schemeCases: OpCase[] = schemes.flatMap(({ name, shape, scale, axis = -1, group = 0 }, row) =>
+  [quantized[row % 4] as Quantized, quantized[(row + 2) % 4] as Quantized].flatMap((dtype) => {
     const zeroPoint = ints(dtype, scale);
     // A parameter's size is known at compile time.
     const weight = !shape.includes('T');
@@ -131,16 +132,16 @@ const dynamicShapes: readonly (readonly DimLike[])[] = [
   ['T', 'd'],
 ];
 
-const dynamicCases: OpCase[] = dynamicShapes.flatMap((shape) =>
+const dynamicCases: OpCase[] = dynamicShapes.flatMap((shape, row) =>
   (['row', 'tensor'] as const).flatMap((granularity) => [
-    ...(['i8', 'i4'] as const).map((dtype) =>
+    ...[(['i8', 'i4'] as const)[row % 2] as Quantized].map((dtype) =>
       opCase('dynamic_quantize', `[${shape}] by ${granularity}, ${dtype}`, [arg('f32', shape)], {
         ...exact,
         dims: symbols,
         attrs: { dtype, granularity },
       }),
     ),
-    ...quantized.map((dtype) =>
+    ...[quantized[row % 4] as Quantized].map((dtype) =>
       opCase(
         'dynamic_quantize',
         `[${shape}] by ${granularity}, asymmetric ${dtype}`,
@@ -184,13 +185,13 @@ const linearRows: readonly LinearRow[] = [
   { x: ['T', 'd'], out: 'out', xScale: ['T', 1], group: 4, groups: 'groups' },
 ];
 
-const linearCases: OpCase[] = linearRows.flatMap(({ x, out, group = 0, groups, xScale = [] }) => {
+const linearCases: OpCase[] = linearRows.flatMap(({ x, out, group = 0, groups, xScale = [] }, row) => {
   const wScale = groups === undefined ? [out] : [out, groups];
   const options = { ...exact, dims: symbols, attrs: { group } };
   const text = `[${x}] to ${out}${group > 0 ? `, groups of ${group}` : ''}`;
   const inner = x.at(-1) as DimLike;
   return [
-    ...(['i8', 'i4', 'u4'] as const).map((dtype) =>
+    ...(['i8', row % 2 === 0 ? 'i4' : 'u4'] as const).map((dtype) =>
       opCase(
         'quantized_linear',
         `${text}, ${dtype}`,
@@ -198,7 +199,7 @@ const linearCases: OpCase[] = linearRows.flatMap(({ x, out, group = 0, groups, x
         options,
       ),
     ),
-    ...(['u8', 'u4'] as const).map((dtype) =>
+    ...([row % 2 === 0 ? 'u4' : 'u8'] as const).map((dtype) =>
       opCase(
         'quantized_linear',
         `${text}, ${dtype} with all operands`,
