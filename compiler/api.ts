@@ -62,6 +62,7 @@ export {
   type StepReport,
 } from '../passes/pipeline.js';
 export { passes, standardPipeline } from '../passes/registry.js';
+export { writeFileAtomically } from './atomic-write.js';
 export {
   type CachedBundle,
   type CachedCompileOptions,
@@ -86,6 +87,18 @@ export {
 } from './compile.js';
 export { type DataPipelineOptions, runDataPipeline } from './data-pipeline.js';
 export { asHewError } from './errors.js';
+export {
+  type ActivationRanges,
+  activationRanges,
+} from './evaluate/activation-ranges.js';
+export {
+  type DiffusionEvalOptions,
+  type DiffusionEvaluation,
+  type DiffusionReport,
+  evaluateDiffusion,
+} from './evaluate/diffusion.js';
+export { diffusionPage, figureRows } from './evaluate/diffusion-page.js';
+export { readGaussian } from './evaluate/frechet.js';
 export {
   checkNames,
   evaluateGolden,

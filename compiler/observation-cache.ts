@@ -54,11 +54,23 @@ export class ObservationCache {
   }
 
   /** Values are told apart by the op that makes them. */
-  private key({ module, func, values, statistic, eps, byTimestep }: Probe, data: CalibrationData): string {
+  private key(
+    { module, func, values, statistic, eps, byTimestep, every }: Probe,
+    data: CalibrationData,
+  ): string {
     const known = this.texts.get(module) ?? createHash('sha256').update(printModule(module)).digest('hex');
     this.texts.set(module, known);
     const places = values.map((value) => placeOf(module.functions.get(func) as Func, value));
-    return [known, func, ...places, statistic, eps ?? 0, byTimestep ?? false, data.fingerprint].join(' ');
+    return [
+      known,
+      func,
+      ...places,
+      statistic,
+      eps ?? 0,
+      byTimestep ?? false,
+      every ?? 1,
+      data.fingerprint,
+    ].join(' ');
   }
 }
 

@@ -39,10 +39,18 @@ export async function observe(
   const cache = options.cache ?? new ObservationCache();
   const missing = cache.missing(probes, data);
   for (const [module, own] of Map.groupBy(missing, (probe) => probe.module)) {
-    const found = await observeModule(module, own, data, options);
-    for (const [i, probe] of own.entries()) await cache.set(probe, data, found[i] as Observation);
+    for (const [every, ofRun] of Map.groupBy(own, (probe) => probe.every ?? 1)) {
+      const found = await observeModule(module, ofRun, thinned(data, every), options);
+      for (const [i, probe] of ofRun.entries()) await cache.set(probe, data, found[i] as Observation);
+    }
   }
   return new Map(probes.map((probe) => [probe.key, cache.get(probe, data) as Observation]));
+}
+
+/** Every n-th call, counted from the last. */
+function thinned(data: CalibrationData, every: number): CalibrationData {
+  const last = data.calls.length - 1;
+  return every === 1 ? data : { ...data, calls: data.calls.filter((_, i) => (last - i) % every === 0) };
 }
 
 async function observeModule(

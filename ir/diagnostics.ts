@@ -330,6 +330,10 @@ export const diagnosticCodes = {
     title: 'bad setting of quantization',
     doc: 'A number of groups, a number of bits or a group size does not fit the model or the calibration data.',
   },
+  HEW6122: {
+    title: 'features of real data are missing',
+    doc: 'A file that should hold the mean and the covariance of the features of real data has no such tensors, or they do not fit each other.',
+  },
   HEW7001: { title: 'not a Hew bundle', doc: 'The directory or URL has no manifest.json of a Hew bundle.' },
   HEW7002: {
     title: 'bundle version not supported',

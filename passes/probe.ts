@@ -206,6 +206,8 @@ export interface Probe {
   readonly eps?: number | undefined;
   /** Keep the statistic of each timestep as well. */
   readonly byTimestep?: boolean | undefined;
+  /** Look at every n-th call only, the last one among them; all by default. */
+  readonly every?: number | undefined;
 }
 
 /** A statistic after the data was seen. */

@@ -7,6 +7,7 @@ import { asHewError, diagnostic, type ExitCode, exitCodes, HewError, version } f
 import { checkCommand } from './commands/check.js';
 import { compileCommand } from './commands/compile.js';
 import { evalCommand } from './commands/eval.js';
+import { evalDiffusionCommand } from './commands/eval-diffusion.js';
 import { fmtCommand } from './commands/fmt.js';
 import { importCommand } from './commands/import.js';
 import { inspectCommand } from './commands/inspect.js';
@@ -27,6 +28,7 @@ const commands: readonly CommandDefinition[] = [
   runCommand,
   sampleCommand,
   evalCommand,
+  evalDiffusionCommand,
   checkCommand,
   fmtCommand,
   inspectCommand,
