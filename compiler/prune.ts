@@ -210,11 +210,9 @@ async function write(
     const written = options.bundleOnly
       ? undefined
       : await writeModel(temporary, model.module, options, model);
-    const difference = written && (await reloadDifference(temporary, outputs, data, options));
-    if (difference !== undefined && difference !== 0) {
-      fail('HEW9001', `the model that was written differs from the pruned one by ${difference}`);
-    }
-    await compileOpened(model, { output: join(temporary, 'bundle') });
+    const bundle = { output: join(temporary, 'bundle') };
+    const difference = written && (await bundleOfWritten(temporary, bundle, model, outputs, data, options));
+    if (written === undefined) await compileOpened(model, bundle);
     report = reportOf(written, difference);
     await writeFile(join(temporary, reportName), `${JSON.stringify(report, undefined, 1)}\n`);
     await replace(target, temporary);
@@ -231,19 +229,29 @@ async function replace(target: string, temporary: string): Promise<void> {
   await rm(old, { recursive: true, force: true });
 }
 
-/** Largest difference of the outputs of the first calibration call between a model on disk and what they should be. */
-async function reloadDifference(
+/**
+ * Compiles the model that was written, which spares computing its weights again, once it is certain that it gives the
+ * outputs it should. Returns their largest difference.
+ */
+async function bundleOfWritten(
   directory: string,
+  bundle: { readonly output: string },
+  { module: { name } }: OpenedModel,
   wanted: Outputs,
   data: CalibrationData,
   { residentBytes }: PruneOptions,
 ): Promise<number> {
-  const { module, source, close } = openModel({ spec: join(directory, 'model.hew') });
+  const reopened = openModel({ spec: join(directory, 'model.hew') });
   try {
+    const { module, source } = reopened;
     const found = await firstOutputs(await createExecutor(module, source, { residentBytes }), module, data);
-    return Math.max(0, ...Object.keys(wanted).map((name) => largest(wanted[name], found[name])));
+    const difference = Math.max(0, ...Object.keys(wanted).map((key) => largest(wanted[key], found[key])));
+    if (difference !== 0)
+      fail('HEW9001', `the model that was written differs from the pruned one by ${difference}`);
+    await compileOpened({ ...reopened, module: { ...module, name } }, bundle);
+    return difference;
   } finally {
-    close();
+    reopened.close();
   }
 }
 

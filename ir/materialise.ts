@@ -75,6 +75,9 @@ export function materialiseBytes(
   const context = staticContext(dims);
 
   const evaluateOp = (recipe: Recipe & { kind: 'op' }, args: readonly RawTensor[]): RawTensor => {
+    const [x] = args;
+    if (recipe.op === 'gather' && x !== undefined && dtypes[x.dtype].bits >= 8)
+      return gatherBytes(recipe, args as [RawTensor, RawTensor]);
     const { dtype, shape, data } = evaluateNamed(recipe, args.map(decoded), context);
     return { dtype, shape, bytes: encodeBytes(dtype, data) };
   };
@@ -84,6 +87,49 @@ export function materialiseBytes(
 
 function decoded({ dtype, shape, bytes }: RawTensor): Tensor {
   return { dtype, shape, data: decodeBytes(dtype, bytes, elementCount(shape)) };
+}
+
+/**
+ * `gather` on the bytes as they are: what pruning cuts out of every weight is copied without becoming numbers. As its
+ * declaration in ops/movement.ts says; an index outside of the axis fails as it does there.
+ */
+function gatherBytes({ attrs }: Recipe & { kind: 'op' }, [x, index]: [RawTensor, RawTensor]): RawTensor {
+  const axis = (attrs.axis as number) + ((attrs.axis as number) < 0 ? x.shape.length : 0);
+  const size = x.shape[axis] as number;
+  const chosen = Array.from(decoded(index).data);
+  const outside = chosen.find((i) => i < 0 || i >= size);
+  if (outside !== undefined)
+    fail('HEW5003', `gather in a recipe: index ${outside} is out of range for an axis of size ${size}`);
+  const outer = elementCount(x.shape.slice(0, axis));
+  const block = storedBytes(x.dtype, elementCount(x.shape.slice(axis + 1)));
+  const shape = [...x.shape.slice(0, axis), ...index.shape, ...x.shape.slice(axis + 1)];
+  const bytes = new Uint8Array(outer * chosen.length * block);
+  const [from, to, width] = widest(x.bytes, bytes, block);
+  let at = 0;
+  for (let row = 0; row < outer; row++) {
+    for (const i of chosen) {
+      const start = (row * size + i) * width;
+      if (width > 16) to.set(from.subarray(start, start + width), at);
+      else for (let k = 0; k < width; k++) to[at + k] = from[start + k] as number;
+      at += width;
+    }
+  }
+  return { dtype: x.dtype, shape, bytes };
+}
+
+type Words = Uint8Array | Uint16Array | Uint32Array;
+
+/** Source, target and block in the widest words that a block is made of. */
+function widest(from: Uint8Array, to: Uint8Array, block: number): [Words, Words, number] {
+  for (const Words of [Uint32Array, Uint16Array]) {
+    const size = Words.BYTES_PER_ELEMENT;
+    if (block % size !== 0) continue;
+    const aligned = from.byteOffset % size === 0 ? from : from.slice();
+    const words = ({ buffer, byteOffset, length }: Uint8Array): Words =>
+      new Words(buffer as ArrayBuffer, byteOffset, Math.floor(length / size));
+    return [words(aligned), words(to), block / size];
+  }
+  return [from, to, block];
 }
 
 function evaluateNamed(
