@@ -16,6 +16,7 @@
 import { fail } from '../../ir/diagnostics.js';
 import type { Module } from '../../ir/module.js';
 import { definePass, type OptionsOf, option, type PassData } from '../pass.js';
+import { refitExperts } from './experts.js';
 import { refitGain } from './gains.js';
 import { refitHead } from './head.js';
 import { keptOfDim } from './kept.js';
@@ -64,8 +65,9 @@ async function run(module: Module, given: Options, data: PassData) {
   checkOptions(given);
   const walk = new Walk(placeOf(data.original, data), placeOf(module, data), given, data);
   const place = await walk.run();
-  const { solved, exact, notes } = walk;
-  if (solved.writers + exact === 0)
+  const { solved, exact, starved, notes } = walk;
+  if (starved > 0) notes.add(`${starved} routed experts stay: they see fewer tokens than they have inputs`);
+  if (solved.writers + solved.experts + starved + exact === 0)
     fail('HEW6010', 'no linear layer writes to the residual stream in a form that refit knows');
   if (exact > 0) notes.add(`${exact} writers read all that the original's do: they are right as they are`);
   return { module: place.module, report: { counts: solved, notes: [...notes] } };
@@ -92,10 +94,12 @@ interface Task {
 }
 
 class Walk {
-  readonly solved = { writers: 0, readers: 0, gains: 0, head: 0 };
+  readonly solved = { writers: 0, experts: 0, readers: 0, gains: 0, head: 0 };
   readonly notes = new Set<string>();
   /** Writers that need not be solved. */
   exact = 0;
+  /** Routed experts that see too few tokens. */
+  starved = 0;
   private readonly sequential: boolean;
   private readonly settings: Settings;
   /** Channels of the original that are left. */
@@ -170,7 +174,7 @@ class Walk {
     const known: Known = new Map();
     let place = this.given.readers ? await this.readers(task) : task.place;
     const target = sublayer.isGated ? lesson.sums.get(number) : lesson.after[number];
-    if (target === undefined || sublayer.writers.length === 0) {
+    if (target === undefined || sublayer.writers.length + sublayer.experts.length === 0) {
       this.notes.add(`sub-layer ${number} of @${place.stream.func} is left: no linear layer writes it`);
     } else {
       place = await this.writers({ ...task, place }, this.cut(target), known);
@@ -203,6 +207,17 @@ class Walk {
     for (const writer of sublayer.writers)
       current = await refitOnOwnInputs(current, sublayer, writer, { stream, target, known }, this.settings);
     this.solved.writers += sublayer.writers.length;
+    for (const layer of sublayer.experts) {
+      const inputs = { stream, target, known };
+      const {
+        place: next,
+        solved,
+        starved,
+      } = await refitExperts(current, sublayer, layer, inputs, this.settings);
+      current = next;
+      this.solved.experts += solved;
+      this.starved += starved;
+    }
     return current;
   }
 

@@ -8,6 +8,7 @@
  *
  * A `where` whose condition is a weight, as partial absorption makes it, is one of its sides in every turn.
  */
+import { constantOf, type Dim } from '../../ir/dim.js';
 import { defOf, type Func, type Module, type OpOf, type Value } from '../../ir/module.js';
 import { paramOf, type Stream } from '../structure.js';
 
@@ -17,6 +18,20 @@ export interface Layer {
   readonly matrix: Value;
   readonly input: Value;
   readonly output: Value;
+}
+
+/** Experts that a router chooses from: Σ_k s_k W[index_k] x_k, W [experts, out, in] being a parameter. */
+export interface ExpertLayer {
+  readonly weight: string;
+  readonly matrix: Value;
+  /** [T, K, in] */
+  readonly input: Value;
+  /** [T, K] */
+  readonly index: Value;
+  /** [T, K, 1] */
+  readonly scores: Value;
+  /** Equal contiguous groups of experts in each of which a token has one expert; undefined without such groups. */
+  readonly groups: number | undefined;
 }
 
 export interface PostNorm {
@@ -35,6 +50,8 @@ export interface Sublayer {
   readonly sum: Value;
   /** Linear layers whose outputs are terms of `sum`. */
   readonly writers: readonly Layer[];
+  /** Layers of routed experts whose outputs are terms of `sum`. */
+  readonly experts: readonly ExpertLayer[];
   /** Linear layers that read the normed stream, by the value they read. */
   readonly readers: ReadonlyMap<Value, readonly Layer[]>;
 }
@@ -66,26 +83,50 @@ export function chosen(value: Value, flag: Flag): Value {
   return param === undefined ? value : chosen(flag(param) ? yes : no, flag);
 }
 
-function writersOf(branch: Value): Pick<Sublayer, 'norm' | 'isGated' | 'sum' | 'writers'> {
+function writersOf(branch: Value): Pick<Sublayer, 'norm' | 'isGated' | 'sum' | 'writers' | 'experts'> {
   const op = defOf(branch);
+  const terms = (sum: Value): Pick<Sublayer, 'sum' | 'writers' | 'experts'> => ({
+    sum,
+    writers: termsOf(sum).flatMap((term) => layerMaking(term) ?? []),
+    experts: termsOf(sum).flatMap((term) => expertsMaking(term) ?? []),
+  });
   if (op?.name === 'rms_norm') {
     const sum = op.operands[0] as Value;
     const gamma = paramOf(op.operands[1]);
-    const norm =
-      gamma === undefined ? undefined : { gamma, gain: op.operands[1] as Value, eps: op.attrs.eps };
-    return { norm, isGated: false, sum, writers: norm === undefined ? [] : terms(sum) };
+    if (gamma === undefined) return { norm: undefined, isGated: false, sum, writers: [], experts: [] };
+    const norm = { gamma, gain: op.operands[1] as Value, eps: op.attrs.eps };
+    return { norm, isGated: false, ...terms(sum) };
   }
-  const inner = op?.name === 'mul' ? op.operands.find((operand) => terms(operand).length > 0) : undefined;
-  const sum = inner ?? branch;
-  return { norm: undefined, isGated: inner !== undefined, sum, writers: terms(sum) };
+  const isWritten = (value: Value): boolean => termsOf(value).some((term) => layerMaking(term) !== undefined);
+  const inner = op?.name === 'mul' ? op.operands.find(isWritten) : undefined;
+  return { norm: undefined, isGated: inner !== undefined, ...terms(inner ?? branch) };
 }
 
-function terms(value: Value): Layer[] {
+/** The values whose sum a value is. */
+function termsOf(value: Value): Value[] {
   const op = defOf(value);
-  if (op?.name === 'add') return op.operands.flatMap(terms);
-  const layer = layerMaking(value);
-  return layer === undefined ? [] : [layer];
+  return op?.name === 'add' ? op.operands.flatMap(termsOf) : [value];
 }
+
+function expertsMaking(value: Value): ExpertLayer | undefined {
+  const sum = defOf(value);
+  const weighted = sum?.name === 'reduce_sum' ? defOf(sum.operands[0] as Value) : undefined;
+  if (sum?.name !== 'reduce_sum' || weighted?.name !== 'mul') return undefined;
+  if (sum.attrs.keepdims || sum.attrs.axes.length !== 1 || sum.attrs.axes[0] !== 1) return undefined;
+  const linear = weighted.operands.map(defOf).find((op) => op?.name === 'grouped_linear');
+  if (linear === undefined) return undefined;
+  const [input, index, matrix] = linear.operands as [Value, Value, Value];
+  const weight = isTransposed(matrix) ? undefined : paramOf(matrix);
+  const scores = weighted.operands.find((operand) => defOf(operand) !== linear);
+  const isPlain = input.type.shape.length === 3 && scores?.type.shape.length === 3;
+  if (weight === undefined || scores === undefined || !isPlain || !isFactor(scores)) return undefined;
+  const route = defOf(index);
+  const isExclusive = route?.name === 'moe_route' && route.attrs.topk_per_group === 1;
+  return { weight, matrix, input, index, scores, groups: isExclusive ? route.attrs.num_groups : undefined };
+}
+
+/** Whether a value is the same for all channels. */
+const isFactor = (value: Value): boolean => constantOf(value.type.shape.at(-1) as Dim) === 1;
 
 function layerMaking(value: Value): Layer | undefined {
   const op = defOf(value);

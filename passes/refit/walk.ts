@@ -4,7 +4,6 @@
  * calls, the moments of one layer, and the weights of one turn.
  */
 import { fail } from '../../ir/diagnostics.js';
-import type { Dim } from '../../ir/dim.js';
 import { type Func, type Module, modelDims, type Param, type Value } from '../../ir/module.js';
 import type { Recipe } from '../../ir/recipe.js';
 import type { PassData } from '../pass.js';
@@ -121,16 +120,18 @@ export async function throughSublayer(
 
 /** The place in the module whose parameter has these values in this turn, or in all when it has no loop. */
 export function withWeight(place: Place, name: string, values: Float64Array): Place {
+  const { dtype, shape } = (place.module.params.get(name) as Param).type;
+  return withRecipe(place, name, (replaces) => ({ ...constantRecipe(dtype, shape, values), replaces }));
+}
+
+/** The place in the module whose parameter is made in another way in this turn. */
+export function withRecipe(place: Place, name: string, change: (present: Recipe) => Recipe): Place {
   const { module, turn } = place;
   const param = module.params.get(name) as Param;
-  const fresh = (replaces: Recipe): Recipe => ({
-    ...constantRecipe(param.type.dtype, param.type.shape as readonly Dim[], values),
-    replaces,
-  });
   const parts = turnsOf(module, param.loop)?.map((index, t) => {
     const present = recipeAt(param, t, index);
-    return t === turn ? fresh(present) : present;
+    return t === turn ? change(present) : present;
   });
-  const recipe = parts === undefined ? fresh(param.recipe) : ({ kind: 'per_index', parts } as const);
+  const recipe = parts === undefined ? change(param.recipe) : ({ kind: 'per_index', parts } as const);
   return { ...place, module: { ...module, params: new Map(module.params).set(name, { ...param, recipe }) } };
 }

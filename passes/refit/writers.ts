@@ -44,28 +44,50 @@ export async function refitOnOwnInputs(
   place: Place,
   sublayer: Sublayer,
   writer: Layer,
-  { stream, target, known }: { readonly stream: Carried; readonly target: Carried; readonly known: Known },
+  inputs: OwnInputs,
   { data, ridge }: Settings,
 ): Promise<Place> {
-  const { before, norm, isGated, sum } = sublayer;
+  const { segment, carried, scaled, left } = ownProblem(place, sublayer, inputs, data);
+  const x = segment.get(writer.input);
+  const run = { data, carried, x, writer, before: sublayer.before, known: inputs.known };
+  const found = await momentsOf(segment, scaled(x), left, run);
+  return solved(place, writer, found, { data, ridge });
+}
+
+/** What a sub-layer is solved on. */
+export interface OwnInputs {
+  /** The stream that it reads. */
+  readonly stream: Carried;
+  readonly target: Carried;
+  readonly known: Known;
+}
+
+/** A run of a sub-layer in which its terms are weighed against what they leave of the target. */
+export function ownProblem(
+  place: Place,
+  { before, norm, isGated, sum }: Sublayer,
+  { stream, target, known }: OwnInputs,
+  data: PassData,
+): {
+  readonly segment: Segment;
+  readonly carried: Record<string, Carried>;
+  /** What a layer reads, divided by what stands behind it. */
+  scaled(x: Value): Value;
+  /** What all terms together leave, on the same scale. */
+  readonly left: Value;
+} {
   const segment = segmentAt(place, data);
   const b = segment.builder;
   const h = segment.cut(before, 'stream');
   const goal = segment.input('target', before.type);
   const carried = { stream, target, ...cutKnown(segment, known) };
   const u = segment.get(sum);
-  const x = segment.get(writer.input);
   const wanted = isGated ? goal : b.one('sub', [goal, h]);
-  const measured = { data, carried, x, writer, before, known };
-  if (norm === undefined) {
-    const found = await momentsOf(segment, x, b.one('sub', [wanted, u]), measured);
-    return solved(place, writer, found, { data, ridge });
-  }
+  if (norm === undefined) return { segment, carried, scaled: (x) => x, left: b.one('sub', [wanted, u]) };
   const scale = reciprocalRms(b, u, norm.eps);
-  const scaled = (value: Value): Value => b.one('mul', [value, scale]);
+  const scaled = (x: Value): Value => b.one('mul', [x, scale]);
   const left = b.one('sub', [b.one('div', [wanted, segment.get(norm.gain)]), scaled(u)]);
-  const found = await momentsOf(segment, scaled(x), left, measured);
-  return solved(place, writer, found, { data, ridge });
+  return { segment, carried, scaled, left };
 }
 
 interface OwnRun {

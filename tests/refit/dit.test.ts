@@ -65,7 +65,7 @@ describe('refit of a diffusion transformer', () => {
 
   test('counts both writers of each block', async () => {
     const { report } = await apply('prune{ffn=48},refit');
-    expect(report?.counts).toEqual({ writers: 4, readers: 0, gains: 0, head: 0 });
+    expect(report?.counts).toEqual({ writers: 4, readers: 0, gains: 0, head: 0, experts: 0 });
     expect(report?.notes).toEqual([]);
   });
 });

@@ -1,12 +1,18 @@
 /** refit on a tiny model: what it must leave alone, what it must recover exactly, and what it must make better. */
-import { openModel, parsePipeline } from 'hew';
+import { parsePipeline } from 'hew';
 import { describe, expect, test } from 'vitest';
 import { runDataPipeline } from '../../compiler/data-pipeline.js';
 import { interpretEntry } from '../../ir/interpret.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import type { PassReport } from '../../passes/pass.js';
-import { randomSource, type TinyModel, tinyData, tinyModel, tinySizes } from '../prune/tiny-model.js';
-import { randomWeights } from '../wasm/random-weights.js';
+import {
+  randomSource,
+  type TinyModel,
+  tinyData,
+  tinyModel,
+  tinyMoge,
+  tinyMole,
+} from '../prune/tiny-model.js';
 
 const tiny = tinyModel();
 
@@ -85,9 +91,36 @@ describe('refit', () => {
     );
   });
 
+  test('one-shot: writers that read all they read are right as they are', async () => {
+    const { report } = await apply('prune{d=12},slnp,refit{mode=one-shot}');
+    expect(report.counts.writers).toBe(0);
+    expect(report.notes).toEqual(["8 writers read all that the original's do: they are right as they are"]);
+  });
+
+  test('gains of the norms behind the writers bring the stream nearer', async () => {
+    const options = 'mode=one-shot,readers=true,lm_head=true';
+    const { report } = await apply(`prune{d=12},slnp,refit{${options},gains=true}`);
+    expect(report.counts.gains).toBe(8);
+    expect(await error(`prune{d=12},slnp,refit{${options},gains=true}`)).toBeLessThan(
+      await error(`prune{d=12},slnp,refit{${options}}`),
+    );
+  });
+
+  test('a second refit solves the same layers again and does no harm', async () => {
+    const once = 'prune{d=12,ffn=18},slnp,refit{readers=true,lm_head=true}';
+    const again = `${once},refit{readers=true,lm_head=true}`;
+    expect((await apply(again)).report.counts).toEqual((await apply(once)).report.counts);
+    expect(await error(again)).toBeLessThan(1.02 * (await error(once)));
+  });
+
+  test('a cut after a refit is still read off its weights', async () => {
+    const { report } = await apply('prune{ffn=18},refit,prune{d=12},refit{readers=true}');
+    expect(report.counts.readers).toBe(20);
+  });
+
   test('counts what it solved', async () => {
     const { report } = await apply('prune{d=12},refit{readers=true,lm_head=true}');
-    expect(report.counts).toEqual({ writers: 8, readers: 20, gains: 0, head: 1 });
+    expect(report.counts).toEqual({ writers: 8, readers: 20, gains: 0, head: 1, experts: 0 });
     expect(report.notes).toEqual([]);
   });
 
@@ -113,23 +146,32 @@ describe('refit', () => {
 });
 
 describe('other families', () => {
-  const { intermediate_size: _, sandwich_norm, ...common } = tinySizes;
-  const sizes = { ...common, moe_intermediate_size: '8', shared_expert_intermediate_size: '12' };
-  const families = {
-    moge: { ...sizes, sandwich_norm, num_experts: '4', num_experts_per_tok: '2' },
-    mole: { ...sizes, num_lookup_experts: '2' },
-  };
+  test('grouped experts are solved with the shared one', async () => {
+    const model = tinyMoge();
+    const pruned = 'prune{expert_ffn=6,shared_ffn=10}';
+    const { report } = await apply(`${pruned},refit`, model);
+    expect(report.counts).toEqual({ writers: 4, experts: 8, readers: 0, gains: 0, head: 0 });
+    expect(await error(`${pruned},refit`, model)).toBeLessThan(await error(pruned, model));
+  });
 
-  test.each(Object.entries(families))(
-    'the shared expert of %s is solved, routed experts stay',
-    async (family, set) => {
-      const { module } = openModel({ spec: `examples/${family}/${family}.hew`, set });
-      const model = { module, source: randomWeights(module) };
-      const { report } = await apply('prune{shared_ffn=8},refit', model);
-      expect(report.counts.writers).toBe(8);
-      expect(await error('prune{shared_ffn=8},refit', model)).toBeLessThan(
-        await error('prune{shared_ffn=8}', model),
-      );
-    },
-  );
+  test('an expert that sees fewer tokens than it has inputs stays, and is reported', async () => {
+    const model = tinyMoge();
+    const data = tinyData(model.module, 1, 8);
+    const { module, reports } = await runDataPipeline(model.module, parsePipeline('refit'), {
+      source: model.source,
+      data,
+    });
+    expect(reports.at(-1)?.counts.experts).toBeLessThan(8);
+    expect(reports.at(-1)?.notes.join()).toMatch(/\d routed experts stay: they see fewer tokens/);
+    expect(module).not.toBe(model.module);
+  });
+
+  test('of lookup experts the shared one is solved', async () => {
+    const model = tinyMole();
+    const { report } = await apply('prune{shared_ffn=8},refit', model);
+    expect(report.counts.writers).toBe(4);
+    expect(await error('prune{shared_ffn=8},refit', model)).toBeLessThan(
+      await error('prune{shared_ffn=8}', model),
+    );
+  });
 });
