@@ -153,7 +153,7 @@ function headsOf(module: Module, kv: string): string {
 
 async function run(module: Module, given: Options, data: PassData) {
   let current = module;
-  const experts: KeptExperts = new Map();
+  const earlier: KeptEarlier = new Map();
   const notes = [...observedStructure(module).skipped];
   const details: Record<string, unknown> = {};
   const counts: Record<string, number> = {};
@@ -162,7 +162,7 @@ async function run(module: Module, given: Options, data: PassData) {
     const cut =
       request.kind === 'layers'
         ? await cutLayers(current, request, given, data)
-        : cutIndices(module, current, request, given, data, experts);
+        : cutIndices(module, current, request, given, data, earlier);
     current = cut.module;
     notes.push(...cut.notes);
     details[request.name] = cut.details;
@@ -214,8 +214,11 @@ function dropped(text: string, { module, loop, count }: LayerRequest): { kept: n
   return { kept, scores: [] };
 }
 
-/** Experts that earlier cuts of the same pass have kept, by their dimension and the source index of the turn. */
-type KeptExperts = Map<string, ReadonlyMap<number, readonly number[]>>;
+/**
+ * What earlier cuts of the same pass have kept of other dimensions, by name and the source index of the turn: scores are
+ * those of the module before them.
+ */
+type KeptEarlier = Map<string, ReadonlyMap<number, readonly number[]>>;
 
 function cutIndices(
   start: Module,
@@ -223,7 +226,7 @@ function cutIndices(
   request: Request,
   given: Options,
   data: PassData,
-  keptExperts: KeptExperts,
+  earlier: KeptEarlier,
 ): Cut {
   const { name, count } = request;
   const size = sizeOfDim(module, name);
@@ -247,7 +250,7 @@ function cutIndices(
   });
   if (experts !== undefined) {
     const perExpert = indices.map((index) =>
-      ownScores(byIndex.get(index) as Float64Array, size, keptExperts.get(experts)?.get(index)).map(choose),
+      ownScores(byIndex.get(index) as Float64Array, size, earlier.get(experts)?.get(index)).map(choose),
     );
     return {
       module: pruneDim(module, { dim: name, loop, experts, perExpert }),
@@ -257,9 +260,20 @@ function cutIndices(
       details: details(perExpert),
     };
   }
-  const perTurn = indices.map((index) => choose(byIndex.get(index) as Float64Array));
-  if (request.kind === 'experts')
-    keptExperts.set(name, new Map(indices.map((index, turn) => [index, perTurn[turn] as number[]])));
+  const perTurn = indices.map((index) => {
+    const left = earlier.get(name)?.get(index);
+    const all = byIndex.get(index) as Float64Array;
+    return choose(left === undefined ? all : Float64Array.from(left, (at) => all[at] as number));
+  });
+  const remember = (dimension: string, lists: readonly (readonly number[])[]): void => {
+    earlier.set(dimension, new Map(indices.map((index, turn) => [index, lists[turn] as readonly number[]])));
+  };
+  if (request.kind === 'experts') remember(name, perTurn);
+  if (request.kind === 'groups')
+    remember(
+      headsOf(module, name),
+      perTurn.map((groups) => headsIn(module, name, groups)),
+    );
   return {
     module: applyKept(module, request, { dim: name, loop, perTurn }),
     notes: [`${note} in each of ${indices.length} turns of ${loop}`],
@@ -311,12 +325,16 @@ function selectionOf(module: Module, { name, kind, count }: Request): (scores: F
 function applyKept(module: Module, { name, kind }: Request, kept: SharedKept): Module {
   if (kind !== 'groups') return pruneDim(module, kept);
   const heads = headsOf(module, name);
-  const perGroup = sizeOfDim(module, heads) / sizeOfDim(module, name);
-  const withHeads = (groups: readonly number[]): number[] =>
-    groups.flatMap((g) => Array.from({ length: perGroup }, (_, i) => g * perGroup + i));
+  const withHeads = (groups: readonly number[]): number[] => headsIn(module, name, groups);
   const headKept: SharedKept =
     'indices' in kept
       ? { dim: heads, indices: withHeads(kept.indices) }
       : { dim: heads, loop: kept.loop, perTurn: kept.perTurn.map(withHeads) };
   return pruneDim(pruneDim(module, headKept), kept);
+}
+
+/** The query heads of some KV groups. */
+function headsIn(module: Module, kv: string, groups: readonly number[]): number[] {
+  const perGroup = sizeOfDim(module, headsOf(module, kv)) / sizeOfDim(module, kv);
+  return groups.flatMap((g) => Array.from({ length: perGroup }, (_, i) => g * perGroup + i));
 }
