@@ -1,8 +1,8 @@
 /** What is in a model or a bundle, as data: parameters, states, entries, and what they cost. */
 import type { Manifest } from '../backends/wasm/runtime/manifest.js';
 import { type Shape, showShape } from '../backends/wasm/runtime/shape.js';
-import { type Dim, evalDim } from '../ir/dim.js';
-import { entriesOf, type Func, type Module, modelDims, type Op } from '../ir/module.js';
+import { opFlops, visitOps } from '../ir/cost.js';
+import { entriesOf, type Func, type Module, modelDims } from '../ir/module.js';
 import type { OpCategory } from '../ir/op.js';
 import { opTable } from '../ir/ops/table.js';
 import { elementCount, evalShape, printType, storedBytes, type TensorType } from '../ir/type.js';
@@ -125,38 +125,13 @@ function boundOf(module: Module, symbol: string, bound: 'min' | 'max'): number {
 export function entryFlops(module: Module, func: Func, symbols: Readonly<Record<string, number>>): Flops {
   const env = new Map([...modelDims(module), ...Object.entries(symbols)]);
   const byCategory = new Map<OpCategory, number>();
-  addFlops(module, func, 1, env, byCategory);
+  visitOps(module, func, (op, times) => {
+    const flops = times * opFlops(op, env);
+    const { category } = opTable[op.name];
+    if (flops > 0) byCategory.set(category, (byCategory.get(category) ?? 0) + flops);
+  });
   const total = [...byCategory.values()].reduce((sum, flops) => sum + flops, 0);
   return { symbols, byCategory: Object.fromEntries([...byCategory].sort(([, a], [, b]) => b - a)), total };
-}
-
-function addFlops(
-  module: Module,
-  func: Func,
-  times: number,
-  env: ReadonlyMap<string, number>,
-  sums: Map<OpCategory, number>,
-): void {
-  for (const op of func.body) {
-    const callee =
-      op.name === 'repeat' || op.name === 'kernel' ? module.functions.get(op.attrs.callee) : undefined;
-    if (callee !== undefined) {
-      const turns = op.name === 'repeat' ? (module.loops.get(op.attrs.loop)?.indices.length ?? 0) : 1;
-      addFlops(module, callee, times * turns, env, sums);
-      continue;
-    }
-    const flops = times * opFlops(op, (dims) => dims.map((dim) => evalDim(dim, env)));
-    const { category } = opTable[op.name];
-    if (flops > 0) sums.set(category, (sums.get(category) ?? 0) + flops);
-  }
-}
-
-function opFlops(op: Op, sizes: (dims: readonly Dim[]) => number[]): number {
-  const operands = op.operands.map(({ type }) => sizes(type.shape));
-  const results = op.results.map(({ type }) => sizes(type.shape));
-  const { flops } = opTable[op.name];
-  if (flops !== undefined) return flops({ operands, results }, op.attrs);
-  return results.reduce((sum, shape) => sum + elementCount(shape), 0);
 }
 
 export interface BundleSummary {

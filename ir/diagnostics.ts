@@ -317,6 +317,10 @@ export const diagnosticCodes = {
     title: 'model cannot be run layer by layer',
     doc: 'The model is too large to be run as a whole, and its calls depend on each other in a way that running them layer by layer would break.',
   },
+  HEW6040: {
+    title: 'budget cannot be met',
+    doc: 'Nothing of the model can be cut, or even the least sizes cost more than the budget allows.',
+  },
   HEW6110: {
     title: 'four-bit value at the border of a bundle',
     doc: 'An input, output or state is i4 or u4. These types are for weights: JavaScript has no array of four-bit elements.',

@@ -1,5 +1,6 @@
 /** All passes. A new pass is one file and one line here; --help, pipelines and docs/passes.md read this table. */
 import { absorbPostNorm } from './absorb/absorb-post-norm.js';
+import { budget } from './budget/budget.js';
 import { canonicalize } from './canonicalize.js';
 import { clap } from './clap.js';
 import { cse } from './cse.js';
@@ -20,6 +21,7 @@ export const passes: readonly Pass[] = [
   dce,
   fuse,
   prune,
+  budget,
   clap,
   slnp,
   absorbPostNorm,

@@ -65,11 +65,17 @@ export const prune = definePass({
     'absorb-post-norm': 'absorbed constants hold for the sizes they were measured at; prune first',
   },
   data: {
-    observe: (module, given, surroundings) =>
-      requestsOf(module, given).flatMap((r) => probesOf(r, module, given, surroundings)),
-    run: (module, given, data) => run(module, given, data),
+    observe: (module, given, surroundings) => pruneData.observe(module, given, surroundings),
+    run: (module, given, data) => pruneData.run(module, given, data),
   },
 });
+
+/** The pass with its options as they are, for passes that decide on sizes themselves. */
+export const pruneData = {
+  observe: (module: Module, given: Options, surroundings: Surroundings): Probe[] =>
+    requestsOf(module, given).flatMap((r) => probesOf(r, module, given, surroundings)),
+  run,
+};
 
 /** One dimension to cut. */
 interface Request {

@@ -80,6 +80,23 @@ describe('hew prune', () => {
     expect(readdirSync(directory).filter((name) => name.startsWith('.twice'))).toEqual([]);
   }, 120_000);
 
+  test('meets a budget, and says how', async () => {
+    const output = path('budget');
+    const args = ['prune', ...model, '--calib', path('tokens.safetensors'), '-o', output];
+    const { stdout, code } = await hew([...args, '--target-params', '90%']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/\d+ params of at most \d+ params \(\d\d\.\d\d %\)/);
+    expect(stdout).toMatch(/chosen: .*=\d+.*, calibration loss \d/);
+    expect(stdout).toMatch(/equal shares: /);
+    const { before, after } = parsed(readFileSync(join(output, 'prune.json'), 'utf8')) as Record<
+      string,
+      { parameters: number }
+    >;
+    expect(after?.parameters).toBeLessThanOrEqual(0.9 * (before?.parameters ?? 0));
+    const nothing = await hew(args);
+    expect(nothing.stderr).toMatch(/HEW6002.*nothing says what to prune/);
+  }, 120_000);
+
   test('takes text that the model writes itself', async () => {
     const result = await prune('prune{ffn=50%}', path('synthetic'), '--calib', 'generate:2x8', '--json');
     expect(result.code).toBe(0);

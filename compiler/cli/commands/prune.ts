@@ -1,6 +1,6 @@
 /** `hew prune`: a smaller model, by passes that rest on calibration data. */
 import type { Command } from 'commander';
-import { cacheDirectory, type Figures, type PruneReport, pruneModel } from '../../api.js';
+import { cacheDirectory, type Figures, fail, type PruneReport, pruneModel } from '../../api.js';
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../format.js';
 import { addModelOptions, bytes, integer, type ModelFlags, modelOptions } from '../options.js';
 import type { Output } from '../output.js';
@@ -8,7 +8,11 @@ import type { Session } from '../program.js';
 import { resolveSpec } from '../source.js';
 
 interface Flags extends ModelFlags {
-  readonly pipeline: string;
+  readonly pipeline?: string;
+  readonly targetParams?: string;
+  readonly targetBytes?: string;
+  readonly targetFlops?: string;
+  readonly targetMs?: string;
   readonly calib: string;
   readonly calibTensor?: string;
   readonly calibWindow?: number;
@@ -25,9 +29,13 @@ export function pruneCommand(program: Command, { output }: Session): void {
   const command = program
     .command('prune <spec>')
     .description('make a model smaller, on calibration data, and write it as a model and as a bundle')
-    .requiredOption(
-      '--pipeline <text>',
-      'passes to run, such as prune{layers=10,d=75%},slnp (see hew passes)',
+    .option('--pipeline <text>', 'passes to run, such as prune{layers=10,d=75%},slnp (see hew passes)')
+    .option('--target-params <n>', 'first cut all axes to so many parameters: 8M, 70% or -30%')
+    .option('--target-bytes <n>', 'the same for bytes of weights')
+    .option('--target-flops <n>', 'the same for operations of the largest call')
+    .option(
+      '--target-ms <n>',
+      'the same for the predicted time of decoding a token; see hew passes for the roofline',
     )
     .requiredOption(
       '--calib <source>',
@@ -54,14 +62,32 @@ export function pruneCommand(program: Command, { output }: Session): void {
 const example = `
 Example:
   hew prune examples/pangu-2m/model.hew --calib calibration.safetensors -o out/small \\
-    --pipeline "prune{layers=5},clap,prune{d=112,ffn=-12.5%},slnp,absorb-post-norm"`;
+    --pipeline "prune{layers=5},clap,prune{d=112,ffn=-12.5%},slnp,absorb-post-norm"
+  hew prune examples/pangu-12m/model.hew --target-params 8M --pipeline refit \\
+    --calib generate:16x256 -o out/budget`;
+
+/** Limits become a budget pass in front of the pipeline. */
+function pipelineOf(flags: Flags): string {
+  const limits = (['params', 'bytes', 'flops', 'ms'] as const).flatMap((unit) => {
+    const limit = flags[`target${unit[0]?.toUpperCase()}${unit.slice(1)}` as keyof Flags];
+    return limit === undefined ? [] : [`${unit}=${limit}`];
+  });
+  const steps = [
+    ...(limits.length > 0 ? [`budget{${limits.join(',')}}`] : []),
+    ...(flags.pipeline === undefined ? [] : [flags.pipeline]),
+  ];
+  if (steps.length > 0) return steps.join(',');
+  return fail('HEW6002', 'nothing says what to prune', {
+    help: 'give --pipeline "prune{d=75%}", or a budget such as --target-params 70%',
+  });
+}
 
 async function run(spec: string, flags: Flags, output: Output): Promise<void> {
   const progress = output.progress();
   try {
     const report = await pruneModel({
       ...modelOptions(spec, flags),
-      pipeline: flags.pipeline,
+      pipeline: pipelineOf(flags),
       output: flags.output,
       calibration: flags.calib,
       calibrationTensor: flags.calibTensor,
