@@ -5,7 +5,7 @@
 import { type DimEnv, evalDim } from './dim.js';
 import { defOf, type Func, type Module, type Op, type Value } from './module.js';
 import { opTable } from './ops/table.js';
-import { dtypes, elementCount, evalShape } from './type.js';
+import { elementCount, evalShape, storedBytes } from './type.js';
 
 /** Visits every op that a call of `func` runs, with the number of times it does. */
 export function visitOps(
@@ -37,7 +37,7 @@ export function opFlops(op: Op, env: DimEnv): number {
 }
 
 const bytesOf = ({ type }: Value, env: DimEnv): number =>
-  elementCount(evalShape(type.shape, env)) * dtypes[type.dtype].bytes;
+  storedBytes(type.dtype, elementCount(evalShape(type.shape, env)));
 
 /**
  * Bytes of weights and caches that an op reads. A lookup reads the rows it returns, a grouped linear layer as many
@@ -82,9 +82,9 @@ export function parameterSize(module: Module, env: DimEnv): ParameterSize {
   let [elements, bytes] = [0, 0];
   for (const { type, loop } of module.params.values()) {
     const turns = loop === undefined ? 1 : (module.loops.get(loop)?.indices.length ?? 1);
-    const count = turns * elementCount(type.shape.map((d) => evalDim(d, env)));
-    elements += count;
-    bytes += count * dtypes[type.dtype].bytes;
+    const count = elementCount(type.shape.map((d) => evalDim(d, env)));
+    elements += turns * count;
+    bytes += turns * storedBytes(type.dtype, count);
   }
   return { elements, bytes };
 }
