@@ -113,7 +113,7 @@ struct Region {
 
 std::map<uintptr_t, Region> regions;
 
-// One use of two bytes of global memory, the smallest type that kernels store by themselves.
+// One use of a byte of global memory.
 struct Use {
     uint32_t number = 0;
     uint16_t core = 0;
@@ -126,10 +126,9 @@ struct SlotUse {
 };
 
 constexpr uintptr_t page_bytes = 512;
-constexpr uintptr_t slot_bytes = 2;
 
 struct Page {
-    SlotUse slots[page_bytes / slot_bytes];
+    SlotUse bytes[page_bytes];
 };
 
 std::unordered_map<uintptr_t, Page> pages;
@@ -171,11 +170,11 @@ void Operation::global_hazards(const uint8_t* begin, uint64_t bytes, bool writes
              name_, pipe_name(pipe_), core_.index, what, pipe_name(use.pipe), unsigned(use.core));
     };
     const Use own = {number_, uint16_t(core_.index), pipe_, adds};
-    for (uintptr_t at = first - first % slot_bytes; at < first + bytes;) {
+    for (uintptr_t at = first; at < first + bytes;) {
         Page& page = pages[at / page_bytes];
         const uintptr_t end = std::min(first + bytes, (at / page_bytes + 1) * page_bytes);
-        for (; at < end; at += slot_bytes) {
-            SlotUse& slot = page.slots[at % page_bytes / slot_bytes];
+        for (; at < end; ++at) {
+            SlotUse& slot = page.bytes[at % page_bytes];
             const bool both_add = adds && slot.writer.adds;
             if (!both_add && !is_after(slot.writer))
                 clash(slot.writer, writes ? "overwrites what was written by" : "reads what was written by");

@@ -191,6 +191,8 @@ D convert(S value, AscendC::RoundMode mode) {
         bfloat16_t result;
         result.bits = float_to_bfloat16(float(value), mode);
         return result;
+    } else if constexpr (std::is_same_v<S, float>) {
+        return float(round_to_integer(value, mode));  // f32 to f32 takes the whole part
     } else {
         return D(value);
     }

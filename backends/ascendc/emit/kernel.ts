@@ -1,0 +1,204 @@
+/**
+ * What every kernel emitter receives, and the calling convention of an emitted kernel: addresses of the arguments
+ * (`in0`, `in1`, …), of the results (`out0`, …), of scratch memory where the kernel has some, then the run-time symbols
+ * that it mentions, in sorted order, as uint32_t.
+ *
+ * A kernel is one class with Init, Process, CopyIn, Compute and CopyOut, and the entry that makes it.
+ */
+import { type Dim, dimBounds, dimNames, productOfDims } from '../../../ir/dim.js';
+import { dimRange, type Func, type Module, modelDims, type Op, type Value } from '../../../ir/module.js';
+import { opTable } from '../../../ir/ops/table.js';
+import type { TensorType } from '../../../ir/type.js';
+import { opRoles } from '../../../passes/kernel-class.js';
+import type { Chip } from '../chips.js';
+import { elementType, resolver, sizeText } from './size.js';
+
+export interface KernelContext {
+  readonly module: Module;
+  readonly func: Func;
+  readonly chip: Chip;
+  /** The op the kernel is named for; pointwise ops after it are its epilogue. */
+  readonly root: Op;
+  readonly symbols: readonly string[];
+  /** `in0` or `out0`. */
+  pointer(value: Value): string;
+  /** A dimension as C++. */
+  size(value: Dim): string;
+  /** Resolved: only run-time symbols are left. */
+  resolve(value: Dim): Dim;
+  /** Greatest value of a dimension. */
+  greatest(value: Dim): number;
+  /** A name that no other call gives. */
+  fresh(stem: string): string;
+}
+
+/** Kernel types, as KERNEL_TASK_TYPE_DEFAULT takes them on split chips. */
+export type KernelType = 'AIV_ONLY' | 'AIC_ONLY' | 'MIX_AIV_1_0' | 'MIX_AIC_1_2';
+
+export interface EmittedKernel {
+  readonly name: string;
+  readonly type: KernelType;
+  readonly code: string;
+  /** Units of work: no more blocks than this have anything to do. */
+  readonly blocks: Dim;
+  /** Bytes of local memory, by its name. */
+  readonly occupancy: Readonly<Record<string, number>>;
+}
+
+/** What a kernel body says of itself; `emitKernel` puts it into a class. */
+export interface KernelBody {
+  readonly type: KernelType;
+  /** Lines of the header comment below the op: shapes and tiling. */
+  readonly about: readonly string[];
+  readonly constants: readonly string[];
+  /** Statements of Init after the global tensors are set. */
+  readonly init: readonly string[];
+  /** Private and public member functions, whole. */
+  readonly methods: readonly string[];
+  readonly members: readonly string[];
+  readonly blocks: Dim;
+  readonly occupancy: Readonly<Record<string, number>>;
+}
+
+/** The op a kernel function is named for: the first of its class. */
+export function rootOf(func: Func): Op {
+  const root = func.body.find((op) => opRoles[op.name] === func.kernel);
+  if (root === undefined) throw new Error(`kernel @${func.name} has no op of class ${func.kernel}`);
+  return root;
+}
+
+/** Run-time symbols a kernel mentions in its types and attributes, sorted. */
+export function kernelSymbols(module: Module, func: Func): string[] {
+  const values = [...func.args, ...func.results, ...func.body.flatMap((op) => op.results)];
+  const mentioned = [...values.flatMap((v) => v.type.shape), ...func.body.flatMap(attributeDims)];
+  const names = new Set(mentioned.flatMap((d) => [...dimNames(d)]));
+  const dims = modelDims(module);
+  return [...names].filter((name) => !dims.has(name)).sort();
+}
+
+function attributeDims(op: Op): readonly Dim[] {
+  return Object.entries(opTable[op.name].attrs).flatMap(([name, { kind }]) => {
+    const value = (op.attrs as Readonly<Record<string, unknown>>)[name];
+    if (kind === 'dim') return [value as Dim];
+    return kind === 'dims' ? (value as readonly Dim[]) : [];
+  });
+}
+
+export function kernelContext(module: Module, func: Func, chip: Chip): KernelContext {
+  const resolve = resolver(modelDims(module));
+  const counts = new Map<string, number>();
+  const pointers = new Map<Value, string>([
+    ...func.args.map((value, i) => [value, `in${i}`] as const),
+    ...func.results.map((value, i) => [value, `out${i}`] as const),
+  ]);
+  return {
+    module,
+    func,
+    chip,
+    root: rootOf(func),
+    symbols: kernelSymbols(module, func),
+    resolve,
+    size: (value) => sizeText(resolve(value)),
+    greatest: (value) => Math.ceil(dimBounds(value, (name) => dimRange(module, name)).max),
+    fresh: (stem) => {
+      const count = counts.get(stem) ?? 0;
+      counts.set(stem, count + 1);
+      return `${stem}${count}`;
+    },
+    pointer: (value) => {
+      const pointer = pointers.get(value);
+      if (pointer === undefined)
+        throw new Error(`kernel @${func.name} has no address of a value it computes`);
+      return pointer;
+    },
+  };
+}
+
+/** `rms_norm_add.1` as names of C++: the entry `rms_norm_add_1`, the class `RmsNormAdd1`. */
+export function entryName(func: Func): string {
+  return func.name.replace(/\W/g, '_');
+}
+function className(func: Func): string {
+  return entryName(func)
+    .split('_')
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join('');
+}
+
+const indented = (lines: readonly string[], depth: number): string =>
+  lines.map((line) => (line === '' ? '' : `${'    '.repeat(depth)}${line}`)).join('\n');
+
+const shapeText = (context: KernelContext, { dtype, shape }: TensorType): string =>
+  `${dtype}[${shape.map(context.size).join(', ')}]`;
+
+export function emitKernel(context: KernelContext, body: KernelBody): EmittedKernel {
+  const { func, symbols } = context;
+  const [entry, name] = [entryName(func), className(func)];
+  const values = [
+    ...func.args.map((value, i) => ({ name: `in${i}`, value })),
+    ...func.results.map((value, i) => ({ name: `out${i}`, value })),
+  ];
+  const parameters = [
+    ...values.map((v) => `GM_ADDR ${v.name}`),
+    'GM_ADDR scratch',
+    ...symbols.map((symbol) => `uint32_t ${symbol}`),
+  ];
+  const header = [
+    `// ${func.body.map((op) => op.name).join(', ')} on ${context.chip.name}`,
+    '//',
+    ...values.map((v) => `//   ${v.name.padEnd(5)} ${shapeText(context, v.value.type)}`),
+    '//',
+    ...body.about.map((line) => `// ${line}`),
+  ];
+  const globals = values.map(({ name: own, value }) => {
+    const type = elementType[value.type.dtype];
+    const elements = context.size(productOfDims(value.type.shape));
+    return `${own}Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ ${type}*>(${own}), ${elements});`;
+  });
+  const code = `${header.join('\n')}
+#include "hew_kernel.h"
+
+namespace {
+
+using namespace AscendC;
+
+${body.constants.join('\n')}
+
+class ${name} {
+public:
+    __aicore__ inline ${name}(${[...symbols.map((s) => `uint32_t ${s}`), 'TPipe* pipe'].join(', ')})
+        : ${[...symbols.map((s) => `${s}(${s})`), 'pipe_(pipe)'].join(', ')} {}
+
+    __aicore__ inline void Init(${[...values.map((v) => `GM_ADDR ${v.name}`), 'GM_ADDR scratch'].join(', ')}) {
+${indented([...globals, ...body.init], 2)}
+    }
+
+${body.methods.map((method) => indented(method.split('\n'), 1)).join('\n\n')}
+
+${symbols.map((s) => `    const uint32_t ${s};`).join('\n')}
+    TPipe* pipe_;
+${indented(
+  values.map(({ name: own, value }) => `GlobalTensor<${elementType[value.type.dtype]}> ${own}Gm_;`),
+  1,
+)}
+${indented(body.members, 1)}
+};
+
+}  // namespace
+
+extern "C" __global__ __aicore__ void ${entry}(${parameters.join(', ')}) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_${body.type});
+    TPipe pipe;
+    ${name} kernel(${[...symbols, '&pipe'].join(', ')});
+    kernel.Init(${[...values.map((v) => v.name), 'scratch'].join(', ')});
+    kernel.Process();
+}
+`;
+  return {
+    name: entry,
+    type: body.type,
+    code: code.replace(/\n{3,}/g, '\n\n'),
+    blocks: body.blocks,
+    occupancy: body.occupancy,
+  };
+}

@@ -1,0 +1,37 @@
+/** The kernels of this target by the op they are named for. */
+import type { Func, Module } from '../../../ir/module.js';
+import type { Chip } from '../chips.js';
+import { emitAppend } from './append.js';
+import { type EmittedKernel, emitKernel, type KernelBody, type KernelContext, kernelContext, rootOf } from './kernel.js';
+import { emitPointwise } from './pointwise.js';
+import { emitReduction } from './reduction.js';
+import { emitRope } from './rope.js';
+import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
+import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
+
+type Emitter = (context: KernelContext) => KernelBody;
+
+const emitters: Readonly<Record<string, Emitter>> = {
+  rms_norm: emitRmsNorm,
+  layer_norm: emitLayerNorm,
+  softmax: emitSoftmax,
+  rope: emitRope,
+  cache_append: emitAppend,
+  reduce_sum: emitReduction,
+  reduce_mean: emitReduction,
+  reduce_max: emitReduction,
+  reduce_min: emitReduction,
+  reduce_prod: emitReduction,
+  argmax: emitArgmax,
+  topk: emitTopk,
+  moe_route: emitMoeRoute,
+};
+
+export const rootsWithKernels: ReadonlySet<string> = new Set(Object.keys(emitters));
+
+export function emitFunc(module: Module, func: Func, chip: Chip): EmittedKernel {
+  const context = kernelContext(module, func, chip);
+  const emitter = func.kernel === 'pointwise' ? emitPointwise : emitters[rootOf(func).name];
+  if (emitter === undefined) throw new Error(`no kernel for ${rootOf(func).name}`);
+  return emitKernel(context, emitter(context));
+}

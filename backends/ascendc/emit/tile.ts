@@ -1,0 +1,243 @@
+/**
+ * The parts that kernels over tiles of the last axis share: reading the leaves of an expression into queues, running
+ * its program, and writing the result.
+ */
+import type { Dim } from '../../../ir/dim.js';
+import type { Value } from '../../../ir/module.js';
+import { type DType, dtypes } from '../../../ir/type.js';
+import { type Operand, floatLiteral, spread } from './elementwise.js';
+import { Expressions, type Index, type Leaf, type Source } from './expression.js';
+import type { KernelContext } from './kernel.js';
+import { elementType, factor, product } from './size.js';
+import { assignSlots, printProgram, type Register, type SlotPlan, type VectorProgram } from './vector-program.js';
+
+export const lanesPerRepeat = 64;
+/** Tiles longer than this gain nothing: a copy of 16 KiB is as fast as longer ones. */
+const longestTile = 4096;
+/** Kept free for constants of the toolkit's own functions and for alignment. */
+const reserveBytes = 2048;
+
+/** Declares the coordinates of element `linear` of some axes, one `const` per axis that needs a name. */
+export function coordinates(
+  context: KernelContext,
+  axes: readonly Dim[],
+  linear: string,
+  stem: string,
+): { readonly names: string[]; readonly lines: string[] } {
+  const sizes = axes.map(context.size);
+  const names: string[] = sizes.map(() => '0');
+  const lines: string[] = [];
+  const real = sizes.flatMap((size, axis) => (size === '1' ? [] : [axis]));
+  real.forEach((axis, i) => {
+    // Elements per step of this axis.
+    const inner = product(real.slice(i + 1).map((other) => factor(sizes[other] as string)));
+    const divided = inner === '1' ? linear : `${linear} / ${factor(inner)}`;
+    const isOutermost = i === 0;
+    if (isOutermost && inner === '1') {
+      names[axis] = linear;
+      return;
+    }
+    names[axis] = `${stem}${axis}`;
+    const wrapped = isOutermost ? divided : `${divided} % ${factor(sizes[axis] as string)}`;
+    lines.push(`const uint32_t ${stem}${axis} = ${wrapped};`);
+  });
+  return { names, lines };
+}
+
+export const rowCoordinates = (context: KernelContext, lead: readonly Dim[]): ReturnType<typeof coordinates> =>
+  coordinates(context, lead, 'row', 'i');
+
+const elementBytes = (dtype: DType): number => dtypes[dtype].bytes;
+
+export interface TileBuffers {
+  readonly tile: number;
+  readonly constants: readonly string[];
+  readonly init: readonly string[];
+  readonly members: readonly string[];
+  readonly occupancy: number;
+}
+
+/** Buffers of one or more programs that run in turn over tiles, as long as the unified buffer allows. */
+export function tileBuffers(
+  context: KernelContext,
+  leaves: readonly Leaf[],
+  plans: readonly SlotPlan[],
+  results: readonly { readonly name: string; readonly dtype: DType }[],
+  width: Dim,
+  extra = 0,
+): TileBuffers {
+  const queued = leaves.filter((leaf) => leaf.kind !== 'uniform');
+  const floats = Math.max(0, ...plans.map(({ slots }) => slots.float)) + extra;
+  const masks = Math.max(0, ...plans.map(({ slots }) => slots.mask));
+  const perElement =
+    queued.reduce((bytes, leaf) => bytes + 2 * elementBytes(leaf.dtype), 0) +
+    results.reduce((bytes, { dtype }) => bytes + 2 * elementBytes(dtype), 0) +
+    4 * floats +
+    masks / 8;
+  const budget = context.chip.unifiedBuffer - reserveBytes;
+  const wanted = Math.ceil(context.greatest(context.resolve(width)) / lanesPerRepeat) * lanesPerRepeat;
+  const fitting = Math.floor(budget / perElement / lanesPerRepeat) * lanesPerRepeat;
+  const tile = Math.max(lanesPerRepeat, Math.min(longestTile, wanted, fitting));
+  const members = [
+    ...queued.map((leaf) => `TQue<TPosition::VECIN, 1> ${leaf.name}Queue_;`),
+    ...results.map(({ name }) => `TQue<TPosition::VECOUT, 1> ${name}Queue_;`),
+    ...(floats > 0 ? ['TBuf<TPosition::VECCALC> work_;'] : []),
+    ...(masks > 0 ? ['TBuf<TPosition::VECCALC> masks_;'] : []),
+  ];
+  const init = [
+    ...queued.map(
+      (leaf) => `pipe_->InitBuffer(${leaf.name}Queue_, 2, kTile * sizeof(${elementType[leaf.dtype]}));`,
+    ),
+    ...results.map(
+      ({ name, dtype }) => `pipe_->InitBuffer(${name}Queue_, 2, kTile * sizeof(${elementType[dtype]}));`,
+    ),
+    ...(floats > 0 ? ['pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));'] : []),
+    // Comparisons read whole repeats: what lies behind a short tile must be there.
+    ...(masks > 0
+      ? [
+          'pipe_->InitBuffer(masks_, kMaskSlots * kTile / 8);',
+          ...(floats > 0 ? ['Duplicate(work_.Get<float>(), 0.0f, kWorkSlots * kTile);', 'PipeBarrier<PIPE_V>();'] : []),
+        ]
+      : []),
+  ];
+  const constants = [
+    `constexpr uint32_t kTile = ${tile};  // elements of the last axis at a time`,
+    ...(floats > 0 ? [`constexpr uint32_t kWorkSlots = ${floats};`] : []),
+    ...(masks > 0 ? [`constexpr uint32_t kMaskSlots = ${masks};`] : []),
+  ];
+  return { tile, constants, init, members, occupancy: Math.ceil(perElement * tile) };
+}
+
+/** Names of the slots as local tensors. */
+export function slotDeclarations({ slots }: SlotPlan): string[] {
+  const floats = Array.from(
+    { length: slots.float },
+    (_, i) => `LocalTensor<float> work${i} = work_.GetWithOffset<float>(kTile, ${i} * kTile * sizeof(float));`,
+  );
+  const masks = Array.from(
+    { length: slots.mask },
+    (_, i) => `LocalTensor<uint8_t> mask${i} = masks_.GetWithOffset<uint8_t>(kTile / 8, ${i} * kTile / 8);`,
+  );
+  return [...floats, ...masks];
+}
+
+const conditional = (sources: readonly Source[], statement: (source: Source) => string[]): string[] => {
+  if (sources.length === 1) return statement(sources[0] as Source);
+  return sources.flatMap((source, i) => {
+    const head = i === 0 ? `if (${source.condition}) {` : source.condition ? `} else if (${source.condition}) {` : '} else {';
+    return [head, ...statement(source).map((line) => `    ${line}`), ...(i === sources.length - 1 ? ['}'] : [])];
+  });
+};
+
+/** Statements that bring a leaf of the tile into its queue. */
+export function copyIn(context: KernelContext, leaf: Leaf): string[] {
+  const { name, dtype, sources, kind } = leaf;
+  const type = elementType[dtype];
+  const global = (source: Source): string => `${context.pointer(source.argument as Value)}Gm_`;
+  const whole = (source: Source): string[] =>
+    source.argument === undefined
+      ? fill(name, type, source.fill as number)
+      : [...(source.before ?? []), `Load(${name}, ${global(source)}[${source.offset}], count);`];
+  const element = (source: Source): string[] =>
+    source.argument === undefined
+      ? [`${name}.SetValue(lane, static_cast<${type}>(${floatLiteral(source.fill as number)}));`]
+      : [...(source.before ?? []), `${name}.SetValue(lane, ${global(source)}.GetValue(${source.offset}));`];
+  const statements =
+    kind === 'contiguous'
+      ? conditional(sources, whole)
+      : [
+          'WaitForVector();',
+          'for (uint32_t lane = 0; lane < count; ++lane) {',
+          ...conditional(sources, element).map((line) => `    ${line}`),
+          '}',
+          'WaitForScalar();',
+        ];
+  return [
+    `LocalTensor<${type}> ${name} = ${name}Queue_.AllocTensor<${type}>();`,
+    ...statements,
+    `${name}Queue_.EnQue(${name});`,
+  ];
+}
+
+function fill(name: string, type: string, value: number): string[] {
+  return [`Duplicate(${name}, static_cast<${type}>(${floatLiteral(value)}), count);`, 'PipeBarrier<PIPE_V>();'];
+}
+
+/** Statements that read a leaf that is the same for the whole tile. */
+export function readScalar(context: KernelContext, leaf: Leaf): string[] {
+  const value = (source: Source): string =>
+    source.argument === undefined
+      ? floatLiteral(source.fill as number)
+      : `ToFloat(${context.pointer(source.argument)}Gm_.GetValue(${source.offset}))`;
+  const [only, ...others] = leaf.sources as [Source, ...Source[]];
+  if (others.length === 0) return [...(only.before ?? []), `const float ${leaf.name} = ${value(only)};`];
+  const assign = (source: Source): string[] => [...(source.before ?? []), `${leaf.name} = ${value(source)};`];
+  return [`float ${leaf.name};`, ...conditional(leaf.sources, assign)];
+}
+
+/** The last cast of a result from floats into its output tensor. */
+export function narrowInto(program: VectorProgram, operand: Operand, dtype: DType, target: string): void {
+  const register = spread(program, operand);
+  const into = (mode: string): void => {
+    program.instructions.push({
+      writes: { kind: 'float', place: target },
+      reads: [register],
+      inPlace: false,
+      text: (name) => `Cast(${target}, ${name(register)}, RoundMode::${mode}, count);`,
+    });
+  };
+  switch (dtype) {
+    case 'f32':
+      program.instructions.push({
+        writes: { kind: 'float', place: target },
+        reads: [register],
+        inPlace: false,
+        text: (name) => `Adds(${target}, ${name(register)}, 0.0f, count);`,
+      });
+      return;
+    case 'f16':
+    case 'bf16':
+    case 'i32':
+    case 'i64':
+      return into('CAST_RINT');
+    default: {
+      const half = program.emit([register], 'float', false, (result, [x]) =>
+        `Cast(${result}.ReinterpretCast<half>(), ${x}, RoundMode::CAST_RINT, count);`,
+      );
+      program.instructions.push({
+        writes: { kind: 'float', place: target },
+        reads: [half],
+        inPlace: false,
+        text: (name) => `Cast(${target}, ${name(half)}.ReinterpretCast<half>(), RoundMode::CAST_NONE, count);`,
+      });
+    }
+  }
+}
+
+export interface PlannedProgram {
+  readonly plan: SlotPlan;
+  readonly lines: readonly string[];
+}
+
+export function planned(program: VectorProgram, live: readonly Register[] = []): PlannedProgram {
+  const plan = assignSlots(program, live);
+  return { plan, lines: printProgram(program, plan) };
+}
+
+/** The expression of a result at an index of the tile. */
+export function resultExpression(
+  context: KernelContext,
+  result: Value,
+  index: Index,
+  target: string,
+  known?: ReadonlyMap<Value, Operand>,
+): Expressions {
+  const expressions = new Expressions(context, known);
+  narrowInto(expressions.program, expressions.value(result, index), result.type.dtype, target);
+  return expressions;
+}
+
+/** A member function. */
+export function method(head: string, body: readonly string[]): string {
+  return [`__aicore__ inline void ${head} {`, ...body.map((l) => (l === '' ? '' : `    ${l}`)), '}'].join('\n');
+}

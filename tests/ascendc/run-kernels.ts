@@ -1,0 +1,103 @@
+/** Compiles emitted kernels with g++ against the model of the chip, and runs them. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Chip } from '../../backends/ascendc/chips.js';
+import { prelude, preludeName } from '../../backends/ascendc/device/prelude.js';
+import type { EmittedKernel } from '../../backends/ascendc/emit/kernel.js';
+import { decodeBytes, encodeBytes } from '../../ir/numeric.js';
+import { type Tensor, tensor } from '../../ir/tensor.js';
+import { type DType, dtypes, elementCount } from '../../ir/type.js';
+
+const host = 'runtime-native/ascendc-host';
+
+export const hasCompiler = spawnSync('g++', ['--version']).status === 0;
+
+export interface KernelCall {
+  readonly kernel: EmittedKernel;
+  readonly blocks: number;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly { readonly dtype: DType; readonly shape: readonly number[] }[];
+  readonly symbols: readonly number[];
+}
+
+export type KernelOutcome = { readonly fault: string } | { readonly outputs: readonly Tensor[] };
+
+/** Order of hew_ascend::KernelType. */
+const kernelTypes = ['AICORE', 'MIX_VECTOR_CORE', 'AIV_ONLY', 'AIC_ONLY', 'MIX_AIV_1_0', 'MIX_AIC_1_0', 'MIX_AIC_1_1', 'MIX_AIC_1_2'];
+
+export function runKernels(chip: Chip, calls: readonly KernelCall[]): KernelOutcome[] {
+  const directory = mkdtempSync(join(tmpdir(), 'hew-ascend-'));
+  try {
+    const program = compileKernels(directory, calls.map(({ kernel }) => kernel));
+    writeFileSync(join(directory, 'calls'), encodeCalls(calls));
+    execFileSync(program, [chip.name, join(directory, 'calls'), join(directory, 'results')]);
+    return decodeResults(readFileSync(join(directory, 'results')), calls);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** One program with all kernels, each in a namespace of its own, since their classes and constants share names. */
+function compileKernels(directory: string, kernels: readonly EmittedKernel[]): string {
+  const parts = kernels.map(({ name, code }, i) => {
+    const unique = code.replace(`void ${name}(`, `void call_${i}_${name}(`);
+    return `namespace call_${i} {\n${unique}\n}\n`;
+  });
+  const table = kernels.map(({ name }, i) => `(void*)call_${i}::call_${i}_${name}`).join(',\n    ');
+  writeFileSync(
+    join(directory, 'kernels.inc'),
+    `#include "${preludeName}"\n${parts.join('\n')}\nvoid* const kernels[] = {\n    ${table},\n};\n`,
+  );
+  writeFileSync(join(directory, preludeName), prelude);
+  const program = join(directory, 'kernels');
+  const sources = readdirSync(`${host}/src`).map((name) => `${host}/src/${name}`);
+  execFileSync('g++', [
+    ...['-std=c++17', '-O1', '-Wall', '-Wextra', '-Wno-unused', '-Wno-type-limits', '-Wno-clobbered', '-Werror'],
+    ...['-I', `${host}/include`, '-I', directory],
+    ...[...sources, 'tests/ascendc/harness.cpp', '-o', program],
+  ]);
+  return program;
+}
+
+function encodeCalls(calls: readonly KernelCall[]): Uint8Array {
+  const parts: Uint8Array[] = [];
+  const u32 = (...values: number[]): void => {
+    parts.push(new Uint8Array(Uint32Array.from(values).buffer));
+  };
+  const u64 = (value: number): void => {
+    parts.push(new Uint8Array(BigUint64Array.of(BigInt(value)).buffer));
+  };
+  u32(calls.length);
+  calls.forEach(({ kernel, blocks, inputs, outputs, symbols }, i) => {
+    u32(i, kernelTypes.indexOf(kernel.type), blocks, inputs.length + outputs.length, symbols.length);
+    for (const input of inputs) {
+      const bytes = encodeBytes(input.dtype, input.data);
+      u32(0);
+      u64(bytes.length);
+      parts.push(bytes);
+    }
+    for (const { dtype, shape } of outputs) {
+      u32(1);
+      u64(elementCount(shape) * dtypes[dtype].bytes);
+    }
+    u32(...symbols);
+  });
+  return Buffer.concat(parts);
+}
+
+function decodeResults(bytes: Uint8Array, calls: readonly KernelCall[]): KernelOutcome[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  const take = (length: number): Uint8Array => bytes.slice(at, (at += length));
+  return calls.map(({ outputs }) => {
+    const length = view.getUint32(at, true);
+    at += 4;
+    const fault = new TextDecoder().decode(take(length));
+    const tensors = outputs.map(({ dtype, shape }) =>
+      tensor(dtype, [...shape], decodeBytes(dtype, take(elementCount(shape) * dtypes[dtype].bytes))),
+    );
+    return fault === '' ? { outputs: tensors } : { fault };
+  });
+}
