@@ -78,7 +78,7 @@ int main(int, char** arguments) {
             if (!buffers[b].empty()) hew_ascend::register_global(buffers[b].data(), buffers[b].size(), is_output[b]);
             words.push_back(reinterpret_cast<uint64_t>(buffers[b].data()));
         }
-        std::vector<uint8_t> scratch(1 << 20);
+        std::vector<uint8_t> scratch(16 << 20);
         hew_ascend::register_global(scratch.data(), scratch.size(), true);
         words.push_back(reinterpret_cast<uint64_t>(scratch.data()));
         for (uint32_t s = 0; s < symbol_count; ++s) words.push_back(reader.number<uint32_t>());

@@ -25,12 +25,24 @@ export interface KernelCall {
 export type KernelOutcome = { readonly fault: string } | { readonly outputs: readonly Tensor[] };
 
 /** Order of hew_ascend::KernelType. */
-const kernelTypes = ['AICORE', 'MIX_VECTOR_CORE', 'AIV_ONLY', 'AIC_ONLY', 'MIX_AIV_1_0', 'MIX_AIC_1_0', 'MIX_AIC_1_1', 'MIX_AIC_1_2'];
+const kernelTypes = [
+  'AICORE',
+  'MIX_VECTOR_CORE',
+  'AIV_ONLY',
+  'AIC_ONLY',
+  'MIX_AIV_1_0',
+  'MIX_AIC_1_0',
+  'MIX_AIC_1_1',
+  'MIX_AIC_1_2',
+];
 
 export function runKernels(chip: Chip, calls: readonly KernelCall[]): KernelOutcome[] {
   const directory = mkdtempSync(join(tmpdir(), 'hew-ascend-'));
   try {
-    const program = compileKernels(directory, calls.map(({ kernel }) => kernel));
+    const program = compileKernels(
+      directory,
+      calls.map(({ kernel }) => kernel),
+    );
     writeFileSync(join(directory, 'calls'), encodeCalls(calls));
     execFileSync(program, [chip.name, join(directory, 'calls'), join(directory, 'results')]);
     return decodeResults(readFileSync(join(directory, 'results')), calls);
@@ -54,7 +66,16 @@ function compileKernels(directory: string, kernels: readonly EmittedKernel[]): s
   const program = join(directory, 'kernels');
   const sources = readdirSync(`${host}/src`).map((name) => `${host}/src/${name}`);
   execFileSync('g++', [
-    ...['-std=c++17', '-O1', '-Wall', '-Wextra', '-Wno-unused', '-Wno-type-limits', '-Wno-clobbered', '-Werror'],
+    ...[
+      '-std=c++17',
+      '-O1',
+      '-Wall',
+      '-Wextra',
+      '-Wno-unused',
+      '-Wno-type-limits',
+      '-Wno-clobbered',
+      '-Werror',
+    ],
     ...['-I', `${host}/include`, '-I', directory],
     ...[...sources, 'tests/ascendc/harness.cpp', '-o', program],
   ]);
@@ -90,7 +111,10 @@ function encodeCalls(calls: readonly KernelCall[]): Uint8Array {
 function decodeResults(bytes: Uint8Array, calls: readonly KernelCall[]): KernelOutcome[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
-  const take = (length: number): Uint8Array => bytes.slice(at, (at += length));
+  const take = (length: number): Uint8Array => {
+    at += length;
+    return bytes.slice(at - length, at);
+  };
   return calls.map(({ outputs }) => {
     const length = view.getUint32(at, true);
     at += 4;

@@ -12,6 +12,7 @@ constexpr float kInfinity = __builtin_huge_valf();
 constexpr float kNaN = __builtin_nanf("");
 
 __aicore__ inline constexpr uint32_t CeilDiv(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+__aicore__ inline constexpr uint32_t Align16(uint32_t a) { return CeilDiv(a, 16) * 16; }
 __aicore__ inline constexpr uint32_t Minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 // Comparisons take whole repeats of 64 floats.
@@ -53,6 +54,15 @@ template <typename T>
 __aicore__ inline void Store(const AscendC::GlobalTensor<T>& to, const AscendC::LocalTensor<T>& from, uint32_t count) {
     const AscendC::DataCopyExtParams block{1, static_cast<uint32_t>(count * sizeof(T)), 0, 0, 0};
     AscendC::DataCopyPad(to, from, block);
+}
+
+// \`rows\` rows of \`width\` elements with \`gap\` elements between them; each begins at a multiple of 32 bytes.
+template <typename T>
+__aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& to, const AscendC::GlobalTensor<T>& from, uint32_t rows,
+                                uint32_t width, uint32_t gap) {
+    const AscendC::DataCopyExtParams blocks{static_cast<uint16_t>(rows), static_cast<uint32_t>(width * sizeof(T)),
+                                            static_cast<uint32_t>(gap * sizeof(T)), 0, 0};
+    AscendC::DataCopyPad(to, from, blocks, AscendC::DataCopyPadExtParams<T>{false, 0, 0, T(0)});
 }
 
 // Elements \`step\` apart, one by one.

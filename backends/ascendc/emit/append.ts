@@ -12,10 +12,17 @@ export function emitAppend(context: KernelContext): KernelBody {
   const { root, func } = context;
   const [cache, x, position] = root.operands as [Value, Value, Value];
   const [result] = func.results as [Value];
-  const [capacity, count] = [cache, x].map((value) => context.size(value.type.shape[0] as Dim)) as [string, string];
+  const [capacity, count] = [cache, x].map((value) => context.size(value.type.shape[0] as Dim)) as [
+    string,
+    string,
+  ];
   const row = context.size(productOfDims(cache.type.shape.slice(1)));
   const type = elementType[cache.type.dtype];
-  const [from, added, out] = [cache, x, result].map((value) => `${context.pointer(value)}Gm_`) as [string, string, string];
+  const [from, added, out] = [cache, x, result].map((value) => `${context.pointer(value)}Gm_`) as [
+    string,
+    string,
+    string,
+  ];
   // What MTE2 brings MTE3 takes, without the vector unit between; two buffers, so that both have work.
   const copy = [
     `LocalTensor<${type}> block = buffer_.GetWithOffset<${type}>(kTile, side * kTile * sizeof(${type}));`,
@@ -30,7 +37,9 @@ export function emitAppend(context: KernelContext): KernelBody {
   return {
     type: 'AIV_ONLY',
     about: ['Blocks of the rows go round the cores, from memory through the unified buffer to memory.'],
-    constants: [`constexpr uint32_t kTile = ${copyBytes / dtypes[cache.type.dtype].bytes};  // elements of one copy`],
+    constants: [
+      `constexpr uint32_t kTile = ${copyBytes / dtypes[cache.type.dtype].bytes};  // elements of one copy`,
+    ],
     init: [`pipe_->InitBuffer(buffer_, 2 * kTile * sizeof(${type}));`],
     members: ['TBuf<TPosition::VECCALC> buffer_;'],
     occupancy: { UB: 2 * copyBytes },
@@ -58,7 +67,10 @@ export function emitAppend(context: KernelContext): KernelBody {
         '}',
         'for (int32_t side = 0; side < 2; ++side) WaitFlag<HardEvent::MTE3_MTE2>(side);',
       ]),
-      method(`CopyBlock(const GlobalTensor<${type}>& to, const GlobalTensor<${type}>& from, uint32_t count, uint32_t side)`, copy),
+      method(
+        `CopyBlock(const GlobalTensor<${type}>& to, const GlobalTensor<${type}>& from, uint32_t count, uint32_t side)`,
+        copy,
+      ),
     ],
   };
 }

@@ -30,7 +30,8 @@ export function spread(program: VectorProgram, operand: Operand): Register {
   return program.emit([], 'float', false, (result) => `Duplicate(${result}, ${operand.text}, count);`);
 }
 
-const call = (program: VectorProgram, name: string, ...reads: Register[]): Register => program.call(name, reads);
+const call = (program: VectorProgram, name: string, ...reads: Register[]): Register =>
+  program.call(name, reads);
 
 const withScalar = (program: VectorProgram, name: string, x: Register, value: string): Register =>
   program.call(name, [x], [value]);
@@ -47,8 +48,10 @@ const commutative =
   (name: string, scalarName: string, fold: (a: string, b: string) => string): Formula =>
   (program, [a, b]) => {
     if (a?.kind === 'scalar' && b?.kind === 'scalar') return scalar(fold(a.text, b.text));
-    if (a?.kind === 'scalar') return vector(withScalar(program, scalarName, spread(program, b as Operand), a.text));
-    if (b?.kind === 'scalar') return vector(withScalar(program, scalarName, spread(program, a as Operand), b.text));
+    if (a?.kind === 'scalar')
+      return vector(withScalar(program, scalarName, spread(program, b as Operand), a.text));
+    if (b?.kind === 'scalar')
+      return vector(withScalar(program, scalarName, spread(program, a as Operand), b.text));
     return vector(call(program, name, spread(program, a as Operand), spread(program, b as Operand)));
   };
 
@@ -88,14 +91,24 @@ function sigmoid(program: VectorProgram, x: Register): Register {
 function tanh(program: VectorProgram, x: Register): Register {
   const clamped = withScalar(program, 'Maxs', withScalar(program, 'Mins', x, '15.0f'), '-15.0f');
   const e = call(program, 'Exp', withScalar(program, 'Muls', clamped, '2.0f'));
-  const quotient = call(program, 'Div', spread(program, scalar('-2.0f')), withScalar(program, 'Adds', e, '1.0f'));
+  const quotient = call(
+    program,
+    'Div',
+    spread(program, scalar('-2.0f')),
+    withScalar(program, 'Adds', e, '1.0f'),
+  );
   return withScalar(program, 'Adds', quotient, '1.0f');
 }
 
 /** x * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 */
 function geluTanh(program: VectorProgram, x: Register): Register {
   const square = call(program, 'Mul', x, x);
-  const factor = withScalar(program, 'Adds', withScalar(program, 'Muls', square, '0.0356774081f'), '0.797884561f');
+  const factor = withScalar(
+    program,
+    'Adds',
+    withScalar(program, 'Muls', square, '0.0356774081f'),
+    '0.797884561f',
+  );
   const t = tanh(program, call(program, 'Mul', factor, x));
   return withScalar(program, 'Muls', call(program, 'Mul', withScalar(program, 'Adds', t, '1.0f'), x), '0.5f');
 }
@@ -154,21 +167,32 @@ function sine(program: VectorProgram, x: Register, isCosine: boolean): Register 
 
 /** To an integer that is a float again. */
 function round(program: VectorProgram, x: Register, mode: string): Register {
-  return program.emit([x], 'float', true, (result, [from]) => `Cast(${result}, ${from}, RoundMode::${mode}, count);`);
+  return program.emit(
+    [x],
+    'float',
+    true,
+    (result, [from]) => `Cast(${result}, ${from}, RoundMode::${mode}, count);`,
+  );
 }
 
 /** exp(b log |a|), negative where a is and b is odd. */
 const power: Formula = (program, [a, b], op) => {
   const base = a as Operand;
   const logarithm = call(program, 'Ln', call(program, 'Abs', spread(program, base)));
-  const magnitude = call(program, 'Exp', spread(program, mul(program, [vector(logarithm), b as Operand], op)));
+  const magnitude = call(
+    program,
+    'Exp',
+    spread(program, mul(program, [vector(logarithm), b as Operand], op)),
+  );
   if (base.kind === 'scalar' && !base.text.startsWith('-')) return vector(magnitude);
   const exponent = spread(program, b as Operand);
   const half = round(program, withScalar(program, 'Muls', exponent, '0.5f'), 'CAST_FLOOR');
   const parity = call(program, 'Sub', exponent, withScalar(program, 'Muls', half, '2.0f'));
   const sign = withScalar(program, 'Adds', withScalar(program, 'Muls', parity, '-2.0f'), '1.0f');
   const isNegative = maskOf(program, base, scalar('0.0f'), 'LT');
-  return vector(select(program, isNegative, vector(call(program, 'Mul', sign, magnitude)), vector(magnitude)));
+  return vector(
+    select(program, isNegative, vector(call(program, 'Mul', sign, magnitude)), vector(magnitude)),
+  );
 };
 
 const compareModes = { eq: 'EQ', ne: 'NE', lt: 'LT', le: 'LE', gt: 'GT', ge: 'GE' } as const;
@@ -206,7 +230,8 @@ function select(program: VectorProgram, mask: Register, a: Operand, b: Operand):
       [mask, chosen],
       'float',
       false,
-      (result, [m, x]) => `Select(${result}, ${m}, ${x}, ${b.text}, SELMODE::VSEL_TENSOR_SCALAR_MODE, count);`,
+      (result, [m, x]) =>
+        `Select(${result}, ${m}, ${x}, ${b.text}, SELMODE::VSEL_TENSOR_SCALAR_MODE, count);`,
     );
   }
   return program.emit(
@@ -230,8 +255,18 @@ export const formulas = {
   neg: (program, [x], op) => mul(program, [x as Operand, scalar('-1.0f')], op),
   abs: simple('Abs'),
   sign: unary((program, x) => {
-    const positive = select(program, maskOf(program, vector(x), scalar('0.0f'), 'GT'), scalar('1.0f'), scalar('0.0f'));
-    const negative = select(program, maskOf(program, vector(x), scalar('0.0f'), 'LT'), scalar('1.0f'), scalar('0.0f'));
+    const positive = select(
+      program,
+      maskOf(program, vector(x), scalar('0.0f'), 'GT'),
+      scalar('1.0f'),
+      scalar('0.0f'),
+    );
+    const negative = select(
+      program,
+      maskOf(program, vector(x), scalar('0.0f'), 'LT'),
+      scalar('1.0f'),
+      scalar('0.0f'),
+    );
     return call(program, 'Sub', positive, negative);
   }),
   sqrt: simple('Sqrt'),
@@ -252,11 +287,21 @@ export const formulas = {
   // max(x, 0) + log(1 + exp(-|x|))
   softplus: unary((program, x) => {
     const e = call(program, 'Exp', withScalar(program, 'Muls', call(program, 'Abs', x), '-1.0f'));
-    return call(program, 'Add', call(program, 'Ln', withScalar(program, 'Adds', e, '1.0f')), call(program, 'Relu', x));
+    return call(
+      program,
+      'Add',
+      call(program, 'Ln', withScalar(program, 'Adds', e, '1.0f')),
+      call(program, 'Relu', x),
+    );
   }),
   gelu: unary((program, x) => {
     const e = erf(program, withScalar(program, 'Muls', x, '0.707106769f'));
-    return withScalar(program, 'Muls', call(program, 'Mul', withScalar(program, 'Adds', e, '1.0f'), x), '0.5f');
+    return withScalar(
+      program,
+      'Muls',
+      call(program, 'Mul', withScalar(program, 'Adds', e, '1.0f'), x),
+      '0.5f',
+    );
   }),
   gelu_tanh: unary(geluTanh),
   quick_gelu: unary((program, x) =>

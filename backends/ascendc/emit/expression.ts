@@ -8,8 +8,8 @@
  */
 import { constantOf, type Dim } from '../../../ir/dim.js';
 import { defOf, type Op, type OpOf, type Value } from '../../../ir/module.js';
-import { type FormulaOp, floatLiteral, formulas, type Operand, scalar, vector } from './elementwise.js';
 import { castTo } from '../../../ir/numeric.js';
+import { type FormulaOp, floatLiteral, formulas, type Operand, scalar, vector } from './elementwise.js';
 import type { KernelContext } from './kernel.js';
 import { factor, product, sum } from './size.js';
 import { type Register, VectorProgram } from './vector-program.js';
@@ -152,7 +152,9 @@ export class Expressions {
     const sizes = value.type.shape.map(this.context.size);
     const stride = (axis: number): string => product(sizes.slice(axis + 1).map(factor));
     const offset = sum(index.map(({ at }, axis) => (at === '0' ? '0' : product([factor(at), stride(axis)]))));
-    const step = sum(index.map(({ step: by }, axis) => (by === 0 ? '0' : product([String(by), stride(axis)]))));
+    const step = sum(
+      index.map(({ step: by }, axis) => (by === 0 ? '0' : product([String(by), stride(axis)]))),
+    );
     return { argument: value, offset, step };
   }
 
@@ -264,8 +266,14 @@ export class Expressions {
       default: {
         // Bytes reach float through half.
         const half = (name: string): string => `${name}.ReinterpretCast<half>()`;
-        const halfs = cast(tensor, (result, source) => `Cast(${half(result)}, ${source}, RoundMode::CAST_NONE, count);`);
-        return cast(halfs, (result, source) => `Cast(${result}, ${half(source)}, RoundMode::CAST_NONE, count);`);
+        const halfs = cast(
+          tensor,
+          (result, source) => `Cast(${half(result)}, ${source}, RoundMode::CAST_NONE, count);`,
+        );
+        return cast(
+          halfs,
+          (result, source) => `Cast(${result}, ${half(source)}, RoundMode::CAST_NONE, count);`,
+        );
       }
     }
   }

@@ -2,10 +2,19 @@
 import { constantOf, type Dim, dim, dimsEqual, productOfDims } from '../../../ir/dim.js';
 import type { Func, Value } from '../../../ir/module.js';
 import { opTable } from '../../../ir/ops/table.js';
-import { elementType, factor, product, sum } from './size.js';
 import type { Index } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
-import { copyIn, method, planned, readScalar, resultExpression, rowCoordinates, slotDeclarations, tileBuffers } from './tile.js';
+import { elementType, factor, product, sum } from './size.js';
+import {
+  copyIn,
+  method,
+  planned,
+  readScalar,
+  resultExpression,
+  rowCoordinates,
+  slotDeclarations,
+  tileBuffers,
+} from './tile.js';
 
 /** Whether every argument is read at the result's own linear index, or is a single value. */
 function isFlat(func: Func): boolean {
@@ -49,7 +58,13 @@ export function emitPointwise(context: KernelContext): KernelBody {
   const queued = expressions.leaves.filter((leaf) => leaf.kind !== 'uniform');
   const scalars = expressions.leaves.filter((leaf) => leaf.kind === 'uniform');
   const rows = productOfDims(lead);
-  const buffers = tileBuffers(context, expressions.leaves, [plan], [{ name: 'out', dtype: result.type.dtype }], width);
+  const buffers = tileBuffers(
+    context,
+    expressions.leaves,
+    [plan],
+    [{ name: 'out', dtype: result.type.dtype }],
+    width,
+  );
   const type = elementType[result.type.dtype];
   const widthText = context.size(width);
   const place = 'uint32_t row, uint32_t column, uint32_t count';
@@ -82,7 +97,10 @@ export function emitPointwise(context: KernelContext): KernelBody {
       method(`Compute(${place})`, [
         ...lines,
         ...scalars.flatMap((leaf) => readScalar(context, leaf)),
-        ...queued.map((leaf) => `LocalTensor<${elementType[leaf.dtype]}> ${leaf.name} = ${leaf.name}Queue_.DeQue<${elementType[leaf.dtype]}>();`),
+        ...queued.map(
+          (leaf) =>
+            `LocalTensor<${elementType[leaf.dtype]}> ${leaf.name} = ${leaf.name}Queue_.DeQue<${elementType[leaf.dtype]}>();`,
+        ),
         `LocalTensor<${type}> result = outQueue_.AllocTensor<${type}>();`,
         ...slotDeclarations(plan),
         'PipeBarrier<PIPE_V>();',

@@ -8,7 +8,7 @@ import { spread } from './elementwise.js';
 import { Expressions, type Index } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor, product, sum } from './size.js';
-import { copyIn, coordinates, method, narrowInto, planned, slotDeclarations, tileBuffers } from './tile.js';
+import { coordinates, copyIn, method, narrowInto, planned, slotDeclarations, tileBuffers } from './tile.js';
 import { type Register, VectorProgram } from './vector-program.js';
 
 interface Fold {
@@ -25,15 +25,27 @@ const sumFold: Fold = { start: '0.0f', vector: 'Add', tile: 'ReduceSum', scalar:
 const folds: Readonly<Record<string, Fold>> = {
   reduce_sum: sumFold,
   reduce_mean: { ...sumFold, isMean: true },
-  reduce_max: { start: '-kInfinity', vector: 'Max', tile: 'ReduceMax', scalar: (a, b) => `${a} > ${b} ? ${a} : ${b}` },
-  reduce_min: { start: 'kInfinity', vector: 'Min', tile: 'ReduceMin', scalar: (a, b) => `${a} < ${b} ? ${a} : ${b}` },
+  reduce_max: {
+    start: '-kInfinity',
+    vector: 'Max',
+    tile: 'ReduceMax',
+    scalar: (a, b) => `${a} > ${b} ? ${a} : ${b}`,
+  },
+  reduce_min: {
+    start: 'kInfinity',
+    vector: 'Min',
+    tile: 'ReduceMin',
+    scalar: (a, b) => `${a} < ${b} ? ${a} : ${b}`,
+  },
   reduce_prod: { start: '1.0f', vector: 'Mul', scalar: (a, b) => `${a} * ${b}` },
 };
 
 export function emitReduction(context: KernelContext): KernelBody {
   const [x] = context.root.operands as [Value];
   const rank = x.type.shape.length;
-  const axes = (context.root.attrs as unknown as { axes: readonly number[] }).axes.map((a) => (a + rank) % rank);
+  const axes = (context.root.attrs as unknown as { axes: readonly number[] }).axes.map(
+    (a) => (a + rank) % rank,
+  );
   return axes.includes(rank - 1) ? overRows(context, axes) : overTiles(context, axes);
 }
 
@@ -44,7 +56,9 @@ function indexOfX(context: KernelContext, axes: readonly number[]) {
   const [x] = context.root.operands as [Value];
   const { shape } = x.type;
   const inner = axes.filter((axis) => axis !== shape.length - 1).toSorted((a, b) => a - b);
-  const outer = shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis) && axis !== shape.length - 1);
+  const outer = shape
+    .map((_, axis) => axis)
+    .filter((axis) => !axes.includes(axis) && axis !== shape.length - 1);
   const at = (list: readonly number[]): Dim[] => list.map((axis) => shape[axis] as Dim);
   const rows = coordinates(context, at(outer), 'row', 'i');
   const steps = coordinates(context, at(inner), 'step', 'j');
@@ -58,7 +72,7 @@ function indexOfX(context: KernelContext, axes: readonly number[]) {
     lines: [...rows.lines, ...steps.lines],
     rows: productOfDims(at(outer)),
     steps: productOfDims(at(inner)),
-    width: shape.at(-1) as Dim,
+    width: shape.at(-1) ?? dim(1),
   };
 }
 
@@ -124,8 +138,15 @@ function overTiles(context: KernelContext, axes: readonly number[]): KernelBody 
         '}',
       ]),
       'private:',
-      method('Start(uint32_t count)', [totalText, 'PipeBarrier<PIPE_V>();', `Duplicate(total, ${fold.start}, count);`]),
-      method('CopyIn(uint32_t row, uint32_t step, uint32_t column, uint32_t count)', [...lines, ...copyIn(context, leaf)]),
+      method('Start(uint32_t count)', [
+        totalText,
+        'PipeBarrier<PIPE_V>();',
+        `Duplicate(total, ${fold.start}, count);`,
+      ]),
+      method('CopyIn(uint32_t row, uint32_t step, uint32_t column, uint32_t count)', [
+        ...lines,
+        ...copyIn(context, leaf),
+      ]),
       method('Compute(uint32_t count)', [
         totalText,
         dequeue(leaf.name, leaf.dtype),
@@ -164,11 +185,20 @@ function overRows(context: KernelContext, axes: readonly number[]): KernelBody {
   const leaf = expressions.leaves[0] as (typeof expressions.leaves)[number];
   // A register of its own: what is reduced is read by the scalar unit, and queues' tensors end with the tile.
   const reduced = program.emit([register], 'float', false, (target, [from]) =>
-    fold.tile === undefined ? `Adds(${target}, ${from}, 0.0f, count);` : `${fold.tile}(${target}, ${from}, ${target}, count);`,
+    fold.tile === undefined
+      ? `Adds(${target}, ${from}, 0.0f, count);`
+      : `${fold.tile}(${target}, ${from}, ${target}, count);`,
   );
   const adding = planned(program, [reduced]);
   const source = adding.plan.names.get(reduced) as string;
-  const buffers = tileBuffers(context, expressions.leaves, [adding.plan], [{ name: 'out', dtype: 'f32' }], width, 1);
+  const buffers = tileBuffers(
+    context,
+    expressions.leaves,
+    [adding.plan],
+    [{ name: 'out', dtype: 'f32' }],
+    width,
+    1,
+  );
   const narrow = new VectorProgram();
   const total: Register = { kind: 'float', place: 'total' };
   narrowInto(narrow, { kind: 'vector', register: total }, result.type.dtype, 'result');
@@ -197,7 +227,10 @@ function overRows(context: KernelContext, axes: readonly number[]): KernelBody {
         '}',
       ]),
       'private:',
-      method('CopyIn(uint32_t row, uint32_t step, uint32_t column, uint32_t count)', [...lines, ...copyIn(context, leaf)]),
+      method('CopyIn(uint32_t row, uint32_t step, uint32_t column, uint32_t count)', [
+        ...lines,
+        ...copyIn(context, leaf),
+      ]),
       method('Compute(float total, uint32_t count)', [
         dequeue(leaf.name, leaf.dtype),
         ...slotDeclarations(adding.plan),

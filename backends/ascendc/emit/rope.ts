@@ -5,7 +5,15 @@ import { spread } from './elementwise.js';
 import { Expressions, type Index } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor } from './size.js';
-import { copyIn, method, narrowInto, planned, rowCoordinates, slotDeclarations, tileBuffers } from './tile.js';
+import {
+  copyIn,
+  method,
+  narrowInto,
+  planned,
+  rowCoordinates,
+  slotDeclarations,
+  tileBuffers,
+} from './tile.js';
 
 export function emitRope(context: KernelContext): KernelBody {
   const { root, func } = context;
@@ -56,7 +64,8 @@ export function emitRope(context: KernelContext): KernelBody {
   const width = `2 * ${factor(halfText)}`;
   const stored = (name: string, offset: string): string[] => {
     const at = `row * ${width} + ${offset}`;
-    if (!interleaved) return [`Store(out0Gm_[row * ${width}${offset === '0' ? '' : ` + ${offset}`}], ${name}, count);`];
+    if (!interleaved)
+      return [`Store(out0Gm_[row * ${width}${offset === '0' ? '' : ` + ${offset}`}], ${name}, count);`];
     return [`StoreStrided(out0Gm_[${at}], ${name}, count, 2);`];
   };
   return {
@@ -74,7 +83,10 @@ export function emitRope(context: KernelContext): KernelBody {
         '}',
       ]),
       'private:',
-      method('CopyIn(uint32_t row, uint32_t count)', [...lines, ...expressions.leaves.flatMap((leaf) => copyIn(context, leaf))]),
+      method('CopyIn(uint32_t row, uint32_t count)', [
+        ...lines,
+        ...expressions.leaves.flatMap((leaf) => copyIn(context, leaf)),
+      ]),
       method('Compute(uint32_t count)', [
         ...expressions.leaves.map(
           (leaf) =>

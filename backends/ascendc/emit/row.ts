@@ -12,8 +12,8 @@ import {
   copyIn,
   method,
   narrowInto,
-  planned,
   type PlannedProgram,
+  planned,
   readScalar,
   rowCoordinates,
   slotDeclarations,
@@ -28,7 +28,7 @@ interface Reduction {
   /** What is reduced, of an element of x. */
   readonly term: (program: VectorProgram, x: Register) => Register;
   /** Scalar statements after it. */
-  readonly then: readonly string[];
+  readonly after: readonly string[];
 }
 
 interface RowKernel {
@@ -69,7 +69,8 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
   const isWhole = context.greatest(context.resolve(width)) <= buffers.tile;
   const type = elementType[result.type.dtype];
   const place = 'uint32_t row, uint32_t column, uint32_t count';
-  const queuedOf = ({ expressions }: Stage): Leaf[] => expressions.leaves.filter((leaf) => leaf.kind !== 'uniform');
+  const queuedOf = ({ expressions }: Stage): Leaf[] =>
+    expressions.leaves.filter((leaf) => leaf.kind !== 'uniform');
   const own = unique(queuedOf(finished));
   const xLeaf = queuedOf(reduced[0] ?? finished)[0] as Leaf;
   const dequeued = (leaf: Leaf): string =>
@@ -92,7 +93,9 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
     'PipeBarrier<PIPE_V>();',
     ...finished.planned.lines,
   ];
-  const start = kernel.reductions.map(({ name, by }) => `${name}_ = ${by === 'sum' ? '0.0f' : '-kInfinity'};`);
+  const start = kernel.reductions.map(
+    ({ name, by }) => `${name}_ = ${by === 'sum' ? '0.0f' : '-kInfinity'};`,
+  );
   const block = (body: readonly string[]): string[] => ['{', ...body.map((l) => `    ${l}`), '}'];
   const whole: string[] = [
     method('Process()', [
@@ -110,7 +113,7 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
       ...start,
       ...reduced.flatMap((stage, i) => [
         ...block(reduceLines(stage, i)),
-        ...(kernel.reductions[i] as Reduction).then,
+        ...(kernel.reductions[i] as Reduction).after,
       ]),
       ...writeLines,
       ...own.map(freed),
@@ -121,11 +124,11 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
     method('Process()', [
       `for (uint32_t row = GetBlockIdx(); row < ${context.size(rows)}; row += GetBlockNum()) {`,
       ...start.map((line) => `    ${line}`),
-      ...kernel.reductions.flatMap(({ then }, i) => [
+      ...kernel.reductions.flatMap(({ after }, i) => [
         `    for (uint32_t column = 0; column < ${widthText}; column += kTile) {`,
         `        Reduce${i}(row, column, Minimum(kTile, ${widthText} - column));`,
         '    }',
-        ...then.map((line) => `    ${line}`),
+        ...after.map((line) => `    ${line}`),
       ]),
       `    for (uint32_t column = 0; column < ${widthText}; column += kTile) {`,
       `        const uint32_t count = Minimum(kTile, ${widthText} - column);`,
@@ -181,7 +184,7 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
 
 /** Members that scalar statements assign, beside the reductions' own. */
 function memberNames({ reductions }: RowKernel): string[] {
-  const assigned = reductions.flatMap(({ then }) => then.map((line) => /^(\w+)_ = /.exec(line)?.[1] ?? ''));
+  const assigned = reductions.flatMap(({ after }) => after.map((line) => /^(\w+)_ = /.exec(line)?.[1] ?? ''));
   const known = new Set(reductions.map(({ name }) => name));
   return [...new Set(assigned)].filter((name) => name !== '' && !known.has(name));
 }
@@ -199,7 +202,11 @@ const lastResult = ({ expressions, planned: { plan } }: Stage): string => {
 };
 
 /** x is the first leaf of every stage, so that it has the same name in all. */
-function stageExpressions(context: KernelContext, x: Value, index: Index): { expressions: Expressions; x: Register } {
+function stageExpressions(
+  context: KernelContext,
+  x: Value,
+  index: Index,
+): { expressions: Expressions; x: Register } {
   const expressions = new Expressions(context);
   return { expressions, x: spread(expressions.program, expressions.value(x, index)) };
 }
@@ -218,7 +225,13 @@ function reductionStage(context: KernelContext, x: Value, index: Index, reductio
   return { expressions, planned: planned(program, [reduced]) };
 }
 
-function finishStage(context: KernelContext, x: Value, result: Value, index: Index, kernel: RowKernel): Stage {
+function finishStage(
+  context: KernelContext,
+  x: Value,
+  result: Value,
+  index: Index,
+  kernel: RowKernel,
+): Stage {
   const { root } = context;
   const { expressions, x: register } = stageExpressions(context, x, index);
   const parameter = (value: Value): Operand => expressions.value(value, [index.at(-1) as Coordinate]);
@@ -240,7 +253,9 @@ function affine(
 ): Operand {
   const scaled =
     gamma === undefined ? normalised : program.call('Mul', [normalised, spread(program, parameter(gamma))]);
-  return vector(beta === undefined ? scaled : program.call('Add', [scaled, spread(program, parameter(beta))]));
+  return vector(
+    beta === undefined ? scaled : program.call('Add', [scaled, spread(program, parameter(beta))]),
+  );
 }
 
 export function emitRmsNorm(context: KernelContext): KernelBody {
@@ -253,10 +268,13 @@ export function emitRmsNorm(context: KernelContext): KernelBody {
         name: 'squares',
         by: 'sum',
         term: square,
-        then: [`factor_ = 1.0f / ScalarSqrt(squares_ / static_cast<float>(${width}) + ${floatLiteral(eps)});`],
+        after: [
+          `factor_ = 1.0f / ScalarSqrt(squares_ / static_cast<float>(${width}) + ${floatLiteral(eps)});`,
+        ],
       },
     ],
-    finish: (program, v, parameter) => affine(program, program.call('Muls', [v], ['factor_']), parameter, gamma),
+    finish: (program, v, parameter) =>
+      affine(program, program.call('Muls', [v], ['factor_']), parameter, gamma),
   });
 }
 
@@ -267,12 +285,12 @@ export function emitLayerNorm(context: KernelContext): KernelBody {
   const centred = (program: VectorProgram, v: Register): Register => program.call('Adds', [v], ['-mean_']);
   return emitRow(context, {
     reductions: [
-      { name: 'total', by: 'sum', term: (_, v) => v, then: [`mean_ = total_ / ${width};`] },
+      { name: 'total', by: 'sum', term: (_, v) => v, after: [`mean_ = total_ / ${width};`] },
       {
         name: 'squares',
         by: 'sum',
         term: (program, v) => square(program, centred(program, v)),
-        then: [`factor_ = 1.0f / ScalarSqrt(squares_ / ${width} + ${floatLiteral(eps)});`],
+        after: [`factor_ = 1.0f / ScalarSqrt(squares_ / ${width} + ${floatLiteral(eps)});`],
       },
     ],
     finish: (program, v, parameter) =>
@@ -286,8 +304,8 @@ export function emitSoftmax(context: KernelContext): KernelBody {
     program.call('Exp', [program.call('Adds', [v], ['-greatest_'])]);
   return emitRow(context, {
     reductions: [
-      { name: 'greatest', by: 'max', term: (_, v) => v, then: [] },
-      { name: 'total', by: 'sum', term: power, then: ['factor_ = 1.0f / total_;'] },
+      { name: 'greatest', by: 'max', term: (_, v) => v, after: [] },
+      { name: 'total', by: 'sum', term: power, after: ['factor_ = 1.0f / total_;'] },
     ],
     finish: (program, v) => vector(program.call('Muls', [power(program, v)], ['factor_'])),
   });

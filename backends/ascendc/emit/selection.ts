@@ -45,7 +45,9 @@ function emitSelection(context: KernelContext, x: Value, selection: Selection): 
     constants: buffers.constants,
     init: [
       ...buffers.init,
-      ...outputs.map(({ name, count }, i) => `pipe_->InitBuffer(${name}Queue_, 2, ${count} * sizeof(${types[i]}));`),
+      ...outputs.map(
+        ({ name, count }, i) => `pipe_->InitBuffer(${name}Queue_, 2, ${count} * sizeof(${types[i]}));`,
+      ),
     ],
     members: [...buffers.members, ...outputs.map(({ name }) => `TQue<TPosition::VECOUT, 1> ${name}Queue_;`)],
     occupancy: { UB: buffers.occupancy },
@@ -62,13 +64,17 @@ function emitSelection(context: KernelContext, x: Value, selection: Selection): 
       method('CopyIn(uint32_t row, uint32_t count)', [...lines, ...copyIn(context, leaf)]),
       method('Compute(uint32_t count)', [
         `LocalTensor<${elementType[leaf.dtype]}> ${leaf.name} = ${leaf.name}Queue_.DeQue<${elementType[leaf.dtype]}>();`,
-        ...outputs.map(({ name }, i) => `LocalTensor<${types[i]}> ${name} = ${name}Queue_.AllocTensor<${types[i]}>();`),
+        ...outputs.map(
+          ({ name }, i) => `LocalTensor<${types[i]}> ${name} = ${name}Queue_.AllocTensor<${types[i]}>();`,
+        ),
         ...slotDeclarations(plan),
         'PipeBarrier<PIPE_V>();',
         ...computed,
         `${leaf.name}Queue_.FreeTensor(${leaf.name});`,
         `LocalTensor<float> values = ${plan.names.get(row)};`,
-        ...Object.entries(prepared).map(([name, own]) => `LocalTensor<float> ${name} = ${plan.names.get(own)};`),
+        ...Object.entries(prepared).map(
+          ([name, own]) => `LocalTensor<float> ${name} = ${plan.names.get(own)};`,
+        ),
         'WaitForVector();',
         ...selection.choose,
         'WaitForScalar();',
@@ -147,7 +153,12 @@ export function emitMoeRoute(context: KernelContext): KernelBody {
     }
     // Chosen weights are divided by the total, so exponents are taken of differences to the greatest.
     const greatest = program.emit([x], 'float', false, (r, [v]) => `ReduceMax(${r}, ${v}, ${r}, count);`);
-    return program.emit([x, greatest], 'float', false, (r, [v, g]) => `ExpOfDifference(${r}, ${v}, ${g}, count);`);
+    return program.emit(
+      [x, greatest],
+      'float',
+      false,
+      (r, [v, g]) => `ExpOfDifference(${r}, ${v}, ${g}, count);`,
+    );
   };
   return emitSelection(context, logits, {
     outputs: [

@@ -2,7 +2,16 @@
 import type { Func, Module } from '../../../ir/module.js';
 import type { Chip } from '../chips.js';
 import { emitAppend } from './append.js';
-import { type EmittedKernel, emitKernel, type KernelBody, type KernelContext, kernelContext, rootOf } from './kernel.js';
+import { emitAttention } from './attention.js';
+import {
+  type EmittedKernel,
+  emitKernel,
+  type KernelBody,
+  type KernelContext,
+  kernelContext,
+  rootOf,
+} from './kernel.js';
+import { emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
@@ -12,9 +21,12 @@ import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
 type Emitter = (context: KernelContext) => KernelBody;
 
 const emitters: Readonly<Record<string, Emitter>> = {
+  linear: emitMatmul,
+  grouped_linear: emitMatmul,
   rms_norm: emitRmsNorm,
   layer_norm: emitLayerNorm,
   softmax: emitSoftmax,
+  attention: emitAttention,
   rope: emitRope,
   cache_append: emitAppend,
   reduce_sum: emitReduction,

@@ -5,11 +5,17 @@
 import type { Dim } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
 import { type DType, dtypes } from '../../../ir/type.js';
-import { type Operand, floatLiteral, spread } from './elementwise.js';
+import { floatLiteral, type Operand, spread } from './elementwise.js';
 import { Expressions, type Index, type Leaf, type Source } from './expression.js';
 import type { KernelContext } from './kernel.js';
 import { elementType, factor, product } from './size.js';
-import { assignSlots, printProgram, type Register, type SlotPlan, type VectorProgram } from './vector-program.js';
+import {
+  assignSlots,
+  printProgram,
+  type Register,
+  type SlotPlan,
+  type VectorProgram,
+} from './vector-program.js';
 
 export const lanesPerRepeat = 64;
 /** Tiles longer than this gain nothing: a copy of 16 KiB is as fast as longer ones. */
@@ -44,8 +50,10 @@ export function coordinates(
   return { names, lines };
 }
 
-export const rowCoordinates = (context: KernelContext, lead: readonly Dim[]): ReturnType<typeof coordinates> =>
-  coordinates(context, lead, 'row', 'i');
+export const rowCoordinates = (
+  context: KernelContext,
+  lead: readonly Dim[],
+): ReturnType<typeof coordinates> => coordinates(context, lead, 'row', 'i');
 
 const elementBytes = (dtype: DType): number => dtypes[dtype].bytes;
 
@@ -96,7 +104,9 @@ export function tileBuffers(
     ...(masks > 0
       ? [
           'pipe_->InitBuffer(masks_, kMaskSlots * kTile / 8);',
-          ...(floats > 0 ? ['Duplicate(work_.Get<float>(), 0.0f, kWorkSlots * kTile);', 'PipeBarrier<PIPE_V>();'] : []),
+          ...(floats > 0
+            ? ['Duplicate(work_.Get<float>(), 0.0f, kWorkSlots * kTile);', 'PipeBarrier<PIPE_V>();']
+            : []),
         ]
       : []),
   ];
@@ -112,7 +122,8 @@ export function tileBuffers(
 export function slotDeclarations({ slots }: SlotPlan): string[] {
   const floats = Array.from(
     { length: slots.float },
-    (_, i) => `LocalTensor<float> work${i} = work_.GetWithOffset<float>(kTile, ${i} * kTile * sizeof(float));`,
+    (_, i) =>
+      `LocalTensor<float> work${i} = work_.GetWithOffset<float>(kTile, ${i} * kTile * sizeof(float));`,
   );
   const masks = Array.from(
     { length: slots.mask },
@@ -124,8 +135,17 @@ export function slotDeclarations({ slots }: SlotPlan): string[] {
 const conditional = (sources: readonly Source[], statement: (source: Source) => string[]): string[] => {
   if (sources.length === 1) return statement(sources[0] as Source);
   return sources.flatMap((source, i) => {
-    const head = i === 0 ? `if (${source.condition}) {` : source.condition ? `} else if (${source.condition}) {` : '} else {';
-    return [head, ...statement(source).map((line) => `    ${line}`), ...(i === sources.length - 1 ? ['}'] : [])];
+    const head =
+      i === 0
+        ? `if (${source.condition}) {`
+        : source.condition
+          ? `} else if (${source.condition}) {`
+          : '} else {';
+    return [
+      head,
+      ...statement(source).map((line) => `    ${line}`),
+      ...(i === sources.length - 1 ? ['}'] : []),
+    ];
   });
 };
 
@@ -160,7 +180,10 @@ export function copyIn(context: KernelContext, leaf: Leaf): string[] {
 }
 
 function fill(name: string, type: string, value: number): string[] {
-  return [`Duplicate(${name}, static_cast<${type}>(${floatLiteral(value)}), count);`, 'PipeBarrier<PIPE_V>();'];
+  return [
+    `Duplicate(${name}, static_cast<${type}>(${floatLiteral(value)}), count);`,
+    'PipeBarrier<PIPE_V>();',
+  ];
 }
 
 /** Statements that read a leaf that is the same for the whole tile. */
@@ -175,44 +198,31 @@ export function readScalar(context: KernelContext, leaf: Leaf): string[] {
   return [`float ${leaf.name};`, ...conditional(leaf.sources, assign)];
 }
 
-/** The last cast of a result from floats into its output tensor. */
+/** Brings a value as floats into the tensor of a result, rounded to its dtype. */
 export function narrowInto(program: VectorProgram, operand: Operand, dtype: DType, target: string): void {
   const register = spread(program, operand);
-  const into = (mode: string): void => {
+  const into = (from: Register, text: (source: string) => string): void => {
     program.instructions.push({
       writes: { kind: 'float', place: target },
-      reads: [register],
+      reads: [from],
       inPlace: false,
-      text: (name) => `Cast(${target}, ${name(register)}, RoundMode::${mode}, count);`,
+      text: (name) => text(name(from)),
     });
   };
-  switch (dtype) {
-    case 'f32':
-      program.instructions.push({
-        writes: { kind: 'float', place: target },
-        reads: [register],
-        inPlace: false,
-        text: (name) => `Adds(${target}, ${name(register)}, 0.0f, count);`,
-      });
-      return;
-    case 'f16':
-    case 'bf16':
-    case 'i32':
-    case 'i64':
-      return into('CAST_RINT');
-    default: {
-      const half = program.emit([register], 'float', false, (result, [x]) =>
-        `Cast(${result}.ReinterpretCast<half>(), ${x}, RoundMode::CAST_RINT, count);`,
-      );
-      program.instructions.push({
-        writes: { kind: 'float', place: target },
-        reads: [half],
-        inPlace: false,
-        text: (name) => `Cast(${target}, ${name(half)}.ReinterpretCast<half>(), RoundMode::CAST_NONE, count);`,
-      });
-    }
-  }
+  if (dtype === 'f32') return into(register, (x) => `Adds(${target}, ${x}, 0.0f, count);`);
+  if (!isByte(dtype)) return into(register, (x) => `Cast(${target}, ${x}, RoundMode::CAST_RINT, count);`);
+  const half = (name: string): string => `${name}.ReinterpretCast<half>()`;
+  const halfs = program.emit(
+    [register],
+    'float',
+    false,
+    (result, [x]) => `Cast(${half(result)}, ${x}, RoundMode::CAST_RINT, count);`,
+  );
+  return into(halfs, (x) => `Cast(${target}, ${half(x)}, RoundMode::CAST_NONE, count);`);
 }
+
+/** Bytes and floats meet in half: no cast goes between them directly. */
+const isByte = (dtype: DType): boolean => elementBytes(dtype) === 1;
 
 export interface PlannedProgram {
   readonly plan: SlotPlan;
@@ -239,5 +249,7 @@ export function resultExpression(
 
 /** A member function. */
 export function method(head: string, body: readonly string[]): string {
-  return [`__aicore__ inline void ${head} {`, ...body.map((l) => (l === '' ? '' : `    ${l}`)), '}'].join('\n');
+  return [`__aicore__ inline void ${head} {`, ...body.map((l) => (l === '' ? '' : `    ${l}`)), '}'].join(
+    '\n',
+  );
 }

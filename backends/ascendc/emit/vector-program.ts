@@ -92,8 +92,7 @@ export function assignSlots(program: VectorProgram, live: readonly Register[]): 
     for (const register of dying) if (!reused || register !== first) release(register);
     if (!lastUse.has(writes)) release(writes);
   });
-  for (const register of live)
-    if (register.place !== undefined) names.set(register, register.place);
+  for (const register of live) if (register.place !== undefined) names.set(register, register.place);
   return { names, slots };
 }
 
