@@ -20,6 +20,7 @@ const arithmetic: ReadonlySet<OpName> = new Set([
 ]);
 
 const notComputed: readonly DType[] = ['i8', 'u8', 'i64'];
+const packed: readonly DType[] = ['i4', 'u4'];
 
 /** Movement ops and sources, which become the addresses of leaves; split has no form of its own. */
 const moved: ReadonlySet<OpName> = new Set([
@@ -40,6 +41,8 @@ export function supports(op: Op, chip: Chip): true | string {
   const role = opRoles[op.name];
   if (role === 'view' || role === 'structure') return true;
   const dtypes = [...op.operands, ...op.results].map((value) => value.type.dtype);
+  const half = packed.find((dtype) => dtypes.includes(dtype));
+  if (half !== undefined) return `there is no kernel for ${half} yet`;
   const integers = notComputed.find((dtype) => dtypes.includes(dtype));
   if (arithmetic.has(op.name) && integers !== undefined)
     return `the vector unit does not compute in ${integers}`;

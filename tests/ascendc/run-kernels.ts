@@ -8,7 +8,7 @@ import { prelude, preludeName } from '../../backends/ascendc/device/prelude.js';
 import type { EmittedKernel } from '../../backends/ascendc/emit/kernel.js';
 import { decodeBytes, encodeBytes } from '../../ir/numeric.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
-import { type DType, dtypes, elementCount } from '../../ir/type.js';
+import { type DType, elementCount, storedBytes } from '../../ir/type.js';
 
 const host = 'runtime-native/ascendc-host';
 
@@ -101,7 +101,7 @@ function encodeCalls(calls: readonly KernelCall[]): Uint8Array {
     }
     for (const { dtype, shape } of outputs) {
       u32(1);
-      u64(elementCount(shape) * dtypes[dtype].bytes);
+      u64(storedBytes(dtype, elementCount(shape)));
     }
     u32(...symbols);
   });
@@ -120,7 +120,7 @@ function decodeResults(bytes: Uint8Array, calls: readonly KernelCall[]): KernelO
     at += 4;
     const fault = new TextDecoder().decode(take(length));
     const tensors = outputs.map(({ dtype, shape }) =>
-      tensor(dtype, [...shape], decodeBytes(dtype, take(elementCount(shape) * dtypes[dtype].bytes))),
+      tensor(dtype, [...shape], decodeBytes(dtype, take(storedBytes(dtype, elementCount(shape))))),
     );
     return fault === '' ? { outputs: tensors } : { fault };
   });

@@ -1,10 +1,9 @@
 /** cache_append: the new rows go to their position; where the result is not the cache itself, the others are copied. */
 import { addDims, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
-import { dtypes } from '../../../ir/type.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor } from './size.js';
-import { method } from './tile.js';
+import { elementBytes, method } from './tile.js';
 
 const copyBytes = 32 * 1024;
 
@@ -38,7 +37,7 @@ export function emitAppend(context: KernelContext): KernelBody {
     type: 'AIV_ONLY',
     about: ['Blocks of the rows go round the cores, from memory through the unified buffer to memory.'],
     constants: [
-      `constexpr uint32_t kTile = ${copyBytes / dtypes[cache.type.dtype].bytes};  // elements of one copy`,
+      `constexpr uint32_t kTile = ${copyBytes / elementBytes(cache.type.dtype)};  // elements of one copy`,
     ],
     init: [`pipe_->InitBuffer(buffer_, 2 * kTile * sizeof(${type}));`],
     members: ['TBuf<TPosition::VECCALC> buffer_;'],

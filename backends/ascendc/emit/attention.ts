@@ -6,18 +6,18 @@
  */
 import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { OpOf, Value } from '../../../ir/module.js';
-import { type DType, dtypes } from '../../../ir/type.js';
+import type { DType } from '../../../ir/type.js';
 import { floatLiteral } from './elementwise.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor, product, sum } from './size.js';
-import { coordinates, method } from './tile.js';
+import { coordinates, elementBytes, method } from './tile.js';
 
 const mostKeys = 64;
 const lanes = 64;
 
 /** Elements of a row in the unified buffer, where rows begin at multiples of 32 bytes. */
 const pitchOf = (width: number, dtype: DType): number => {
-  const perBlock = 32 / dtypes[dtype].bytes;
+  const perBlock = 32 / elementBytes(dtype);
   return Math.ceil(width / perBlock) * perBlock;
 };
 
@@ -43,7 +43,7 @@ export function emitAttention(context: KernelContext): KernelBody {
   const [heads, kv] = [q, k].map((t) => context.size(t.type.shape.at(-2) as Dim)) as [string, string];
   const length = context.size(k.type.shape.at(-3) as Dim);
   const [pitch, valuePitch] = [pitchOf(width, dtype), pitchOf(valueWidth, dtype)];
-  const perKey = (pitch + valuePitch) * (2 * dtypes[dtype].bytes + 4);
+  const perKey = (pitch + valuePitch) * (2 * elementBytes(dtype) + 4);
   const keys = Math.max(8, Math.min(mostKeys, Math.floor((chip.unifiedBuffer - 16 * 1024) / perKey / 8) * 8));
   const isWide = dtype !== 'f32';
   const batchOffset = product([

@@ -49,5 +49,7 @@ export const elementType: Readonly<Record<DType, string>> = {
   i64: 'int64_t',
   i8: 'int8_t',
   u8: 'uint8_t',
+  i4: 'int4b_t',
+  u4: 'uint8_t',
   bool: 'uint8_t',
 };

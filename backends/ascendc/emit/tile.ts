@@ -4,7 +4,7 @@
  */
 import type { Dim } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
-import { type DType, dtypes } from '../../../ir/type.js';
+import { type DType, storedBytes } from '../../../ir/type.js';
 import { floatLiteral, type Operand, spread } from './elementwise.js';
 import { Expressions, type Index, type Leaf, type Source } from './expression.js';
 import type { KernelContext } from './kernel.js';
@@ -55,7 +55,7 @@ export const rowCoordinates = (
   lead: readonly Dim[],
 ): ReturnType<typeof coordinates> => coordinates(context, lead, 'row', 'i');
 
-const elementBytes = (dtype: DType): number => dtypes[dtype].bytes;
+export const elementBytes = (dtype: DType): number => storedBytes(dtype, 1);
 
 export interface TileBuffers {
   readonly tile: number;
@@ -200,25 +200,27 @@ export function readScalar(context: KernelContext, leaf: Leaf): string[] {
 
 /** Brings a value as floats into the tensor of a result, rounded to its dtype. */
 export function narrowInto(program: VectorProgram, operand: Operand, dtype: DType, target: string): void {
-  const register = spread(program, operand);
-  const into = (from: Register, text: (source: string) => string): void => {
-    program.instructions.push({
-      writes: { kind: 'float', place: target },
-      reads: [from],
-      inPlace: false,
-      text: (name) => text(name(from)),
-    });
-  };
-  if (dtype === 'f32') return into(register, (x) => `Adds(${target}, ${x}, 0.0f, count);`);
-  if (!isByte(dtype)) return into(register, (x) => `Cast(${target}, ${x}, RoundMode::CAST_RINT, count);`);
+  const value = spread(program, operand);
   const half = (name: string): string => `${name}.ReinterpretCast<half>()`;
-  const halfs = program.emit(
-    [register],
-    'float',
-    false,
-    (result, [x]) => `Cast(${half(result)}, ${x}, RoundMode::CAST_RINT, count);`,
-  );
-  return into(halfs, (x) => `Cast(${target}, ${half(x)}, RoundMode::CAST_NONE, count);`);
+  const toHalf = (): Register =>
+    program.emit(
+      [value],
+      'float',
+      false,
+      (result, [x]) => `Cast(${half(result)}, ${x}, RoundMode::CAST_RINT, count);`,
+    );
+  const last = (x: string): string => {
+    if (dtype === 'f32') return `Adds(${target}, ${x}, 0.0f, count);`;
+    if (isByte(dtype)) return `Cast(${target}, ${half(x)}, RoundMode::CAST_NONE, count);`;
+    return `Cast(${target}, ${x}, RoundMode::CAST_RINT, count);`;
+  };
+  const from = isByte(dtype) ? toHalf() : value;
+  program.instructions.push({
+    writes: { kind: 'float', place: target },
+    reads: [from],
+    inPlace: false,
+    text: (name) => last(name(from)),
+  });
 }
 
 /** Bytes and floats meet in half: no cast goes between them directly. */
