@@ -270,6 +270,14 @@ function locate({ address, stride, loop }: Placement): Location {
   return loop === undefined ? { kind: 'address', address } : { kind: 'turn', base: address, stride };
 }
 
+/** Whether a value lies where a state or weight does. */
+export function sameLocation(location: Location | undefined, placement: Placement): boolean {
+  if (location?.kind === 'turn') return placement.loop !== undefined && location.base === placement.address;
+  return (
+    location?.kind === 'address' && placement.loop === undefined && location.address === placement.address
+  );
+}
+
 /** Which value's buffer each value lies in, and how long that buffer is needed. */
 class Aliases {
   private readonly roots = new Map<Value, Value>();

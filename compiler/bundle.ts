@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { lstat, mkdir, readdir, readFile, realpath, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { PackagedCuda } from '../backends/cuda/package.js';
 import {
   bundleFormat,
   bundleVersion,
@@ -26,7 +27,7 @@ import {
 } from './atomic-write.js';
 
 /** A manifest before its files are written, hashed and listed. */
-export type ManifestWithoutFiles = Omit<Manifest, 'files'>;
+export type ManifestWithoutFiles = Omit<Manifest, 'files'> | PackagedCuda;
 
 /** Contents of a file; a function is called when the file's turn comes. */
 export type BundleSource = ByteSource | (() => ByteSource);
@@ -202,12 +203,61 @@ export const manifestSchema = z.strictObject({
   sampler: sampler.nullable(),
 });
 
+/** A size over run-time symbols, as plans of GPU bundles have it. */
+const planTerms = z.array(z.tuple([z.int()], z.string()));
+const planSize = z.union([count, planTerms, z.strictObject({ sum: planTerms, divisor: z.int().positive() })]);
+const gpuSlot = z.strictObject({ name: z.string(), dtype, shape: z.array(planSize), address: count });
+const mask = z.int().optional();
+const pointer: z.ZodType = z.union([
+  count,
+  z.strictObject({ base: z.lazy(() => pointer), stride: count, depth: count }),
+  z.strictObject({ even: z.lazy(() => pointer), odd: z.lazy(() => pointer), depth: count }),
+]);
+const step: z.ZodType = z.union([
+  z.strictObject({
+    kernel: z.string(),
+    grid: z.array(z.tuple([planSize, count.positive()])),
+    pointers: z.array(pointer),
+    symbols: z.array(z.string()),
+    mask,
+  }),
+  z.strictObject({ copy: z.tuple([pointer, pointer]), bytes: planSize, mask }),
+  z.strictObject({ turns: count, body: z.array(z.lazy(() => step)), mask }),
+]);
+
+/** The same for bundles of target cuda; the native runtime reads them (runtime-native/src/manifest.cpp). */
+export const cudaManifestSchema = z.strictObject({
+  ...manifestSchema.omit({ wasm: true, target: true, entries: true }).shape,
+  target: z.literal('cuda'),
+  cuda: z.strictObject({
+    source: fileName,
+    binary: fileName.nullable(),
+    threads: count,
+    compute: z.string(),
+  }),
+  memory: z.strictObject({ weights: count, total: count }),
+  params: z.array(
+    z.strictObject({ dtype, address: count, stride: count, turns: count, elements: count, fan_in: count }),
+  ),
+  entries: z.record(
+    z.string(),
+    z.strictObject({
+      symbols: z.array(z.string()),
+      inputs: z.array(gpuSlot),
+      outputs: z.array(gpuSlot),
+      plan: z.array(step),
+    }),
+  ),
+});
+
 /** Reads back what it writes with the loader's own checks, so that the compiler cannot emit a bad bundle. */
 function manifestBytes(manifest: ManifestWithoutFiles, files: Record<string, FileRecord>): Uint8Array {
-  const checked = manifestSchema.safeParse({ ...manifest, files });
+  const schema = manifest.target === 'cuda' ? cudaManifestSchema : manifestSchema;
+  const checked = schema.safeParse({ ...manifest, files });
   if (!checked.success)
     return fail('HEW9001', `the manifest is not valid: ${z.prettifyError(checked.error)}`);
   const bytes = new TextEncoder().encode(`${JSON.stringify(checked.data, undefined, 1)}\n`);
+  if (manifest.target === 'cuda') return bytes;
   try {
     parseManifest(bytes);
   } catch (error) {

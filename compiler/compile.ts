@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { ComputeDType } from '../backends/cuda/narrow.js';
 import type { WasmModule } from '../backends/wasm/compile.js';
 import { type Diagnostic, diagnostic, didYouMean, fail, HewError } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';
@@ -23,6 +24,7 @@ import type { BundleSource } from './bundle.js';
 import { writeBundle } from './bundle.js';
 import { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint.js';
 import { tensorSource } from './checkpoint/dtypes.js';
+import { compileForCuda } from './cuda.js';
 import { elaborate, type References, specReferences } from './frontend/elaborate.js';
 import { nodeFiles } from './frontend/files.js';
 import { isOnnxPath, openOnnx } from './onnx/model.js';
@@ -52,7 +54,7 @@ export interface OpenedModel {
   close(): void;
 }
 
-export const targets = ['wasm'] as const;
+export const targets = ['wasm', 'cuda'] as const;
 
 export interface CompileOptions extends ModelOptions {
   /** Directory of the bundle. */
@@ -61,6 +63,10 @@ export interface CompileOptions extends ModelOptions {
   /** Passes to run before the backend's own; default `standardPipeline`. */
   readonly pipeline?: string | undefined;
   readonly relaxedSimd?: boolean | undefined;
+  /** What GPU kernels compute in; default bf16. */
+  readonly dtype?: ComputeDType | undefined;
+  /** False leaves the weights out of a bundle for a GPU, whose runtime can make some up for measurements. */
+  readonly withWeights?: boolean | undefined;
   readonly printAfter?: readonly string[] | 'all' | undefined;
   readonly onDump?: ((pass: string, text: string) => void) | undefined;
   readonly onProgress?:
@@ -217,7 +223,8 @@ export async function compileOpened(
   steps: readonly PipelineStep[] = pipelineOf(options),
 ): Promise<CompileReport> {
   const started = performance.now();
-  if (model.checkpoint === undefined && needsCheckpoint(model.module)) {
+  checkTargetOptions(options);
+  if (model.checkpoint === undefined && options.withWeights !== false && needsCheckpoint(model.module)) {
     fail('HEW4006', 'the model has weights, but no checkpoint is given', {
       help: 'give one with --weights, or name it in the spec: weights "model.safetensors"',
     });
@@ -226,6 +233,18 @@ export async function compileOpened(
     ...(options.printAfter && { printAfter: options.printAfter }),
     ...(options.onDump && { onDump: options.onDump }),
   };
+  if (options.target === 'cuda') {
+    const report = await compileForCuda(model.module, steps, pipelineOptions, {
+      output: options.output,
+      compute: options.dtype ?? 'bf16',
+      weights: options.withWeights ?? true,
+      tokenizer: model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile),
+      source: model.source,
+      onTensor: (done, total) => options.onProgress?.({ stage: 'weights', done, total }),
+    });
+    const seconds = (performance.now() - started) / 1000;
+    return { output: options.output, ...report, seconds, warnings: model.warnings };
+  }
   const lowered = await lowerModule(model.module, steps, pipelineOptions);
   const wasm = await emitModule(lowered.module, { relaxed: options.relaxedSimd });
   await writeWasmBundle(wasm, model, options);
@@ -243,6 +262,20 @@ export function checkTarget(target: string): void {
   if ((targets as readonly string[]).includes(target)) return;
   fail('HEW6005', `there is no target '${target}'`, {
     help: didYouMean(target, targets) ?? `targets: ${targets.join(', ')}`,
+  });
+}
+
+/** Fails with HEW6211 for an option that belongs to another target. */
+function checkTargetOptions({ target = 'wasm', dtype, relaxedSimd, withWeights }: OutputOptions): void {
+  const ownOptions: readonly (readonly [option: string, given: boolean, target: string])[] = [
+    ['--dtype', dtype !== undefined, 'cuda'],
+    ['--without-weights', withWeights === false, 'cuda'],
+    ['--relaxed-simd', relaxedSimd === true, 'wasm'],
+  ];
+  const wrong = ownOptions.find(([, given, own]) => given && own !== target);
+  if (wrong === undefined) return;
+  fail('HEW6211', `${wrong[0]} has no meaning for target ${target}`, {
+    help: `it belongs to --target ${wrong[2]}`,
   });
 }
 
@@ -288,6 +321,7 @@ export function cacheKey(options: CompileOptions): string {
       options.target ?? 'wasm',
       options.pipeline ?? standardPipeline,
       String(options.relaxedSimd ?? false),
+      options.dtype ?? '',
     ];
     for (const part of parts) {
       hash.update(`${part.length}:`);

@@ -338,6 +338,15 @@ export const diagnosticCodes = {
     title: 'features of real data are missing',
     doc: 'A file that should hold the mean and the covariance of the features of real data has no such tensors, or they do not fit each other.',
   },
+  HEW6210: {
+    title: 'nvcc cannot compile the code',
+    doc: 'The CUDA compiler that is installed refuses the code that the CUDA backend emitted; what it said is in the notes.',
+  },
+  HEW6211: {
+    title: 'option of another target',
+    doc: 'An option of compilation was given that the target does not have.',
+    exit: exitCodes.usage,
+  },
   HEW7001: { title: 'not a Hew bundle', doc: 'The directory or URL has no manifest.json of a Hew bundle.' },
   HEW7002: {
     title: 'bundle version not supported',

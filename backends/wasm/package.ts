@@ -6,24 +6,17 @@
 import { fail } from '../../ir/diagnostics.js';
 import type { Dim } from '../../ir/dim.js';
 import { materialiseBytes, type TensorSource } from '../../ir/materialise.js';
-import { type Func, type Module, modelDims, type SamplerDecl } from '../../ir/module.js';
+import { type Func, type Module, modelDims } from '../../ir/module.js';
 import { type DType, dtypes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
+import { samplerSpec } from '../sampler.js';
+import { shardFiles, shards } from '../weight-image.js';
 import { resolver } from './emit/kernel.js';
 import { packPanels } from './packing.js';
 import { isDType } from './runtime/dtype.js';
-import type {
-  EntrySpec,
-  Manifest,
-  Sampler,
-  StateSpec,
-  TensorSlot,
-  WeightSegment,
-} from './runtime/manifest.js';
+import type { EntrySpec, Manifest, StateSpec, TensorSlot } from './runtime/manifest.js';
 import type { Shape } from './runtime/shape.js';
 import { alignment, type WasmSchedule, type WeightPlacement } from './schedule.js';
-
-const shardBytes = 2 ** 30;
 
 export type PackagedManifest = Omit<Manifest, 'files'>;
 
@@ -49,7 +42,7 @@ export function packageManifest(input: PackageInput): PackagedManifest {
       memory_pages: input.pages,
       features: input.relaxed ? ['simd128', 'relaxed-simd'] : ['simd128'],
     },
-    weights: weightSegments(schedule),
+    weights: shards(imageRange(schedule)),
     symbols: Object.fromEntries(
       [...module.dims].flatMap(([name, decl]) => ('min' in decl ? [[name, decl]] : [])),
     ),
@@ -120,43 +113,7 @@ function stateSpec(module: Module, schedule: WasmSchedule, name: string): StateS
   };
 }
 
-const samplerKeys: Readonly<Record<Sampler['kind'], readonly string[]>> = {
-  text: ['temperature', 'top_k', 'top_p', 'bos', 'stop'],
-  diffusion: ['steps', 'schedule', 'beta_start', 'beta_end', 'predict', 'clip', 'null_class'],
-};
-
-function samplerSpec({ kind, settings }: SamplerDecl): Sampler {
-  const keys = (samplerKeys as Readonly<Record<string, readonly string[]>>)[kind];
-  if (keys === undefined)
-    return fail('HEW7011', `there is no sampler '${kind}'`, {
-      help: `samplers: ${Object.keys(samplerKeys).join(', ')}`,
-    });
-  const unknown = Object.keys(settings).find((key) => !keys.includes(key));
-  if (unknown !== undefined)
-    return fail('HEW7011', `sampler ${kind} has no setting '${unknown}'`, {
-      help: `its settings: ${keys.join(', ')}`,
-    });
-  return { kind, ...settings } as Sampler;
-}
-
-function weightSegments(schedule: WasmSchedule): WeightSegment[] {
-  return shards(schedule).map(({ name, start, end }) => ({
-    file: name,
-    offset: 0,
-    bytes: end - start,
-    address: alignment + start,
-  }));
-}
-
-/** Ranges of the weight image, which starts at address `alignment`. */
-function shards(schedule: WasmSchedule): { name: string; start: number; end: number }[] {
-  const total = schedule.bytes.weights - alignment;
-  return Array.from({ length: Math.ceil(total / shardBytes) }, (_, i) => ({
-    name: `weights-${String(i + 1).padStart(5, '0')}.bin`,
-    start: i * shardBytes,
-    end: Math.min(total, (i + 1) * shardBytes),
-  }));
-}
+const imageRange = (schedule: WasmSchedule) => ({ start: alignment, end: schedule.bytes.weights });
 
 /** Weight files by name; each must be read to its end before the next is begun. */
 export function weightFiles(
@@ -165,8 +122,7 @@ export function weightFiles(
   source: TensorSource | undefined,
   onTensor: (done: number, total: number) => void,
 ): Map<string, () => Iterable<Uint8Array>> {
-  const image = new ImageReader(weightImage(module, schedule, source, onTensor));
-  return new Map(shards(schedule).map(({ name, start, end }) => [name, () => image.take(end - start)]));
+  return shardFiles(imageRange(schedule), weightImage(module, schedule, source, onTensor));
 }
 
 /** Every weight in address order, padded to its stride. */
@@ -198,26 +154,4 @@ export function weightBytes(
 ): Uint8Array {
   const { dtype, bytes } = materialiseBytes(module, name, turn, source);
   return layout === 'rows' ? bytes : packPanels(bytes, matrices, dtypes[dtype].bits / 8);
-}
-
-/** Cuts a stream of chunks at given lengths. */
-class ImageReader {
-  private rest: Uint8Array = new Uint8Array(0);
-
-  constructor(private readonly chunks: Iterator<Uint8Array>) {}
-
-  *take(length: number): Generator<Uint8Array> {
-    let missing = length;
-    while (missing > 0) {
-      if (this.rest.length === 0) {
-        const next = this.chunks.next();
-        if (next.done) throw new Error('the weight image is shorter than planned');
-        this.rest = next.value;
-      }
-      const part = this.rest.subarray(0, missing);
-      this.rest = this.rest.subarray(part.length);
-      missing -= part.length;
-      yield part;
-    }
-  }
 }

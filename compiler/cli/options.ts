@@ -1,6 +1,12 @@
 /** Options that several commands share, and parsers of option values. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type CachedCompileOptions, type ModelOptions, readPipeline } from '../api.js';
+import {
+  type CachedCompileOptions,
+  type ComputeDType,
+  computeDTypes,
+  type ModelOptions,
+  readPipeline,
+} from '../api.js';
 
 // ---- values
 
@@ -94,6 +100,7 @@ export interface CompileFlags extends ModelFlags {
   readonly target?: string;
   readonly pipeline?: string;
   readonly relaxedSimd?: boolean;
+  readonly dtype?: ComputeDType;
 }
 
 export function addCompileOptions(command: Command): Command {
@@ -103,11 +110,16 @@ export function addCompileOptions(command: Command): Command {
       '--pipeline <text>',
       'passes to run, such as canonicalize,cse,dce, or a .yaml file (see hew passes)',
     )
+    .addOption(
+      new Option('--dtype <dtype>', 'what GPU kernels compute in (default: bf16)').choices([
+        ...computeDTypes,
+      ]),
+    )
     .option('--relaxed-simd', 'use relaxed SIMD: faster, but last bits may differ between machines');
 }
 
 export function compileOptions(spec: string, flags: CompileFlags): CachedCompileOptions {
-  const { target, relaxedSimd } = flags;
+  const { target, relaxedSimd, dtype } = flags;
   const pipeline = flags.pipeline === undefined ? undefined : readPipeline(flags.pipeline);
-  return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd };
+  return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd, dtype };
 }

@@ -15,10 +15,10 @@ import {
   type OpOf,
   type Value,
 } from '../../../ir/module.js';
-import { opTable } from '../../../ir/ops/table.js';
 import type { TensorType } from '../../../ir/type.js';
 import { symbolsOf } from '../../../ir/verify.js';
-import type { FunctionPlan, Location, Placement } from '../../schedule.js';
+import { always, outputNeeds } from '../../needs.js';
+import { type FunctionPlan, type Location, type Placement, sameLocation } from '../../schedule.js';
 import type { WasmSchedule } from '../schedule.js';
 import { Asm, type AsmOptions, type Expr, i32, type Local, none, type Size } from './asm.js';
 import { failFunction, kernelContext, kernelSymbols, type Libraries } from './context.js';
@@ -349,34 +349,4 @@ class Caller {
   private placementPointer({ address, stride, loop }: Placement): Expr {
     return loop === undefined ? this.asm.const(address) : this.turnPointer(address, stride);
   }
-}
-
-function sameLocation(location: Location | undefined, placement: Placement): boolean {
-  if (location?.kind === 'turn') return placement.loop !== undefined && location.base === placement.address;
-  return (
-    location?.kind === 'address' && placement.loop === undefined && location.address === placement.address
-  );
-}
-
-const always = -1;
-
-/** For each op of an entry, the outputs that need it as a bit mask; ops that change state are always needed. */
-function outputNeeds(func: Func): Map<Op, number> {
-  const needs = new Map<Value, number>();
-  const need = (value: Value, mask: number): void => {
-    needs.set(value, (needs.get(value) ?? 0) | mask);
-  };
-  func.results.forEach((result, i) => {
-    need(result, 1 << i);
-  });
-  const byOp = new Map<Op, number>();
-  for (const op of [...func.body].reverse()) {
-    const mask =
-      opTable[op.name].effects === true
-        ? always
-        : op.results.reduce((all, r) => all | (needs.get(r) ?? 0), 0);
-    byOp.set(op, mask);
-    for (const operand of op.operands) need(operand, mask);
-  }
-  return byOp;
 }

@@ -12,6 +12,7 @@ interface Flags extends CompileFlags {
   readonly output?: string;
   readonly printAfter?: string[];
   readonly timePasses?: boolean;
+  readonly withoutWeights?: boolean;
 }
 
 export function compileCommand(program: Command, { output }: Session): void {
@@ -20,6 +21,10 @@ export function compileCommand(program: Command, { output }: Session): void {
     .description('compile a model into a bundle')
     .option('-o, --output <dir>', 'directory of the bundle (default: out/<name of the model>)');
   addCompileOptions(command)
+    .option(
+      '--without-weights',
+      'a GPU bundle without the weights, whose runtime can make some up to be measured',
+    )
     .option(
       '--print-after <names>',
       'print the IR on stderr after these passes, or all, where they changed it',
@@ -42,6 +47,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
     const report = await compile({
       ...compileOptions(spec, flags),
       output: flags.output ?? defaultOutput(spec),
+      withWeights: flags.withoutWeights !== true,
       printAfter: printAfter?.includes('all') ? 'all' : printAfter,
       onDump: (pass, text) => output.log(`// after ${pass}\n${text}`),
       onProgress: ({ stage, done, total }) => progress.update(stage, done, total),

@@ -1,0 +1,82 @@
+/** The CUDA backend: lowers a module to kernels, plans memory, emits CUDA C++ and the plan of each entry. */
+import { diagnostic, HewError } from '../../ir/diagnostics.js';
+import { entriesOf, type Module, type Op } from '../../ir/module.js';
+import type { PassReport } from '../../passes/pass.js';
+import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } from '../../passes/pipeline.js';
+import type { Schedule } from '../schedule.js';
+import { supports } from './capabilities.js';
+import type { Library } from './emit/kernel.js';
+import { emitKernels, sourceText } from './emit/module.js';
+import { legalise } from './legalise.js';
+import type { PlanStep } from './manifest.js';
+import type { ComputeDType } from './narrow.js';
+import { calledKernels, planEntry } from './plan.js';
+import { scheduleModule } from './schedule.js';
+
+/** Passes that follow legalisation; they end in a module whose work is all in kernels. */
+const loweringPipeline = 'canonicalize,cse,dce,fuse,dce';
+
+export interface LoweredModule {
+  readonly module: Module;
+  readonly reports: readonly StepReport[];
+}
+
+export interface CudaModule {
+  readonly module: Module;
+  readonly schedule: Schedule;
+  /** CUDA C++ that needs no header. */
+  readonly source: string;
+  readonly plans: ReadonlyMap<string, readonly PlanStep[]>;
+}
+
+/** Fails with HEW6003, listing every op that the target cannot run. */
+function checkSupport(module: Module): void {
+  const problems = new Map<string, Op>();
+  for (const func of module.functions.values()) {
+    for (const op of func.body) {
+      const answer = supports(op);
+      if (answer !== true) problems.set(`${op.name}: ${answer}`, op);
+    }
+  }
+  if (problems.size === 0) return;
+  throw new HewError(
+    [...problems].map(([reason, op]) =>
+      diagnostic('HEW6003', `cuda cannot run ${reason}`, { span: op.span }),
+    ),
+  );
+}
+
+/** Legalises and fuses. */
+export function lower(module: Module, compute: ComputeDType, options: PipelineOptions = {}): LoweredModule {
+  checkSupport(module);
+  const started = performance.now();
+  const legal = legalise(module, compute);
+  const report: StepReport = {
+    pass: 'legalise',
+    milliseconds: performance.now() - started,
+    changed: legal !== module,
+    ...emptyReport,
+  };
+  const { module: fused, reports } = runPipeline(legal, parsePipeline(loweringPipeline), options);
+  return { module: fused, reports: [report, ...reports] };
+}
+
+const emptyReport: PassReport = { counts: {}, notes: [] };
+
+/** Plans and emits a lowered module; `prefix` stands before the names of its kernels. */
+export function emitCuda(module: Module, prefix = ''): CudaModule {
+  const schedule = scheduleModule(module);
+  const used = new Set<Library>();
+  const kernels = emitKernels(module, calledKernels(module), used, prefix);
+  const lookup = (callee: string) => kernels.get(callee) ?? noKernel(callee);
+  return {
+    module,
+    schedule,
+    source: sourceText(module.name, used, kernels.values()),
+    plans: new Map(entriesOf(module).map(({ name }) => [name, planEntry(module, schedule, name, lookup)])),
+  };
+}
+
+function noKernel(callee: string): never {
+  throw new Error(`no kernel was emitted for @${callee}`);
+}

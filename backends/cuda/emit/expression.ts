@@ -1,0 +1,250 @@
+/**
+ * Pointwise expressions: the value of an IR value at an index, as C++ statements and the name of the result. Elementwise
+ * ops combine the values of their operands at the (broadcast) index, movement ops change the index, arguments load.
+ * Values that are asked for twice at one index are computed once.
+ */
+import { constantOf } from '../../../ir/dim.js';
+import { defOf, type Op, type OpOf, type Value } from '../../../ir/module.js';
+import type { OpName } from '../../../ir/ops/table.js';
+import { type FormulaOp, formulas, literal, roundedTo } from './elementwise.js';
+import type { KernelContext } from './kernel.js';
+import { product, registerType, storageType } from './size.js';
+
+/** C++ expressions, one per axis; cheap to repeat: names and literals, or sums of them. */
+export type Index = readonly string[];
+
+/** Values that are in registers already, such as the result of the kernel's root, whatever the index. */
+export type Known = ReadonlyMap<Value, string>;
+
+type Memo = Map<Value, Map<string, string>>;
+
+export class Expressions {
+  private memos: Memo[] = [new Map()];
+
+  constructor(
+    private readonly context: KernelContext,
+    private readonly known: Known = new Map(),
+  ) {}
+
+  /** One element in the register type of its dtype. */
+  value(value: Value, index: Index): string {
+    const known = this.known.get(value);
+    if (known !== undefined) return known;
+    const key = index.join(',');
+    const found = this.memos.map((memo) => memo.get(value)?.get(key)).find((name) => name !== undefined);
+    if (found !== undefined) return found;
+    const computed = this.compute(value, index);
+    const memo = this.memos[0] as Memo;
+    memo.set(value, (memo.get(value) ?? new Map<string, string>()).set(key, computed));
+    return computed;
+  }
+
+  private compute(value: Value, index: Index): string {
+    const op = defOf(value);
+    if (op === undefined) return this.bind(value, `load(${this.element(value, index)})`);
+    const movement = movements[op.name];
+    if (movement !== undefined) return movement.call(this, op as never, index);
+    const operands = op.operands.map((operand) => this.value(operand, this.broadcast(operand, value, index)));
+    return this.bind(value, roundedTo(value.type.dtype, formulas[op.name as FormulaOp](operands, op)));
+  }
+
+  private bind(value: Value, expression: string): string {
+    const name = this.context.code.fresh('v');
+    this.context.code.line(`const ${registerType[value.type.dtype]} ${name} = ${expression};`);
+    return name;
+  }
+
+  /** What `body` computes may not run, so nothing after it may rely on it. */
+  private conditionally(body: () => void): void {
+    this.memos = [new Map(), ...this.memos];
+    body();
+    this.memos = this.memos.slice(1);
+  }
+
+  /** The operand's index when the result is asked at `index`. */
+  broadcast(operand: Value, result: Value, index: Index): Index {
+    const lead = result.type.shape.length - operand.type.shape.length;
+    return operand.type.shape.map((d, axis) => (constantOf(d) === 1 ? '0' : (index[axis + lead] as string)));
+  }
+
+  /** `in0[i * 4 + j]` */
+  element(value: Value, index: Index): string {
+    return `${this.context.pointer(value)}[${this.offset(value, index)}]`;
+  }
+
+  /** Row-major offset in elements. */
+  offset(value: Value, index: Index): string {
+    const sizes = value.type.shape.map(this.context.size);
+    const wide = this.context.indexType(value.type) === 'long long';
+    const terms = index.flatMap((at, axis) => {
+      if (at === '0') return [];
+      const factor = product(sizes.slice(axis + 1));
+      const grouped = /^[\w.]+$/.test(at) || factor === '1' ? at : `(${at})`;
+      return [
+        factor === '1'
+          ? grouped
+          : `${wide ? '(long long)' : ''}${grouped} * ${factor.includes(' + ') ? `(${factor})` : factor}`,
+      ];
+    });
+    return terms.length === 0 ? '0' : terms.join(' + ');
+  }
+
+  slice(op: OpOf<'slice'>, index: Index): string {
+    const source = op.operands[0] as Value;
+    const axis = (op.attrs.axis + source.type.shape.length) % source.type.shape.length;
+    const start = this.context.size(op.attrs.start);
+    const at = index[axis] as string;
+    const stepped = op.attrs.step === 1 ? at : `(${at}) * ${op.attrs.step}`;
+    const moved = stepped === '0' ? start : start === '0' ? stepped : `(${stepped} + ${start})`;
+    return this.value(source, index.with(axis, moved));
+  }
+
+  transpose(op: OpOf<'transpose'>, index: Index): string {
+    const moved: string[] = [];
+    op.attrs.perm.forEach((from, to) => {
+      moved[from] = index[to] as string;
+    });
+    return this.value(op.operands[0] as Value, moved);
+  }
+
+  broadcastTo(op: OpOf<'broadcast_to'>, index: Index): string {
+    const source = op.operands[0] as Value;
+    return this.value(source, this.broadcast(source, op.results[0] as Value, index));
+  }
+
+  concat(op: OpOf<'concat'>, index: Index): string {
+    const { code } = this.context;
+    const result = op.results[0] as Value;
+    const axis = (op.attrs.axis + result.type.shape.length) % result.type.shape.length;
+    const at = index[axis] as string;
+    const name = this.declare(result);
+    let start = '0';
+    op.operands.forEach((source, part) => {
+      const from = start;
+      const end = `${from === '0' ? '' : `${from} + `}${this.context.size(source.type.shape[axis] as never)}`;
+      const last = part === op.operands.length - 1;
+      const own = (): void =>
+        this.conditionally(() => {
+          const moved = index.with(axis, from === '0' ? at : `(${at} - (${from}))`);
+          code.line(`${name} = ${this.value(source, moved)};`);
+        });
+      const head = last ? (part === 0 ? '' : 'else') : `${part === 0 ? '' : 'else '}if (${at} < ${end})`;
+      code.block(head, own);
+      start = end;
+    });
+    return name;
+  }
+
+  private declare(value: Value): string {
+    const name = this.context.code.fresh('v');
+    this.context.code.line(`${registerType[value.type.dtype]} ${name};`);
+    return name;
+  }
+
+  pad(op: OpOf<'pad'>, index: Index): string {
+    const { code } = this.context;
+    const source = op.operands[0] as Value;
+    const { before, after, value } = op.attrs;
+    const inside = source.type.shape.flatMap((d, axis) => {
+      const low = before[axis] as number;
+      const checks = low > 0 ? [`${index[axis]} >= ${low}`] : [];
+      const end = `${low === 0 ? '' : `${low} + `}${this.context.size(d)}`;
+      return (after[axis] as number) > 0 ? [...checks, `${index[axis]} < ${end}`] : checks;
+    });
+    const moved = index.map((at, axis) => (before[axis] === 0 ? at : `(${at} - ${before[axis]})`));
+    if (inside.length === 0) return this.value(source, moved);
+    const name = this.context.code.fresh('v');
+    code.line(`${registerType[source.type.dtype]} ${name} = ${literal(source.type.dtype, value)};`);
+    code.block(`if (${inside.join(' && ')})`, () =>
+      this.conditionally(() => code.line(`${name} = ${this.value(source, moved)};`)),
+    );
+    return name;
+  }
+
+  gather(op: OpOf<'gather'>, index: Index): string {
+    const [table, indices] = op.operands as [Value, Value];
+    const axis = (op.attrs.axis + table.type.shape.length) % table.type.shape.length;
+    const inner = indices.type.shape.length;
+    const chosen = this.value(indices, index.slice(axis, axis + inner));
+    const row = this.context.code.fresh('row');
+    const bound = this.context.size(table.type.shape[axis] as never);
+    this.context.code.line(`const int ${row} = checked_index(${chosen}, ${bound});`);
+    return this.value(table, [...index.slice(0, axis), row, ...index.slice(axis + inner)]);
+  }
+
+  iota(op: OpOf<'iota'>, [at]: Index): string {
+    return `static_cast<${registerType[op.attrs.dtype]}>(${at})`;
+  }
+
+  full(op: OpOf<'full'>): string {
+    return literal(op.attrs.dtype, op.attrs.value);
+  }
+
+  dimSize(op: OpOf<'dim_size'>): string {
+    return this.context.size(op.attrs.dim);
+  }
+}
+
+type Movement = (this: Expressions, op: never, index: Index) => string;
+
+/** Ops that change the index or make values from it, rather than combining values. */
+const movements: Partial<Record<OpName, Movement>> = {
+  slice: Expressions.prototype.slice as Movement,
+  transpose: Expressions.prototype.transpose as Movement,
+  broadcast_to: Expressions.prototype.broadcastTo as Movement,
+  concat: Expressions.prototype.concat as Movement,
+  pad: Expressions.prototype.pad as Movement,
+  gather: Expressions.prototype.gather as Movement,
+  iota: Expressions.prototype.iota as Movement,
+  full: Expressions.prototype.full as Movement,
+  dim_size: Expressions.prototype.dimSize as Movement,
+};
+
+/** Declares the index of element `linear` of a shape, one `const` per axis that needs a name. */
+export function declareIndex(
+  { code }: KernelContext,
+  sizes: readonly string[],
+  linear: string,
+  type: 'int' | 'long long',
+): string[] {
+  const index: string[] = [];
+  let rest = linear;
+  for (let axis = sizes.length - 1; axis >= 0; axis--) {
+    // Nothing runs over an empty axis, so its index does not matter.
+    if (sizes[axis] === '1' || sizes[axis] === '0') {
+      index[axis] = '0';
+      continue;
+    }
+    const outermost = sizes.slice(0, axis).every((size) => size === '1' || size === '0');
+    if (outermost) {
+      index[axis] = rest;
+      continue;
+    }
+    const name = code.fresh('i');
+    code.line(`const ${type} ${name} = ${rest} % ${sizes[axis]};`);
+    const next = code.fresh('rest');
+    code.line(`const ${type} ${next} = ${rest} / ${sizes[axis]};`);
+    index[axis] = name;
+    rest = next;
+  }
+  return index;
+}
+
+/** Stores the value of a result at an index, after the epilogue: `known` holds what the root computed. */
+export function storeResult(
+  context: KernelContext,
+  result: Value,
+  index: Index,
+  known: Known = new Map(),
+): void {
+  const expressions = new Expressions(context, known);
+  const value = expressions.value(result, index);
+  context.code.line(
+    `${expressions.element(result, index)} = convert<${storageType[result.type.dtype]}>(${value});`,
+  );
+}
+
+/** Whether an op is computed by an expression. */
+export function isPointwise(op: Op): boolean {
+  return Object.hasOwn(formulas, op.name) || Object.hasOwn(movements, op.name);
+}

@@ -1,0 +1,107 @@
+/**
+ * What every kernel emitter receives, and the calling convention of an emitted kernel: pointers of the arguments
+ * (`in0`, `in1`, …), pointers of the results (`out0`, …), a pointer to scratch memory where the kernel has some, then
+ * the run-time symbols that it mentions, in sorted order.
+ *
+ * Every block has 256 threads. `block` is the index of the block, so that a kernel may be a part of a larger launch.
+ */
+import { type Dim, dimBounds, dimNames, productOfDims } from '../../../ir/dim.js';
+import { dimRange, type Func, type Module, modelDims, type Op, type Value } from '../../../ir/module.js';
+import { opTable } from '../../../ir/ops/table.js';
+import type { TensorType } from '../../../ir/type.js';
+import { opRoles } from '../../../passes/kernel-class.js';
+import type { libraries } from '../device/libraries.js';
+import { Code } from './code.js';
+import { resolver, sizeText } from './size.js';
+
+export const threads = 256;
+export const warps = threads / 32;
+
+/** A part of the device library that a kernel uses; see device/. */
+export type Library = keyof typeof libraries;
+
+export interface KernelContext {
+  readonly module: Module;
+  readonly func: Func;
+  /** The op the kernel is named for; pointwise ops after it are its epilogue. */
+  readonly root: Op;
+  readonly code: Code;
+  readonly symbols: readonly string[];
+  readonly libraries: Set<Library>;
+  pointer(value: Value): string;
+  /** A dimension as C++. */
+  size(value: Dim): string;
+  /** Resolved: only run-time symbols are left. */
+  resolve(value: Dim): Dim;
+  /** The type of indices into tensors of at most this size. */
+  indexType(...types: readonly TensorType[]): 'int' | 'long long';
+}
+
+/** The name of the scratch pointer. */
+export const scratch = 'scratch';
+
+/** `count` items of which one block takes `per`, rounded up. */
+export interface GridAxis {
+  readonly count: Dim;
+  readonly per: number;
+}
+
+/** The number of blocks of a launch is the product over the axes. */
+export type Grid = readonly GridAxis[];
+
+/** Writes the body of a kernel and says how many blocks run it. */
+export type KernelEmitter = (context: KernelContext) => Grid;
+
+/** The op a kernel function is named for: the first of its class. */
+export function rootOf(func: Func): Op {
+  const root = func.body.find((op) => opRoles[op.name] === func.kernel);
+  if (root === undefined) throw new Error(`kernel @${func.name} has no op of class ${func.kernel}`);
+  return root;
+}
+
+/** Run-time symbols a kernel mentions in its types and attributes, sorted. */
+export function kernelSymbols(module: Module, func: Func): string[] {
+  const values = [...func.args, ...func.results, ...func.body.flatMap((op) => op.results)];
+  const mentioned = [...values.flatMap((v) => v.type.shape), ...func.body.flatMap(attributeDims)];
+  const names = new Set(mentioned.flatMap((d) => [...dimNames(d)]));
+  const dims = modelDims(module);
+  return [...names].filter((name) => !dims.has(name)).sort();
+}
+
+function attributeDims(op: Op): readonly Dim[] {
+  return Object.entries(opTable[op.name].attrs).flatMap(([name, { kind }]) => {
+    const value = (op.attrs as Readonly<Record<string, unknown>>)[name];
+    if (kind === 'dim') return [value as Dim];
+    return kind === 'dims' ? (value as readonly Dim[]) : [];
+  });
+}
+
+export function maxElements(module: Module, type: TensorType): number {
+  return Math.ceil(dimBounds(productOfDims(type.shape), (name) => dimRange(module, name)).max);
+}
+
+export function kernelContext(module: Module, func: Func, used: Set<Library>): KernelContext {
+  const resolve = resolver(modelDims(module));
+  const pointers = new Map<Value, string>([
+    ...func.args.map((value, i) => [value, `in${i}`] as const),
+    ...func.results.map((value, i) => [value, `out${i}`] as const),
+  ]);
+  return {
+    module,
+    func,
+    root: rootOf(func),
+    code: new Code(),
+    symbols: kernelSymbols(module, func),
+    libraries: used,
+    resolve,
+    size: (value) => sizeText(resolve(value)),
+    indexType: (...types) =>
+      types.some((type) => maxElements(module, type) >= 2 ** 31) ? 'long long' : 'int',
+    pointer: (value) => {
+      const pointer = pointers.get(value);
+      if (pointer === undefined)
+        throw new Error(`kernel @${func.name} has no pointer to a value it computes`);
+      return pointer;
+    },
+  };
+}

@@ -1,0 +1,293 @@
+/**
+ * Matrix products with their epilogues. Linear layers of few rows run as products of vectors, bound by reading the
+ * weight; others of 16-bit floats on tensor cores; the rest in tiles on the ordinary units.
+ *
+ * A kernel may hold several linear layers of one input (see dual.ts): their sums reach the epilogue together.
+ */
+import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
+import type { Op, OpOf, Value } from '../../../ir/module.js';
+import { isFloat } from '../../../ir/type.js';
+import { roundedTo } from './elementwise.js';
+import { declareIndex, Expressions, storeResult } from './expression.js';
+import type { Grid, KernelContext, KernelEmitter } from './kernel.js';
+import { threadPerElement } from './pointwise.js';
+import { storageType } from './size.js';
+
+/** Products of at most this many rows run row by row over each weight. */
+const mostVectorRows = 8;
+/** Columns of a warp in such products. */
+const columnsPerWarp = 2;
+const tile = 64;
+const tensorTile = 128;
+
+/** Of a result without elements. */
+const nothing: Grid = [{ count: dim(0), per: 1 }];
+
+/** Declares the C++ function `element(row, column, sums)`: what is stored at [row, column] of the result. */
+function declareElement(
+  context: KernelContext,
+  roots: readonly Op[],
+  index: (row: string) => string[],
+): void {
+  const { code, func } = context;
+  const [result] = func.results as [Value];
+  const sums = `const float (&sums)[${roots.length}]`;
+  code.block(
+    `const auto element = [&](int row, int column, ${sums})`,
+    () => {
+      const at = [...index('row'), 'column'];
+      const expressions = new Expressions(context);
+      const known = new Map<Value, string>();
+      roots.forEach((root, i) => {
+        const value = root.results[0] as Value;
+        const bias = root.name === 'linear' ? root.operands[2] : undefined;
+        const total =
+          bias === undefined ? `sums[${i}]` : `sums[${i}] + ${expressions.value(bias, ['column'])}`;
+        const name = code.fresh('v');
+        code.line(`const float ${name} = ${roundedTo(value.type.dtype, total)};`);
+        known.set(value, name);
+      });
+      code.line(`return ${new Expressions(context, known).value(result, at)};`);
+    },
+    '};',
+  );
+}
+
+/** Index of the leading axes of a result from its row number. */
+function leadIndex(context: KernelContext, shape: readonly Dim[]): (row: string) => string[] {
+  return (row) => declareIndex(context, shape.slice(0, -1).map(context.size), row, 'int');
+}
+
+/** All linear layers of the kernel; they read one input. */
+function linearRoots(context: KernelContext): OpOf<'linear'>[] {
+  return context.func.body.filter((op) => op.name === 'linear') as OpOf<'linear'>[];
+}
+
+function constantSize(context: KernelContext, value: Dim): number {
+  return constantOf(context.resolve(value)) as number;
+}
+
+export const emitLinear: KernelEmitter = (context) => {
+  const roots = linearRoots(context);
+  const [x, w] = (roots[0] as OpOf<'linear'>).operands as [Value, Value];
+  const rows = productOfDims(x.type.shape.slice(0, -1));
+  const [columns, inner] = w.type.shape.map((d) => constantSize(context, d)) as [number, number];
+  const [result] = context.func.results as [Value];
+  const weights = roots.map((root) => context.pointer(root.operands[1] as Value)).join(', ');
+  const { code } = context;
+  const rowCount = constantOf(context.resolve(rows));
+  if (rowCount === 0 || columns === 0) return nothing;
+  code.line(`constexpr int N = ${columns}, K = ${inner};`);
+  code.line('release_successor();');
+  declareElement(context, roots, leadIndex(context, result.type.shape));
+  const weightType = storageType[w.type.dtype];
+  const out = context.pointer(result);
+  if (rowCount !== undefined && rowCount <= mostVectorRows) {
+    const perWarp = roots.length > 1 ? 1 : columnsPerWarp;
+    context.libraries.add('gemv');
+    code.line(`const ${weightType}* const weights[] = {${weights}};`);
+    code.line(
+      `vector_product<${rowCount}, N, K, ${perWarp}>(block, ${context.pointer(x)}, weights, ${out}, element);`,
+    );
+    return [{ count: dim(columns), per: perWarp * 8 }];
+  }
+  const sameDType = x.type.dtype === w.type.dtype && x.type.dtype !== 'f32';
+  if (sameDType && inner % 8 === 0) {
+    context.libraries.add('tensorProduct');
+    code.line(`const ${weightType}* const weights[] = {${weights}};`);
+    code.line(
+      `tensor_product<N, K>(block, ${context.size(rows)}, ${context.pointer(x)}, weights, ${out}, element);`,
+    );
+    return [
+      { count: rows, per: tensorTile },
+      { count: dim(columns), per: tensorTile / roots.length },
+    ];
+  }
+  return tiledLinear(context, roots, rows, columns);
+};
+
+/** One tile after another for several weights would need several accumulators; such kernels are not made for floats. */
+function tiledLinear(
+  context: KernelContext,
+  roots: readonly OpOf<'linear'>[],
+  rows: Dim,
+  columns: number,
+): Grid {
+  const { code } = context;
+  const [x, w] = (roots[0] as OpOf<'linear'>).operands as [Value, Value];
+  const [result] = context.func.results as [Value];
+  const wide = '(long long)';
+  context.libraries.add('tiledProduct');
+  code.line('await_predecessor();');
+  code.line(`const int column_tiles = (N + ${tile - 1}) / ${tile};`);
+  code.line(`const auto a = [&](int m, int k) { return load(${context.pointer(x)}[${wide}m * K + k]); };`);
+  code.line(`const auto b = [&](int k, int n) { return load(${context.pointer(w)}[${wide}n * K + k]); };`);
+  code.block(
+    'const auto store = [&](int row, int column, float sum)',
+    () =>
+      code.line(
+        `${context.pointer(result)}[${wide}row * N + column] = convert<${storageType[result.type.dtype]}>(element(row, column, {sum}));`,
+      ),
+    '};',
+  );
+  code.line(
+    `tiled_product(block / column_tiles, block % column_tiles, ${context.size(rows)}, N, K, a, b, store);`,
+  );
+  return [
+    { count: rows, per: tile },
+    { count: dim(columns), per: tile },
+  ];
+}
+
+export const emitMatmul: KernelEmitter = (context) => {
+  const { code, root } = context;
+  const [a, b] = root.operands as [Value, Value];
+  const product = root.results[0] as Value;
+  const [result] = context.func.results as [Value];
+  if (!isFloat(a.type.dtype)) return integerMatmul(context);
+  const [rows, inner] = a.type.shape.slice(-2) as [Dim, Dim];
+  const columns = b.type.shape.at(-1) as Dim;
+  const batches = product.type.shape.slice(0, -2);
+  const [rowText, innerText, columnText] = [rows, inner, columns].map(context.size) as [
+    string,
+    string,
+    string,
+  ];
+  const expressions = new Expressions(context);
+  context.libraries.add('tiledProduct');
+  code.line('await_predecessor();');
+  code.line(
+    `const int row_tiles = (${rowText} + ${tile - 1}) / ${tile}, column_tiles = (${columnText} + ${tile - 1}) / ${tile};`,
+  );
+  code.line('const int batch = block / (row_tiles * column_tiles);');
+  const outer = declareIndex(context, batches.map(context.size), 'batch', 'int');
+  const matrix = (value: Value, row: string, column: string): string => {
+    const lead = value.type.shape.length - 2;
+    const own = outer
+      .slice(outer.length - lead)
+      .map((at, i) => (constantOf(value.type.shape[i] as Dim) === 1 ? '0' : at));
+    return `load(${expressions.element(value, [...own, row, column])})`;
+  };
+  code.line(`const auto a = [&](int m, int k) { return ${matrix(a, 'm', 'k')}; };`);
+  code.line(`const auto b = [&](int k, int n) { return ${matrix(b, 'k', 'n')}; };`);
+  code.block(
+    'const auto store = [&](int row, int column, float sum)',
+    () => storeResult(context, result, [...outer, 'row', 'column'], new Map([[product, 'sum']])),
+    '};',
+  );
+  code.line(
+    `tiled_product(block / column_tiles % row_tiles, block % column_tiles, ${rowText}, ${columnText}, ${innerText}, a, b, store);`,
+  );
+  return [
+    { count: productOfDims(batches), per: 1 },
+    { count: rows, per: tile },
+    { count: columns, per: tile },
+  ];
+};
+
+/** Integers wrap at every step, which a plain loop does. */
+function integerMatmul(context: KernelContext): Grid {
+  const { code, root } = context;
+  const [a, b] = root.operands as [Value, Value];
+  const product = root.results[0] as Value;
+  const [result] = context.func.results as [Value];
+  const wide = a.type.dtype === 'i64';
+  return threadPerElement(context, product.type.shape, context.indexType(a.type, b.type), (index) => {
+    const [row, column] = index.slice(-2) as [string, string];
+    const matrix = (value: Value, at: readonly string[]): string => {
+      const lead = value.type.shape.length - 2;
+      const outer = index.slice(index.length - 2 - lead, index.length - 2);
+      const own = outer.map((i, axis) => (constantOf(value.type.shape[axis] as Dim) === 1 ? '0' : i));
+      return new Expressions(context).value(value, [...own, ...at]);
+    };
+    code.line(`${wide ? 'long long' : 'int'} sum = 0;`);
+    code.block(`for (int k = 0; k < ${context.size(a.type.shape.at(-1) as Dim)}; k++)`, () =>
+      code.line(`sum = add(sum, mul(${matrix(a, [row, 'k'])}, ${matrix(b, ['k', column])}));`),
+    );
+    const known = new Map([[product, roundedTo(product.type.dtype, 'sum')]]);
+    storeResult(context, result, index, known);
+  });
+}
+
+/**
+ * A weight per slot. Few slots are products of vectors. Otherwise each block takes one weight and 64 of its columns,
+ * looks for the slots that chose the weight, and multiplies tiles of them.
+ */
+export const emitGroupedLinear: KernelEmitter = (context) => {
+  const { code, root } = context;
+  const [x, index, w] = root.operands as [Value, Value, Value];
+  const [result] = context.func.results as [Value];
+  const [experts, columns, inner] = w.type.shape.map((d) => constantSize(context, d)) as [
+    number,
+    number,
+    number,
+  ];
+  const slots = productOfDims(index.type.shape);
+  const perToken = context.size(index.type.shape[1] as Dim);
+  const row = x.type.shape.length === 3 ? 'slot' : `(slot / ${perToken})`;
+  const slotCount = constantOf(context.resolve(slots));
+  if (slotCount === 0 || columns === 0) return nothing;
+  code.line(`constexpr int N = ${columns}, K = ${inner}, kExperts = ${experts};`);
+  code.line('release_successor();');
+  declareElement(context, [root], leadIndex(context, result.type.shape));
+  const [from, chosen, weights, out] = [x, index, w, result].map(context.pointer);
+  const weightType = storageType[w.type.dtype];
+  if (slotCount !== undefined && slotCount <= 4 * mostVectorRows) {
+    context.libraries.add('gemv');
+    code.line(`constexpr int kBlocks = (N + ${8 * columnsPerWarp - 1}) / ${8 * columnsPerWarp};`);
+    code.line('const int slot = block / kBlocks;');
+    code.line('await_predecessor();');
+    code.line(`const int expert = checked_index(${chosen}[slot], kExperts);`);
+    code.line(`const ${weightType}* const own[] = {${weights} + (long long)expert * N * K};`);
+    code.block(
+      'const auto own_element = [&](int, int column, const float (&sums)[1])',
+      () => code.line('return element(slot, column, sums);'),
+      '};',
+    );
+    code.line(
+      `vector_product<1, N, K, ${columnsPerWarp}>(block % kBlocks, ${from} + (long long)${row} * K, own, ${out} + (long long)slot * N, own_element);`,
+    );
+    return [
+      { count: slots, per: 1 },
+      { count: dim(columns), per: 8 * columnsPerWarp },
+    ];
+  }
+  context.libraries.add('tiledProduct');
+  code.line('await_predecessor();');
+  code.line(`constexpr int kColumnTiles = (N + ${tile - 1}) / ${tile};`);
+  code.line('const int expert = block / kColumnTiles;');
+  code.line(`__shared__ int list[kThreads];`);
+  code.line('__shared__ int listed;');
+  code.line(`const int slots = ${context.size(slots)};`);
+  code.block('for (int first = 0; first < slots; first += kThreads)', () => {
+    code.line('__syncthreads();');
+    code.line('if (threadIdx.x == 0) listed = 0;');
+    code.line('__syncthreads();');
+    code.line('const int own = first + threadIdx.x;');
+    code.line(
+      `if (own < slots && checked_index(${chosen}[own], kExperts) == expert) list[atomicAdd(&listed, 1)] = own;`,
+    );
+    code.line('__syncthreads();');
+    code.line(
+      `const auto a = [&](int m, int k) { const int slot = list[m]; return load(${from}[(long long)${row} * K + k]); };`,
+    );
+    code.line(
+      `const auto b = [&](int k, int n) { return load(${weights}[((long long)expert * N + n) * K + k]); };`,
+    );
+    code.block(
+      'const auto store = [&](int m, int column, float sum)',
+      () =>
+        code.line(
+          `${out}[(long long)list[m] * N + column] = convert<${storageType[result.type.dtype]}>(element(list[m], column, {sum}));`,
+        ),
+      '};',
+    );
+    code.line(
+      `for (int m = 0; m * ${tile} < listed; m++) tiled_product(m, block % kColumnTiles, listed, N, K, a, b, store);`,
+    );
+  });
+  return [
+    { count: dim(experts), per: 1 },
+    { count: dim(columns), per: tile },
+  ];
+};

@@ -1,0 +1,92 @@
+/** The CUDA source of a module: the parts of the device library that it uses, then one global function per kernel. */
+
+import { constantOf } from '../../../ir/dim.js';
+import type { Func, Module } from '../../../ir/module.js';
+import { printFunc } from '../../../ir/print.js';
+import { libraries } from '../device/libraries.js';
+import { prelude } from '../device/prelude.js';
+import { runtime } from '../device/runtime.js';
+import { type Grid, type KernelContext, kernelContext, type Library, scratch, threads } from './kernel.js';
+import { storageType } from './size.js';
+import { emitterOf, scratchOf } from './table.js';
+
+export interface EmittedLaunch {
+  readonly name: string;
+  readonly grid: Grid;
+}
+
+export interface EmittedKernel {
+  readonly launches: readonly EmittedLaunch[];
+  readonly symbols: readonly string[];
+  readonly code: string;
+}
+
+/** Kernels by the names of their functions. `prefix` keeps the global names of several modules apart. */
+export function emitKernels(
+  module: Module,
+  funcs: readonly Func[],
+  used: Set<Library>,
+  prefix = '',
+): Map<string, EmittedKernel> {
+  const taken = new Set<string>();
+  return new Map(
+    funcs.map((func) => {
+      const name = globalName(`${prefix}${func.name}`, taken);
+      return [func.name, emitKernel(module, func, name, used)];
+    }),
+  );
+}
+
+/** A C identifier that no other kernel has. */
+function globalName(name: string, taken: Set<string>): string {
+  const stem = name.replaceAll(/[^A-Za-z0-9]/g, '_');
+  let unique = /^[0-9]/.test(stem) ? `k_${stem}` : stem;
+  while (taken.has(unique)) unique = `${unique}_`;
+  taken.add(unique);
+  return unique;
+}
+
+function emitKernel(module: Module, func: Func, name: string, used: Set<Library>): EmittedKernel {
+  const context = kernelContext(module, func, used);
+  const grid = emitterOf(func)(context);
+  const comment = printFunc({ ...func, name: func.name })
+    .trimEnd()
+    .split('\n')
+    .map((line) => `// ${line.trim()}`);
+  const code = [
+    ...comment,
+    `extern "C" __global__ void __launch_bounds__(${threads}) ${name}(${parameters(context)}) {`,
+    '  const unsigned block = blockIdx.x;',
+    String(context.code),
+    '}',
+  ].join('\n');
+  return { launches: [{ name, grid }], symbols: context.symbols, code };
+}
+
+/** Pointers that are read are not `__restrict__`: an append may write its argument. */
+function parameters({ module, func, symbols, pointer }: KernelContext): string {
+  const bytes = constantOf(scratchOf(module, func));
+  return [
+    ...func.args.map((arg) => `const ${storageType[arg.type.dtype]}* ${pointer(arg)}`),
+    ...func.results.map((result) => `${storageType[result.type.dtype]}* ${pointer(result)}`),
+    ...(bytes === 0 ? [] : [`char* ${scratch}`]),
+    ...symbols.map((symbol) => `const int ${symbol}`),
+  ].join(', ');
+}
+
+/** The whole source. */
+export function sourceText(
+  title: string,
+  used: ReadonlySet<Library>,
+  kernels: Iterable<EmittedKernel>,
+): string {
+  const parts = (Object.keys(libraries) as Library[]).filter((name) => used.has(name));
+  return [
+    `// ${title}\n`,
+    prelude,
+    ...parts.map((name) => libraries[name]),
+    runtime,
+    '// ---- kernels of the model ----\n',
+    ...[...kernels].map(({ code }) => `${code}\n`),
+  ].join('\n');
+}

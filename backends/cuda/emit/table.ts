@@ -1,0 +1,54 @@
+/** The kernels of this target by the op they are named for. */
+import { type Dim, dim } from '../../../ir/dim.js';
+import type { Func, Module } from '../../../ir/module.js';
+import { emitAppend } from './append.js';
+import { emitAttention } from './attention.js';
+import { emitAvgPool, emitConvolution, emitMaxPool } from './convolution.js';
+import { type KernelEmitter, rootOf } from './kernel.js';
+import { emitGroupedLinear, emitLinear, emitMatmul } from './matmul.js';
+import { emitPointwise } from './pointwise.js';
+import { emitReduction } from './reduction.js';
+import { emitRope } from './rope.js';
+import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
+import { emitCumsum } from './scan.js';
+import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
+
+const emitters: Readonly<Record<string, KernelEmitter>> = {
+  linear: emitLinear,
+  matmul: emitMatmul,
+  grouped_linear: emitGroupedLinear,
+  conv2d: emitConvolution,
+  rms_norm: emitRmsNorm,
+  layer_norm: emitLayerNorm,
+  softmax: emitSoftmax,
+  attention: emitAttention,
+  rope: emitRope,
+  cache_append: emitAppend,
+  reduce_sum: emitReduction,
+  reduce_mean: emitReduction,
+  reduce_max: emitReduction,
+  reduce_min: emitReduction,
+  reduce_prod: emitReduction,
+  cumsum: emitCumsum,
+  argmax: emitArgmax,
+  topk: emitTopk,
+  moe_route: emitMoeRoute,
+  max_pool2d: emitMaxPool,
+  avg_pool2d: emitAvgPool,
+};
+
+const scratchSizes: Readonly<Record<string, (module: Module, func: Func) => Dim>> = {};
+
+export function emitterOf(func: Func): KernelEmitter {
+  if (func.kernel === 'pointwise') return emitPointwise;
+  const { name } = rootOf(func);
+  const emitter = emitters[name];
+  if (emitter === undefined) throw new Error(`no kernel for ${name}`);
+  return emitter;
+}
+
+/** Bytes of scratch memory of a kernel. */
+export function scratchOf(module: Module, func: Func): Dim {
+  if (func.kernel === 'pointwise') return dim(0);
+  return scratchSizes[rootOf(func).name]?.(module, func) ?? dim(0);
+}

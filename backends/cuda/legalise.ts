@@ -1,0 +1,34 @@
+/** Legalisation for this target: what is decomposed, and what computes in f32. See narrow.ts for 16-bit compute. */
+import type { Module } from '../../ir/module.js';
+import type { OpName } from '../../ir/ops/table.js';
+import type { Rule } from '../../passes/rules/rule.js';
+import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
+import { type ComputeDType, narrow } from './narrow.js';
+
+/** Ops without a kernel of their own; the parts fuse into the kernels around them. */
+const decomposed = ['swiglu', 'modulate', 'split'] as const satisfies readonly OpName[];
+
+const computesInF32 = [
+  'rms_norm',
+  'layer_norm',
+  'softmax',
+  'rope',
+  'matmul',
+  'conv2d',
+  'max_pool2d',
+  'avg_pool2d',
+] as const satisfies readonly OpName[];
+
+/** Ops that have kernels for 16-bit activations as well, when all operands agree. */
+const computesNarrow = ['linear', 'grouped_linear', 'attention'] as const satisfies readonly OpName[];
+
+const narrowRules: readonly Rule[] = [
+  ...decomposed.map(decomposeRule),
+  softmaxLast,
+  ...computesInF32.map(widenRule),
+];
+const wideRules: readonly Rule[] = [...narrowRules, ...computesNarrow.map(widenRule)];
+
+export function legalise(module: Module, compute: ComputeDType): Module {
+  return compute === 'f32' ? applyRules(module, wideRules) : narrow(applyRules(module, narrowRules), compute);
+}

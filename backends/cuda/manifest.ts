@@ -1,0 +1,108 @@
+/**
+ * The manifest of a CUDA bundle: what the native runtime reads. All tensors lie in one image of device memory, at byte
+ * addresses; the plan of an entry is a list of launches, copies and loops over it. Sizes are polynomials of the entry's
+ * run-time symbols.
+ */
+import type { DType } from '../../ir/type.js';
+import type { FileRecord, Sampler } from '../wasm/runtime/manifest.js';
+
+/** `[[coefficient, ...symbols], ...]`, or a plain number; `{sum, divisor}` where it is divided. */
+export type PlanTerm = readonly [number, ...string[]];
+export type PlanSize =
+  | number
+  | readonly PlanTerm[]
+  | { readonly sum: readonly PlanTerm[]; readonly divisor: number };
+
+/**
+ * An address in the image. `stride`: it advances with each turn of the loop at nesting `depth`. `odd`: the address of odd
+ * turns, where the loop exchanges two buffers.
+ */
+export type Pointer =
+  | number
+  | { readonly base: Pointer; readonly stride: number; readonly depth: number }
+  | { readonly even: Pointer; readonly odd: Pointer; readonly depth: number };
+
+/** A step runs when the mask of the outputs asked for has a bit of `mask`; always without one. */
+interface Masked {
+  readonly mask?: number;
+}
+
+export interface LaunchStep extends Masked {
+  readonly kernel: string;
+  /** The number of blocks is the product of count / per, each rounded up. */
+  readonly grid: readonly (readonly [PlanSize, number])[];
+  readonly pointers: readonly Pointer[];
+  readonly symbols: readonly string[];
+}
+
+export interface CopyStep extends Masked {
+  readonly copy: readonly [to: Pointer, from: Pointer];
+  readonly bytes: PlanSize;
+}
+
+export interface LoopStep extends Masked {
+  readonly turns: number;
+  readonly body: readonly PlanStep[];
+}
+
+export type PlanStep = LaunchStep | CopyStep | LoopStep;
+
+export interface CudaSlot {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly PlanSize[];
+  readonly address: number;
+}
+
+export interface CudaEntry {
+  readonly symbols: readonly string[];
+  readonly inputs: readonly CudaSlot[];
+  readonly outputs: readonly CudaSlot[];
+  readonly plan: readonly PlanStep[];
+}
+
+export interface CudaState {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly address: number;
+  readonly bytes: number;
+}
+
+export interface CudaManifest {
+  readonly format: 'hew-bundle';
+  readonly version: 1;
+  readonly target: 'cuda';
+  readonly name: string;
+  readonly hew: string;
+  readonly files: Readonly<Record<string, FileRecord>>;
+  readonly cuda: {
+    readonly source: string;
+    /** Compiled code, absent when the machine that compiled had no nvcc: the runtime then compiles the source. */
+    readonly binary: string | null;
+    /** Threads of every block. */
+    readonly threads: number;
+    readonly compute: string;
+  };
+  readonly memory: { readonly weights: number; readonly total: number };
+  readonly weights: readonly {
+    readonly file: string;
+    readonly offset: number;
+    readonly bytes: number;
+    readonly address: number;
+  }[];
+  /** Where each parameter lies and what it is, so that weights can be made up for a measurement. */
+  readonly params: readonly {
+    readonly dtype: DType;
+    readonly address: number;
+    readonly stride: number;
+    readonly turns: number;
+    readonly elements: number;
+    readonly fan_in: number;
+  }[];
+  readonly symbols: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
+  readonly entries: Readonly<Record<string, CudaEntry>>;
+  readonly states: readonly CudaState[];
+  readonly tokenizer: { readonly file: string } | null;
+  readonly sampler: Sampler | null;
+}

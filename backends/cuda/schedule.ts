@@ -1,0 +1,26 @@
+/** Memory of this target: one image of weights, states, inputs, outputs and intermediates. Weights are row-major. */
+import { evalDim, productOfDims } from '../../ir/dim.js';
+import { type Module, modelDims } from '../../ir/module.js';
+import { dtypes } from '../../ir/type.js';
+import { place, placeModule, type Schedule } from '../schedule.js';
+import { scratchOf } from './emit/table.js';
+
+/** Of every tensor: what vector loads, asynchronous copies and tensor maps need, with room. */
+export const alignment = 256;
+
+export function scheduleModule(module: Module): Schedule {
+  const dims = modelDims(module);
+  return placeModule(module, {
+    alignment,
+    placeWeight: (name, take) => {
+      const { type, loop } = module.params.get(name) ?? noParam(name);
+      const bytes = evalDim(productOfDims(type.shape), dims) * dtypes[type.dtype].bytes;
+      return place(module, bytes, loop, take, alignment);
+    },
+    scratchBytes: (kernel) => scratchOf(module, kernel),
+  });
+}
+
+function noParam(name: string): never {
+  throw new Error(`there is no parameter ${name}`);
+}

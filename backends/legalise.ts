@@ -1,0 +1,77 @@
+/** Legalisation rules that several targets share, and how a target applies its list of them. */
+import { mapFunctions, rewriteFunc, type Scope } from '../ir/builder.js';
+import type { Func, Module, Op, Value } from '../ir/module.js';
+import type { OpDecl } from '../ir/op.js';
+import { type OpName, opTable } from '../ir/ops/table.js';
+import { isFloat } from '../ir/type.js';
+import { type Rule, rule } from '../passes/rules/rule.js';
+
+/** The op becomes its decomposition. */
+export function decomposeRule(name: OpName): Rule {
+  const decl: OpDecl = opTable[name];
+  return rule(name, `decompose-${name}`, `${name}(..) == its decomposition`, (op, operands, builder) =>
+    decl.decompose?.(builder, operands, (op as Op).attrs),
+  );
+}
+
+function isNarrow(value: Value | undefined): boolean {
+  return value !== undefined && value.type.dtype !== 'f32' && isFloat(value.type.dtype);
+}
+
+/** The op reads and writes activations as f32; weights may have any float dtype. */
+export function widenRule(name: OpName): Rule {
+  const decl: OpDecl = opTable[name];
+  const algebra = `${name}(x: f16 or bf16) == cast(${name}(cast(x, f32)), its own dtype)`;
+  return rule(name, `${name.replaceAll('_', '-')}-in-f32`, algebra, (op, operands, builder) => {
+    const narrow = operands.map((value, i) => isNarrow(value) && decl.operands[i]?.widens !== true);
+    if (!narrow.includes(true)) return undefined;
+    const wide = operands.map((value, i) =>
+      narrow[i] ? builder.one('cast', [value], { dtype: 'f32' }) : value,
+    );
+    const { attrs, results } = op as Op;
+    return builder.emit(name, wide, attrs).map((value, i) => {
+      const { dtype } = (results[i] as Value).type;
+      return value.type.dtype === dtype ? value : builder.one('cast', [value], { dtype });
+    });
+  });
+}
+
+/** The permutation that exchanges `axis` with the last axis; its own inverse. */
+function swapWithLast(axis: number, rank: number): number[] {
+  return Array.from({ length: rank }, (_, i) => (i === axis ? rank - 1 : i === rank - 1 ? axis : i));
+}
+
+export const softmaxLast = rule(
+  'softmax',
+  'softmax-last-axis',
+  'softmax(x, axis) == transpose(softmax(transpose(x, p)), p), p exchanges axis and the last',
+  (op, operands, builder) => {
+    const [x] = operands as [Value];
+    const rank = x.type.shape.length;
+    const axis = (op.attrs.axis + rank) % rank;
+    if (axis === rank - 1) return undefined;
+    const perm = swapWithLast(axis, rank);
+    const rows = builder.one('softmax', [builder.one('transpose', [x], { perm })]);
+    return builder.one('transpose', [rows], { perm });
+  },
+);
+
+/** Each op needs at most a few rules: none makes work for itself again. */
+export function applyRules(module: Module, rules: readonly Rule[]): Module {
+  const byOp = Map.groupBy(rules, (r) => r.op as string);
+  return mapFunctions(module, (func, scope) => legaliseFunc(func, scope, byOp));
+}
+
+function legaliseFunc(func: Func, scope: Scope, byOp: ReadonlyMap<string, readonly Rule[]>): Func {
+  let changed = false;
+  const next = rewriteFunc(func, scope, (op, operands, builder) => {
+    for (const { apply } of byOp.get(op.name) ?? []) {
+      const values = apply(op as never, operands, builder);
+      if (values === undefined) continue;
+      changed = true;
+      return values;
+    }
+    return undefined;
+  });
+  return changed ? legaliseFunc(next, scope, byOp) : func;
+}

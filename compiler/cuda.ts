@@ -1,0 +1,117 @@
+/** Compiles for CUDA: the backend's source and plan, nvcc where it is installed, and the bundle. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { ComputeDType } from '../backends/cuda/narrow.js';
+import { fail } from '../ir/diagnostics.js';
+import type { TensorSource } from '../ir/materialise.js';
+import type { Module } from '../ir/module.js';
+import { type PipelineOptions, type PipelineStep, runPipeline, type StepReport } from '../passes/pipeline.js';
+import { type BundleSource, writeBundle } from './bundle.js';
+import { version } from './version.js';
+
+export interface CudaCompileOptions {
+  readonly output: string;
+  readonly compute: ComputeDType;
+  /** False leaves the weights of the checkpoint out of the bundle. */
+  readonly weights: boolean;
+  /** Bytes of the tokenizer, for the bundle. */
+  readonly tokenizer: Uint8Array | undefined;
+  readonly source: TensorSource | undefined;
+  readonly onTensor: (done: number, total: number) => void;
+}
+
+export interface CudaReport {
+  readonly passes: readonly StepReport[];
+  readonly bytes: {
+    readonly weights: number;
+    readonly states: number;
+    readonly io: number;
+    readonly arena: number;
+    readonly total: number;
+    readonly code: number;
+  };
+}
+
+/** Fails with HEW6003 and HEW6210, and as writing a bundle does. */
+export async function compileForCuda(
+  module: Module,
+  steps: readonly PipelineStep[],
+  pipelineOptions: PipelineOptions,
+  options: CudaCompileOptions,
+): Promise<CudaReport> {
+  const [{ emitCuda, lower }, { packageCuda, sourceFile, weightFiles }] = await Promise.all([
+    import('../backends/cuda/compile.js'),
+    import('../backends/cuda/package.js'),
+  ]);
+  const simplified = runPipeline(module, steps, pipelineOptions);
+  const lowered = lower(simplified.module, options.compute, pipelineOptions);
+  const cuda = emitCuda(lowered.module);
+  const binary = await compileSource(cuda.source);
+  const manifest = packageCuda({
+    cuda,
+    compute: options.compute,
+    binary: binary === undefined ? null : binaryFile,
+    compilerVersion: version,
+    tokenizerFile: options.tokenizer && 'tokenizer.json',
+    weights: options.weights,
+  });
+  const source = new TextEncoder().encode(cuda.source);
+  const files = new Map<string, BundleSource>([
+    [sourceFile, source],
+    ...(binary === undefined ? [] : [[binaryFile, binary] as const]),
+    ...weightFiles(cuda, options.source, options.weights, options.onTensor),
+    ...(options.tokenizer === undefined ? [] : [['tokenizer.json', options.tokenizer] as const]),
+  ]);
+  await writeBundle(options.output, manifest, files);
+  return {
+    passes: [...simplified.reports, ...lowered.reports],
+    bytes: { ...cuda.schedule.bytes, code: (binary ?? source).length },
+  };
+}
+
+const binaryFile = 'kernels.fatbin';
+
+/** Code for Ampere and for Hopper, and PTX for what comes later. */
+const architectures = [
+  'arch=compute_80,code=sm_80',
+  'arch=compute_90a,code=sm_90a',
+  'arch=compute_90,code=compute_90',
+];
+
+/**
+ * The fat binary of a CUDA source; undefined when there is no nvcc, which $HEW_NVCC or the path names. Fails with
+ * HEW6210 when nvcc does not take the source.
+ */
+export async function compileSource(source: string): Promise<Uint8Array | undefined> {
+  const nvcc = process.env.HEW_NVCC ?? 'nvcc';
+  if (nvcc === '') return undefined;
+  const directory = await mkdtemp(join(tmpdir(), 'hew-nvcc-'));
+  try {
+    await writeFile(join(directory, 'kernels.cu'), source);
+    const targets = architectures.flatMap((target) => ['-gencode', target]);
+    const args = [
+      ...targets,
+      '-std=c++17',
+      '-diag-suppress=177',
+      '-t0',
+      '-fatbin',
+      '-o',
+      binaryFile,
+      'kernels.cu',
+    ];
+    await promisify(execFile)(nvcc, args, { cwd: directory, maxBuffer: 2 ** 26 });
+    return await readFile(join(directory, binaryFile));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    const output = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
+    return fail('HEW6210', 'nvcc cannot compile the code that was emitted', {
+      notes: output.trim().split('\n').slice(0, 12),
+      help: 'nvcc of CUDA 12.3 or newer is needed; HEW_NVCC= (empty) leaves compilation to the runtime',
+    });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,123 @@
+// The manifest of a CUDA bundle, checked: every name is plain, every size is sane, every address lies in the image.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "json.h"
+
+namespace hew {
+
+using Symbols = std::map<std::string, int64_t>;
+
+// sum of coefficient * product of symbols, divided.
+struct Size {
+  struct Term {
+    int64_t coefficient;
+    std::vector<std::string> symbols;
+  };
+  std::vector<Term> terms;
+  int64_t divisor = 1;
+
+  int64_t value(const Symbols& symbols) const;
+};
+
+// An address of the image; see backends/cuda/manifest.ts.
+struct Pointer {
+  uint64_t address = 0;
+  // Advances with each turn of the loop at `depth`.
+  uint64_t stride = 0;
+  int depth = 0;
+  // When set, `even` and `odd` by the turn of the loop at `depth`.
+  std::shared_ptr<const Pointer> even, odd, base;
+
+  uint64_t at(const std::vector<int64_t>& turns) const;
+};
+
+struct Launch {
+  std::string kernel;
+  std::vector<std::pair<Size, int64_t>> grid;
+  std::vector<Pointer> pointers;
+  std::vector<std::string> symbols;
+};
+
+struct Copy {
+  Pointer to, from;
+  Size bytes;
+};
+
+struct Step;
+struct Loop {
+  int64_t turns;
+  std::vector<Step> body;
+};
+
+struct Step {
+  // Runs when an output of the mask is asked for; 0 runs always.
+  uint32_t mask = 0;
+  std::variant<Launch, Copy, Loop> what;
+};
+
+struct Slot {
+  std::string name;
+  std::string dtype;
+  std::vector<Size> shape;
+  uint64_t address;
+
+  int64_t bytes(const Symbols& symbols) const;
+};
+
+struct Entry {
+  std::vector<std::string> symbols;
+  std::vector<Slot> inputs, outputs;
+  std::vector<Step> plan;
+};
+
+struct StateSpec {
+  std::string name;
+  uint64_t address, bytes;
+};
+
+struct Segment {
+  std::string file;
+  uint64_t offset, bytes, address;
+};
+
+struct Param {
+  std::string dtype;
+  uint64_t address, stride, turns, elements, fan_in;
+};
+
+struct Bounds {
+  int64_t min, max;
+};
+
+struct Manifest {
+  std::string text;
+  std::string name;
+  std::string source;
+  // Empty when the bundle has source alone.
+  std::string binary;
+  int threads;
+  uint64_t weight_bytes, total_bytes;
+  std::map<std::string, uint64_t> file_bytes;
+  std::vector<Segment> weights;
+  std::vector<Param> params;
+  std::map<std::string, Bounds> symbols;
+  std::map<std::string, Entry> entries;
+  std::vector<StateSpec> states;
+  // Null without one.
+  Json sampler;
+
+  const Entry& entry(const std::string& name) const;
+};
+
+int64_t dtype_bytes(const std::string& dtype);
+
+// Throws Error: HEW_ERROR_BUNDLE or HEW_ERROR_VERSION.
+Manifest parse_manifest(std::string text);
+
+}  // namespace hew

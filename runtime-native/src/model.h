@@ -1,0 +1,73 @@
+// A bundle on a GPU: its image of memory, its kernels, and the plans of its entries.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "device.h"
+#include "hew.h"
+#include "manifest.h"
+
+namespace hew {
+
+class Model {
+ public:
+  Model(const std::string& directory, const hew_options& options);
+  ~Model();
+
+  const Manifest& manifest() const { return manifest_; }
+  const Device& device() const { return *device_; }
+
+  // Values of the entry's symbols: those given, and those that the sizes of inputs determine.
+  Symbols symbols(const Entry& entry, const hew_input* inputs, size_t input_count, const hew_symbol* given, size_t given_count) const;
+
+  void step(const std::string& entry, const hew_input* inputs, size_t input_count, const hew_symbol* symbols,
+            size_t symbol_count, const hew_output* outputs, size_t output_count);
+  void measure(const std::string& entry, const hew_input* inputs, size_t input_count, const hew_symbol* symbols,
+               size_t symbol_count, const hew_output* outputs, size_t output_count, size_t repeats, float* milliseconds);
+
+  // Queues the plan of an entry for outputs of `mask`; inputs are on the device already.
+  void enqueue(const std::string& entry, const Symbols& symbols, uint32_t mask);
+  // Queues the index of the greatest of `count` floats at `values`, to `chosen`.
+  void enqueue_argmax(uint64_t values, int count, uint64_t chosen);
+  void read(uint64_t address, void* data, size_t bytes);
+  void write(uint64_t address, const void* data, size_t bytes);
+  // Waits, and throws what kernels have reported.
+  void finish();
+
+  void reset();
+  const StateSpec& state(const std::string& name) const;
+  std::vector<char> save_states();
+  void restore_states(const std::vector<char>& saved);
+
+ private:
+  void load_code(const std::string& directory);
+  void load_weights(const std::string& directory);
+  void make_up_weights(uint32_t seed);
+  void* function(const std::string& name);
+  void launch(void* function, int64_t blocks, void** arguments);
+  void run_steps(const std::vector<Step>& steps, const Symbols& symbols, uint32_t mask, std::vector<int64_t>& turns);
+  void run_launch(const Launch& launch, const Symbols& symbols, const std::vector<int64_t>& turns);
+  uint32_t give_inputs(const Entry& entry, const hew_input* inputs, size_t input_count, const Symbols& symbols,
+                       const hew_output* outputs, size_t output_count);
+
+  struct Graph {
+    void* executable = nullptr;
+    int seen = 0;
+  };
+
+  Manifest manifest_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<DeviceMemory> image_;
+  std::unique_ptr<PinnedMemory> failure_;
+  void* module_ = nullptr;
+  DevicePointer failure_flag_ = 0;
+  std::map<std::string, void*> functions_;
+  std::map<std::string, Graph> graphs_;
+  bool use_graphs_ = true;
+};
+
+}  // namespace hew

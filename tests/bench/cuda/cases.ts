@@ -1,0 +1,160 @@
+/**
+ * Writes the conformance suite for a GPU: `cases.ts OUTPUT`. Each case is a bundle without code of its own; their kernels
+ * stand together in a few sources, which nvcc compiles here or on the machine with the GPU (see check.py). The inputs,
+ * and what the interpreter makes of them, go to one file of data.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { emitCuda, lower } from '../../../backends/cuda/compile.js';
+import type { ComputeDType } from '../../../backends/cuda/narrow.js';
+import { packageCuda, weightFiles } from '../../../backends/cuda/package.js';
+import { bindSymbols, interpretEntry } from '../../../ir/interpret.js';
+import type { Func, Module } from '../../../ir/module.js';
+import { encodeBytes } from '../../../ir/numeric.js';
+import type { Tensor } from '../../../ir/tensor.js';
+import { symbolsOf } from '../../../ir/verify.js';
+import { caseModule, caseTitle, type Tolerance } from '../../conformance/case.js';
+import { moduleCases } from '../../conformance/cases/structure.js';
+import { opCases } from '../../conformance/cases.js';
+
+interface Call {
+  readonly entry: string;
+  readonly inputs: Readonly<Record<string, Tensor>>;
+  readonly wanted: Readonly<Record<string, Tensor>>;
+}
+
+interface DeviceCase {
+  readonly name: string;
+  readonly compute: ComputeDType;
+  readonly module: Module;
+  readonly calls: readonly Call[];
+  readonly tolerance: Readonly<Partial<Record<string, Tolerance>>>;
+}
+
+const casesPerSource = 120;
+
+/** Ops with kernels of their own for 16-bit floats; their cases run once more with 16-bit compute. */
+const narrowOps: ReadonlySet<string> = new Set(['linear', 'grouped_linear', 'attention']);
+
+function* suite(): Generator<DeviceCase> {
+  for (const c of opCases) {
+    const computes: ComputeDType[] = narrowOps.has(c.op) ? ['f32', 'bf16', 'f16'] : ['f32'];
+    for (const weights of ['parameters', 'arguments'] as const) {
+      if (weights === 'arguments' && !c.operands.some((operand) => operand.weight)) continue;
+      const { module, inputs } = caseModule(c, { weights });
+      const wanted = interpretEntry(module, 'main', inputs);
+      for (const compute of computes) {
+        const name = `${caseTitle(c)}, weights as ${weights}, ${compute}`;
+        yield { name, compute, module, calls: [{ entry: 'main', inputs, wanted }], tolerance: c.tolerance };
+      }
+    }
+  }
+  for (const { name, module, calls } of moduleCases) {
+    const states = new Map<string, Tensor>();
+    const made = calls.map(({ entry, inputs }) => ({
+      entry,
+      inputs,
+      wanted: interpretEntry(module, entry, inputs, { states }),
+    }));
+    yield { name, compute: 'f32', module, calls: made, tolerance: {} };
+  }
+}
+
+/** One file of tensors, each at a multiple of eight bytes. */
+class Data {
+  private readonly chunks: Uint8Array[] = [];
+  private bytes = 0;
+
+  add({ dtype, shape, data }: Tensor): {
+    dtype: string;
+    shape: readonly number[];
+    offset: number;
+    bytes: number;
+  } {
+    const encoded = encodeBytes(dtype, data);
+    const offset = this.bytes;
+    const padding = new Uint8Array((8 - (encoded.length % 8)) % 8);
+    this.chunks.push(encoded, padding);
+    this.bytes += encoded.length + padding.length;
+    return { dtype, shape, offset, bytes: encoded.length };
+  }
+
+  whole(): Uint8Array {
+    return Buffer.concat(this.chunks);
+  }
+}
+
+function main(output: string): void {
+  const data = new Data();
+  const sources: string[][] = [];
+  const index: unknown[] = [];
+  let number = 0;
+  for (const { name, compute, module, calls, tolerance } of suite()) {
+    const source = Math.floor(number / casesPerSource);
+    const cuda = emitCuda(lower(module, compute).module, `c${number}_`);
+    const directory = join(output, 'cases', String(number));
+    mkdirSync(directory, { recursive: true });
+    const files: Record<string, number> = {};
+    for (const [file, chunks] of weightFiles(cuda, undefined, true, () => {})) {
+      const bytes = Buffer.concat([...chunks()]);
+      writeFileSync(join(directory, file), bytes);
+      files[file] = bytes.length;
+    }
+    const packaged = packageCuda({
+      cuda,
+      compute,
+      binary: 'kernels.cubin',
+      compilerVersion: 'conformance',
+      tokenizerFile: undefined,
+      weights: true,
+    });
+    // The size of the code is filled in by who compiles it.
+    const listed = Object.fromEntries(Object.entries(files).map(([file, bytes]) => [file, { bytes }]));
+    writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...packaged, files: listed }));
+    const { shared, own } = splitSource(cuda.source);
+    sources[source] ??= [];
+    sources[source]?.push(own);
+    for (const part of shared) if (!libraryParts.includes(part)) libraryParts.push(part);
+    index.push({
+      name,
+      source,
+      compute,
+      tolerance,
+      calls: calls.map(({ entry, inputs, wanted }) => ({
+        entry,
+        symbols: symbolValues(module, entry, inputs),
+        inputs: Object.fromEntries(Object.entries(inputs).map(([key, value]) => [key, data.add(value)])),
+        wanted: Object.fromEntries(Object.entries(wanted).map(([key, value]) => [key, data.add(value)])),
+      })),
+    });
+    number++;
+  }
+  sources.forEach((kernels, i) => {
+    writeFileSync(join(output, `cases-${i}.cu`), [...libraryParts, ...kernels].join('\n'));
+  });
+  writeFileSync(join(output, 'cases.json'), JSON.stringify(index));
+  writeFileSync(join(output, 'cases.bin'), data.whole());
+  console.log(`${number} cases in ${sources.length} sources`);
+}
+
+/** Parts of the device library that any case uses, in the order they stand in a source. */
+const libraryParts: string[] = [];
+const partStart = /^(?=\/\/ ---- )/m;
+const kernelsStart = '// ---- kernels of the model ----';
+
+function splitSource(source: string): { shared: string[]; own: string } {
+  const at = source.indexOf(kernelsStart);
+  return {
+    shared: source.slice(source.indexOf('\n'), at).split(partStart),
+    own: source.slice(at + kernelsStart.length),
+  };
+}
+
+function symbolValues(module: Module, entry: string, inputs: Call['inputs']): Record<string, number> {
+  const func = module.functions.get(entry) as Func;
+  const args = func.args.map((arg) => inputs[arg.name as string] as Tensor);
+  const values = bindSymbols(module, func, args);
+  return Object.fromEntries([...symbolsOf(module, func)].map((name) => [name, values.get(name) as number]));
+}
+
+main(process.argv[2] ?? 'out/cuda');

@@ -1,0 +1,154 @@
+"""Checks CUDA bundles on a GPU: golden outputs of the example models, and the conformance cases of cases.ts.
+
+    python3 check.py goldens DIRECTORY     # DIRECTORY/<model>-<dtype> bundles, DIRECTORY/<model>.golden.safetensors
+    python3 check.py cases DIRECTORY       # written by cases.ts, its sources compiled to cases-<n>.cubin
+"""
+import json
+import pathlib
+import sys
+
+import numpy as np
+from safetensors.numpy import load_file
+
+import hew
+
+USUAL = {"f32": (2e-6, 1e-5), "f16": (1e-3, 2e-3), "bf16": (8e-3, 1.6e-2)}
+# Relative error of a whole tensor, for 16-bit compute.
+NARROW = {"bf16": 1e-2, "f16": 2e-3}
+
+
+def as_floats(dtype, values):
+    return hew.bf16_to_f32(values) if dtype == "bf16" else values
+
+
+def disagreement(case, slot, wanted, actual):
+    wanted, actual = (as_floats(slot["dtype"], v).astype(np.float64) for v in (wanted, actual))
+    same = (wanted == actual) | (np.isnan(wanted) & np.isnan(actual))
+    if case["compute"] != "f32" and slot["dtype"] in USUAL:
+        finite = np.isfinite(wanted)
+        if not np.array_equal(np.isfinite(actual), finite):
+            return "not finite"
+        error = np.linalg.norm((wanted - actual)[finite]) / max(np.linalg.norm(wanted[finite]), 1e-6)
+        return None if error <= NARROW[case["compute"]] or same.all() else f"relative error {error:.2e}"
+    own = case["tolerance"].get(slot["dtype"])
+    absolute, relative = (own["absolute"], own["relative"]) if own else USUAL.get(slot["dtype"], (0, 0))
+    with np.errstate(invalid="ignore"):
+        close = same | (np.abs(wanted - actual) <= absolute + relative * np.abs(wanted))
+    close &= ~np.isinf(wanted) | same
+    if close.all():
+        return None
+    at = int(np.argmin(close))
+    return f"[{at}] is {actual[at]}, not {wanted[at]} ({(~close).sum()} of {close.size})"
+
+
+def run_case(directory, number, case, data):
+    model = hew.Model(directory / "cases" / str(number), graphs=number % 2 == 0)
+    try:
+        for call in case["calls"]:
+            read = lambda t: np.frombuffer(data, hew._DTYPES[t["dtype"]], count=t["bytes"] // np.dtype(hew._DTYPES[t["dtype"]]).itemsize, offset=t["offset"])
+            outputs = model.step(call["entry"], {n: read(t) for n, t in call["inputs"].items()}, call["symbols"])
+            for name, slot in call["wanted"].items():
+                wanted = read(slot)
+                if wanted.size != outputs[name].size:
+                    return f"{name} has {outputs[name].size} elements, not {wanted.size}"
+                problem = disagreement(case, slot, wanted, outputs[name])
+                if problem:
+                    return f"{name}{problem}"
+    finally:
+        model.close()
+    return None
+
+
+def cases(directory):
+    index = json.loads((directory / "cases.json").read_text())
+    data = (directory / "cases.bin").read_bytes()
+    only = sys.argv[3] if len(sys.argv) > 3 else ""
+    failures = []
+    ran = 0
+    for number, case in enumerate(index):
+        if only not in case["name"]:
+            continue
+        own = directory / "cases" / str(number)
+        code = directory / f"cases-{case['source']}.cubin"
+        manifest = json.loads((own / "manifest.json").read_text())
+        manifest["files"].update({"kernels.cubin": {"bytes": code.stat().st_size}, "kernels.cu": {"bytes": 0}})
+        (own / "manifest.json").write_text(json.dumps(manifest))
+        if not (own / "kernels.cubin").exists():
+            (own / "kernels.cubin").symlink_to(code.resolve())
+        try:
+            problem = run_case(directory, number, case, data)
+        except hew.HewError as error:
+            problem = str(error)
+        ran += 1
+        if problem:
+            failures.append(f"{case['name']}: {problem}")
+    for line in failures[:60]:
+        print("FAIL", line)
+    print(f"conformance: {ran - len(failures)} of {ran} cases agree")
+    return not failures
+
+
+def relative(wanted, actual):
+    return float(np.linalg.norm(wanted.astype(np.float64) - actual) / np.linalg.norm(wanted.astype(np.float64)))
+
+
+def prompt_logits(model, ids):
+    most = model.manifest["symbols"]["T"]["max"]
+    model.reset()
+    rows = []
+    for start in range(0, len(ids), most):
+        piece = np.ascontiguousarray(ids[start:start + most], np.int32)
+        rows.append(model.step("prefill", {"ids": piece}, {"T": len(piece)}, ["logits"])["logits"])
+    return np.concatenate(rows)
+
+
+def language_model(model, golden, dtype):
+    prompt = golden["prompt"].astype(np.int32).ravel()
+    logits = prompt_logits(model, prompt)
+    wanted = golden["logits"].astype(np.float32).ravel()
+    error, largest = relative(wanted, logits), float(np.abs(wanted - logits).max())
+    greedy = golden["greedy"].astype(np.int32).ravel()
+    tokens = model.generate(prompt, len(greedy))
+    agree = int(np.argmin(np.append(tokens == greedy[:len(tokens)], False)))
+    model.reset()
+    decoded = [model.step("decode", {"ids": prompt[i:i + 1]})["logits"] for i in range(min(len(prompt), 24))]
+    first = wanted.reshape(len(prompt), -1)[:len(decoded)].ravel()
+    decode_error = relative(first, np.concatenate(decoded))
+    passed = error <= 1e-2 and decode_error <= 1e-2 if dtype != "f32" else largest <= 2e-3 and agree == len(greedy)
+    print(f"  logits: relative error {error:.2e}, largest difference {largest:.2e}; decode {decode_error:.2e}; greedy {agree} of {len(greedy)}")
+    return passed
+
+
+def diffusion_model(model, golden, dtype):
+    x, t, y = (golden[name] for name in ("x", "t", "y"))
+    most = model.manifest["symbols"]["B"]["max"]
+    eps = []
+    for start in range(0, len(t), most):
+        piece = slice(start, start + most)
+        inputs = {"x": x[piece].astype(np.float32), "t": t[piece].astype(np.int32), "y": y[piece].astype(np.int32)}
+        eps.append(model.step("denoise", inputs, {"B": len(inputs["t"])}, ["eps"])["eps"])
+    wanted, actual = golden["eps"].astype(np.float32).ravel(), np.concatenate(eps)
+    error, largest = relative(wanted, actual), float(np.abs(wanted - actual).max())
+    print(f"  eps: relative error {error:.2e}, largest difference {largest:.2e}")
+    return error <= 1e-2 if dtype != "f32" else largest <= 1e-3
+
+
+def goldens(directory):
+    passed = True
+    for path in sorted(directory.glob("*.golden.safetensors")):
+        name = path.name.removesuffix(".golden.safetensors")
+        golden = load_file(path)
+        for dtype in ("f32", "bf16"):
+            model = hew.Model(directory / f"{name}-{dtype}")
+            print(f"{name} {dtype}")
+            check = language_model if "prompt" in golden else diffusion_model
+            own = check(model, golden, dtype)
+            model.close()
+            print("  pass" if own else "  FAIL")
+            passed &= own
+    return passed
+
+
+if __name__ == "__main__":
+    check = {"goldens": goldens, "cases": cases}[sys.argv[1]]
+    sys.exit(0 if check(pathlib.Path(sys.argv[2])) else 1)
