@@ -85,15 +85,18 @@ const architectures = [
  * The fat binary of a CUDA source; undefined when there is no nvcc, which $HEW_NVCC or the path names. Fails with
  * HEW6210 when nvcc does not take the source.
  */
-export async function compileSource(source: string): Promise<Uint8Array | undefined> {
+export async function compileSource(
+  source: string,
+  targets: readonly string[] = architectures,
+): Promise<Uint8Array | undefined> {
   const nvcc = process.env.HEW_NVCC ?? 'nvcc';
   if (nvcc === '') return undefined;
   const directory = await mkdtemp(join(tmpdir(), 'hew-nvcc-'));
   try {
     await writeFile(join(directory, 'kernels.cu'), source);
-    const targets = architectures.flatMap((target) => ['-gencode', target]);
+    const generate = targets.flatMap((target) => ['-gencode', target]);
     const args = [
-      ...targets,
+      ...generate,
       '-std=c++17',
       '-diag-suppress=177',
       '-t0',

@@ -4,6 +4,7 @@
  */
 import type { Op, OpOf } from '../../ir/module.js';
 import type { OpName } from '../../ir/ops/table.js';
+import { dtypes } from '../../ir/type.js';
 
 /** True, or why not, in words that follow the op's name. */
 export type Support = true | string;
@@ -66,6 +67,10 @@ const answers: Answers = {
   attention: true,
   cache_append: true,
   moe_route: true,
+  quantize: true,
+  dequantize: true,
+  dynamic_quantize: true,
+  quantized_linear: true,
   reshape: true,
   transpose: true,
   slice: true,
@@ -95,5 +100,7 @@ const answers: Answers = {
 /** Whether the backend can run this op. */
 export function supports(op: Op): Support {
   const answer = answers[op.name] as true | ((op: Op) => Support);
+  const fourBit = [...op.operands, ...op.results].find(({ type }) => dtypes[type.dtype].bits < 8);
+  if (fourBit !== undefined) return `on ${fourBit.type.dtype}`;
   return answer === true ? true : answer(op);
 }

@@ -6,7 +6,15 @@ import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.j
 import { type ComputeDType, narrow } from './narrow.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
-const decomposed = ['swiglu', 'modulate', 'split'] as const satisfies readonly OpName[];
+const decomposed = [
+  'swiglu',
+  'modulate',
+  'split',
+  'quantize',
+  'dequantize',
+  'dynamic_quantize',
+  'quantized_linear',
+] as const satisfies readonly OpName[];
 
 const computesInF32 = [
   'rms_norm',

@@ -3,7 +3,7 @@ import { type Dim, evalDim, productOfDims } from '../../ir/dim.js';
 import { materialiseBytes, type TensorSource } from '../../ir/materialise.js';
 import { type Func, type Module, modelDims, type Param } from '../../ir/module.js';
 import { type Recipe, recipeParts } from '../../ir/recipe.js';
-import { dtypes } from '../../ir/type.js';
+import { storedBytes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
 import { samplerSpec } from '../sampler.js';
 import type { Placement, Schedule } from '../schedule.js';
@@ -113,7 +113,7 @@ function constantParams(module: Module): [string, Param][] {
 function constantSegments(module: Module, schedule: Schedule): PackagedCuda['weights'] {
   let offset = 0;
   return constantParams(module).map(([name, { type }]) => {
-    const bytes = evalDim(productOfDims(type.shape), modelDims(module)) * dtypes[type.dtype].bytes;
+    const bytes = storedBytes(type.dtype, evalDim(productOfDims(type.shape), modelDims(module)));
     const segment = {
       file: constantsFile,
       offset,

@@ -182,7 +182,7 @@ class Flattener {
   }
 
   private bytes(type: TensorType): PlanSize {
-    return planSize(this.resolve, productOfDims([...type.shape, dtypes[type.dtype].bytes]));
+    return planSize(this.resolve, productOfDims([...type.shape, dtypes[type.dtype].bits / 8]));
   }
 }
 

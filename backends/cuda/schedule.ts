@@ -1,7 +1,7 @@
 /** Memory of this target: one image of weights, states, inputs, outputs and intermediates. Weights are row-major. */
 import { evalDim, productOfDims } from '../../ir/dim.js';
 import { type Module, modelDims } from '../../ir/module.js';
-import { dtypes } from '../../ir/type.js';
+import { storedBytes } from '../../ir/type.js';
 import { place, placeModule, type Schedule } from '../schedule.js';
 import { scratchOf } from './emit/table.js';
 
@@ -14,7 +14,7 @@ export function scheduleModule(module: Module): Schedule {
     alignment,
     placeWeight: (name, take) => {
       const { type, loop } = module.params.get(name) ?? noParam(name);
-      const bytes = evalDim(productOfDims(type.shape), dims) * dtypes[type.dtype].bytes;
+      const bytes = storedBytes(type.dtype, evalDim(productOfDims(type.shape), dims));
       return place(module, bytes, loop, take, alignment);
     },
     scratchBytes: (kernel) => scratchOf(module, kernel),

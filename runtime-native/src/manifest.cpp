@@ -86,6 +86,7 @@ class Reader {
       pointer.address = address(json);
       return pointer;
     }
+    if (depth == 0) refuse("a pointer outside loops depends on a turn");
     pointer.depth = static_cast<int>(json["depth"].integer(0, depth - 1));
     if (const Json* even = json.find("even")) {
       pointer.even = std::make_shared<Pointer>(this->pointer(*even, depth));
@@ -210,7 +211,7 @@ Manifest parse_manifest(std::string text) {
   }
   for (const Json& item : json["params"].items()) {
     const auto field = [&](const char* name) { return static_cast<uint64_t>(item[name].integer()); };
-    Param param{item["dtype"].text(), field("address"), field("stride"), static_cast<uint64_t>(item["turns"].integer(0, 1 << 20)), field("elements"), field("fan_in")};
+    Param param{item["dtype"].text(), field("address"), static_cast<uint64_t>(item["stride"].integer(0, static_cast<int64_t>(manifest.total_bytes))), static_cast<uint64_t>(item["turns"].integer(0, 1 << 20)), field("elements"), field("fan_in")};
     if (param.turns > 0) check_range(manifest, param.address, param.stride * (param.turns - 1) + param.elements * static_cast<uint64_t>(dtype_bytes(param.dtype)), "a parameter");
     manifest.params.push_back(param);
   }

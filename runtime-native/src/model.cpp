@@ -83,7 +83,10 @@ void Model::load_code(const std::string& directory) {
 
 void Model::load_weights(const std::string& directory) {
   const Driver& cuda = driver();
-  PinnedMemory staging[2] = {PinnedMemory(staging_bytes), PinnedMemory(staging_bytes)};
+  uint64_t largest = 0;
+  for (const Segment& segment : manifest_.weights) largest = std::max(largest, segment.bytes);
+  const size_t piece_bytes = static_cast<size_t>(std::min<uint64_t>(staging_bytes, largest));
+  PinnedMemory staging[2] = {PinnedMemory(piece_bytes), PinnedMemory(piece_bytes)};
   Event copied[2];
   int turn = 0;
   for (const Segment& segment : manifest_.weights) {
@@ -273,14 +276,6 @@ Symbols Model::symbols(const Entry& entry, const hew_input* inputs, size_t input
 
 uint32_t Model::give_inputs(const Entry& entry, const hew_input* inputs, size_t input_count, const Symbols& symbols,
                             const hew_output* outputs, size_t output_count) {
-  uint32_t mask = 0;
-  for (size_t i = 0; i < output_count; i++) {
-    const Slot& slot = find_slot(entry.outputs, outputs[i].name, "output");
-    mask |= uint32_t{1} << (&slot - entry.outputs.data());
-    const int64_t bytes = slot.bytes(symbols);
-    if (outputs[i].data != nullptr && static_cast<size_t>(bytes) != outputs[i].bytes)
-      throw Error(HEW_ERROR_ARGUMENT, "output '" + slot.name + "' has " + std::to_string(bytes) + " bytes, room is for " + std::to_string(outputs[i].bytes));
-  }
   for (const Slot& slot : entry.inputs) {
     const hew_input* given = nullptr;
     for (size_t i = 0; i < input_count; i++)
@@ -290,6 +285,14 @@ uint32_t Model::give_inputs(const Entry& entry, const hew_input* inputs, size_t 
     if (static_cast<size_t>(bytes) != given->bytes)
       throw Error(HEW_ERROR_ARGUMENT, "input '" + slot.name + "' has " + std::to_string(given->bytes) + " bytes, it takes " + std::to_string(bytes));
     write(slot.address, given->data, given->bytes);
+  }
+  uint32_t mask = 0;
+  for (size_t i = 0; i < output_count; i++) {
+    const Slot& slot = find_slot(entry.outputs, outputs[i].name, "output");
+    mask |= uint32_t{1} << (&slot - entry.outputs.data());
+    const int64_t bytes = slot.bytes(symbols);
+    if (outputs[i].data != nullptr && static_cast<size_t>(bytes) != outputs[i].bytes)
+      throw Error(HEW_ERROR_ARGUMENT, "output '" + slot.name + "' has " + std::to_string(bytes) + " bytes, room is for " + std::to_string(outputs[i].bytes));
   }
   return mask;
 }

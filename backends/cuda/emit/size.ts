@@ -35,7 +35,7 @@ export function product(factors: readonly string[]): string {
   return kept.length === 0 ? '1' : kept.join(' * ');
 }
 
-/** The type an element has in memory, and in a register. */
+/** The type an element has in memory. Four-bit integers are refused before any code is made (capabilities.ts). */
 export const storageType: Readonly<Record<DType, string>> = {
   f32: 'float',
   f16: 'f16',
@@ -44,6 +44,8 @@ export const storageType: Readonly<Record<DType, string>> = {
   i64: 'long long',
   i8: 'signed char',
   u8: 'unsigned char',
+  i4: 'unsigned char',
+  u4: 'unsigned char',
   bool: 'bool',
 };
 
@@ -57,5 +59,7 @@ export const registerType: Readonly<Record<DType, RegisterType>> = {
   i64: 'long long',
   i8: 'int',
   u8: 'int',
+  i4: 'int',
+  u4: 'int',
   bool: 'bool',
 };

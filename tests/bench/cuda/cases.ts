@@ -5,6 +5,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { supports } from '../../../backends/cuda/capabilities.js';
 import { emitCuda, lower } from '../../../backends/cuda/compile.js';
 import type { ComputeDType } from '../../../backends/cuda/narrow.js';
 import { packageCuda, weightFiles } from '../../../backends/cuda/package.js';
@@ -13,7 +14,7 @@ import type { Func, Module } from '../../../ir/module.js';
 import { encodeBytes } from '../../../ir/numeric.js';
 import type { Tensor } from '../../../ir/tensor.js';
 import { symbolsOf } from '../../../ir/verify.js';
-import { caseModule, caseTitle, type Tolerance } from '../../conformance/case.js';
+import { caseModule, caseTitle, type OpCase, type Tolerance } from '../../conformance/case.js';
 import { moduleCases } from '../../conformance/cases/structure.js';
 import { opCases } from '../../conformance/cases.js';
 
@@ -37,7 +38,7 @@ const casesPerSource = 120;
 const narrowOps: ReadonlySet<string> = new Set(['linear', 'grouped_linear', 'attention']);
 
 function* suite(): Generator<DeviceCase> {
-  for (const c of opCases) {
+  for (const c of opCases.filter(isSupported)) {
     const computes: ComputeDType[] = narrowOps.has(c.op) ? ['f32', 'bf16', 'f16'] : ['f32'];
     for (const weights of ['parameters', 'arguments'] as const) {
       if (weights === 'arguments' && !c.operands.some((operand) => operand.weight)) continue;
@@ -58,6 +59,11 @@ function* suite(): Generator<DeviceCase> {
     }));
     yield { name, compute: 'f32', module, calls: made, tolerance: {} };
   }
+}
+
+function isSupported(c: OpCase): boolean {
+  const { module } = caseModule(c, { weights: 'arguments' });
+  return [...module.functions.values()].every(({ body }) => body.every((op) => supports(op) === true));
 }
 
 /** One file of tensors, each at a multiple of eight bytes. */

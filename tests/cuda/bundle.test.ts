@@ -1,0 +1,95 @@
+/** Bundles for CUDA: what is written, with and without nvcc, and what is refused. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { compile, load } from 'hew';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { emitCuda, lower } from '../../backends/cuda/compile.js';
+import type { CudaManifest } from '../../backends/cuda/manifest.js';
+import { openModel } from '../../compiler/compile.js';
+import { compileSource } from '../../compiler/cuda.js';
+
+let directory = '';
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'hew-cuda-'));
+});
+afterAll(() => {
+  vi.unstubAllEnvs();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const spec = 'examples/pangu-2m/model.hew';
+
+function manifestOf(bundle: string): CudaManifest {
+  return JSON.parse(readFileSync(join(bundle, 'manifest.json'), 'utf8')) as CudaManifest;
+}
+
+test('without nvcc a bundle holds the source, and the image fits its parts', async () => {
+  vi.stubEnv('HEW_NVCC', '');
+  const output = join(directory, 'plain');
+  await compile({ spec, output, target: 'cuda' });
+  const manifest = manifestOf(output);
+  expect(manifest.cuda).toEqual({ source: 'kernels.cu', binary: null, threads: 256, compute: 'bf16' });
+  expect(Object.keys(manifest.files)).toEqual(['kernels.cu', 'tokenizer.json', 'weights-00001.bin']);
+  const [segment] = manifest.weights;
+  expect(segment?.bytes).toBe(statSync(join(output, 'weights-00001.bin')).size);
+  expect((segment?.address ?? 0) + (segment?.bytes ?? 0)).toBe(manifest.memory.weights);
+  const { decode } = manifest.entries;
+  expect(decode?.symbols).toEqual([]);
+  expect(decode?.plan.filter((step) => 'turns' in step)).toHaveLength(1);
+  const caches = manifest.states.filter(({ name }) => name.includes('cache'));
+  expect(caches.map(({ dtype }) => dtype)).toEqual(['bf16', 'bf16']);
+  await expect(load(output)).rejects.toMatchObject({ code: 'HEW7002' });
+});
+
+test('a bundle without weights holds the constants alone', async () => {
+  vi.stubEnv('HEW_NVCC', '');
+  const output = join(directory, 'bare');
+  await compile({ spec, output, target: 'cuda', dtype: 'f32', withWeights: false });
+  const manifest = manifestOf(output);
+  expect(manifest.weights.map(({ file, bytes }) => [file, bytes])).toEqual([['constants.bin', 64]]);
+  expect(manifest.params.every(({ dtype }) => dtype === 'bf16')).toBe(true);
+});
+
+test('an option of another target is HEW6211', async () => {
+  const output = join(directory, 'never');
+  await expect(compile({ spec, output, dtype: 'f32' })).rejects.toThrow('HEW6211: --dtype');
+  await expect(compile({ spec, output, target: 'cuda', relaxedSimd: true })).rejects.toThrow(
+    'HEW6211: --relaxed-simd',
+  );
+  expect(existsSync(output)).toBe(false);
+});
+
+test('what nvcc refuses is HEW6210, and nothing is left behind', async () => {
+  const nvcc = join(directory, 'nvcc');
+  writeFileSync(nvcc, '#!/bin/sh\necho "kernels.cu(1): error: no" >&2\nexit 2\n');
+  chmodSync(nvcc, 0o755);
+  vi.stubEnv('HEW_NVCC', nvcc);
+  const output = join(directory, 'never');
+  await expect(compile({ spec, output, target: 'cuda' })).rejects.toMatchObject({
+    diagnostics: [{ code: 'HEW6210', notes: ['kernels.cu(1): error: no'] }],
+  });
+  expect(existsSync(output)).toBe(false);
+});
+
+function hasNvcc(): boolean {
+  try {
+    execFileSync('nvcc', ['--version']);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const reason = hasNvcc() ? undefined : 'nvcc is not installed';
+if (reason !== undefined) console.log(`skipping the compilation of kernels: ${reason}`);
+
+test.skipIf(reason !== undefined)('nvcc takes the kernels of pangu-2m', { timeout: 600_000 }, async () => {
+  vi.stubEnv('HEW_NVCC', undefined);
+  const model = openModel({ spec });
+  model.close();
+  const { source } = emitCuda(lower(model.module, 'bf16').module);
+  const binary = await compileSource(source, ['arch=compute_90a,code=sm_90a']);
+  expect(binary?.length).toBeGreaterThan(10_000);
+});

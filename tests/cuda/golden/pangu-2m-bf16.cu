@@ -1,0 +1,904 @@
+// ---- kernels of the model ----
+
+// func @rms_norm_cast.1 kernel row(%0: f32[T, d], %1: bf16[d]) -> (bf16[T, d]) {
+// %2 = rms_norm(%0, %1) : f32[T, d]
+// %3 = cast(%2, dtype=bf16) : bf16[T, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_1(const float* in0, const bf16* in1, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= T) return;
+  float partial0 = 0.0f;
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v1 = load(in0[row * 128 + column]);
+    partial0 += v1 * v1;
+  }
+  const float squares = warp_sum(partial0);
+  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v2 = load(in0[row * 128 + column]);
+    const float v4 = load(in1[column]);
+    const float v3 = v2 * factor * v4;
+    const float v5 = rounded<bf16>(v3);
+    out0[row * 128 + column] = convert<bf16>(v5);
+  }
+}
+
+// func @linear.1 kernel matmul(%0: bf16[T, d], %1: bf16[hd*heads, d]) -> (bf16[T, hd*heads]) {
+// %2 = linear(%0, %1) : bf16[T, hd*heads]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_1(const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @cast.1 kernel pointwise(%0: bf16[T, heads, hd]) -> (f32[T, heads, hd]) {
+// %1 = cast(%0, dtype=f32) : f32[T, heads, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_1(const bf16* in0, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 128)) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const int i2 = rest1 % 4;
+  const int rest3 = rest1 / 4;
+  const float v4 = load(in0[rest3 * 4 * 32 + i2 * 32 + i0]);
+  const float v5 = v4;
+  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<float>(v5);
+}
+
+// func @linear.2 kernel matmul(%0: bf16[T, d], %1: bf16[hd*kv, d]) -> (bf16[T, hd*kv]) {
+// %2 = linear(%0, %1) : bf16[T, hd*kv]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_2(const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 64, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @cast.2 kernel pointwise(%0: bf16[T, kv, hd]) -> (f32[T, kv, hd]) {
+// %1 = cast(%0, dtype=f32) : f32[T, kv, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_2(const bf16* in0, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 64)) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const int i2 = rest1 % 2;
+  const int rest3 = rest1 / 2;
+  const float v4 = load(in0[rest3 * 2 * 32 + i2 * 32 + i0]);
+  const float v5 = v4;
+  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<float>(v5);
+}
+
+// func @rope.1 kernel rope(%0: f32[T, kv, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (f32[T, kv, hd]) {
+// %3 = rope(%0, %1, %2) : f32[T, kv, hd]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) rope_1(const float* in0, const float* in1, const float* in2, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 32)) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const int i2 = rest1 % 2;
+  const int rest3 = rest1 / 2;
+  const float v4 = load(in0[rest3 * 2 * 32 + i2 * 32 + i0]);
+  const float v5 = load(in0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)]);
+  const float v6 = load(in1[rest3 * 16 + i0]);
+  const float v7 = load(in2[rest3 * 16 + i0]);
+  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<float>(v4 * v6 - v5 * v7);
+  out0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)] = convert<float>(v5 * v6 + v4 * v7);
+}
+
+// func @cast.3 kernel pointwise(%0: f32[T, kv, hd]) -> (bf16[T, kv, hd]) {
+// %1 = cast(%0, dtype=bf16) : bf16[T, kv, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_3(const float* in0, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 64)) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const int i2 = rest1 % 2;
+  const int rest3 = rest1 / 2;
+  const float v4 = load(in0[rest3 * 2 * 32 + i2 * 32 + i0]);
+  const float v5 = rounded<bf16>(v4);
+  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<bf16>(v5);
+}
+
+// func @cache_append.1 kernel append(%0: bf16[context, kv, hd], %1: bf16[T, kv, hd], %2: i32[]) -> (bf16[context, kv, hd]) {
+// %3 = cache_append(%0, %1, %2) : bf16[context, kv, hd]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) cache_append_1(const bf16* in0, const bf16* in1, const int* in2, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int start = in2[0], count = T;
+  const bool fits = start >= 0 && start + count <= 2048;
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (!fits && i == 0) fail(kContextFull, start, count);
+  if (fits && i < count * 64) out0[start * 64 + i] = in1[i];
+  if (out0 == in0 || i >= 131072) return;
+  const bool replaced = fits && i >= start * 64 && i < (start + count) * 64;
+  if (!replaced) out0[i] = in0[i];
+}
+
+// func @rope.2 kernel rope(%0: f32[T, heads, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (f32[T, heads, hd]) {
+// %3 = rope(%0, %1, %2) : f32[T, heads, hd]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) rope_2(const float* in0, const float* in1, const float* in2, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 64)) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const int i2 = rest1 % 4;
+  const int rest3 = rest1 / 4;
+  const float v4 = load(in0[rest3 * 4 * 32 + i2 * 32 + i0]);
+  const float v5 = load(in0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)]);
+  const float v6 = load(in1[rest3 * 16 + i0]);
+  const float v7 = load(in2[rest3 * 16 + i0]);
+  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<float>(v4 * v6 - v5 * v7);
+  out0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)] = convert<float>(v5 * v6 + v4 * v7);
+}
+
+// func @cast.4 kernel pointwise(%0: f32[T, heads, hd]) -> (bf16[T, heads, hd]) {
+// %1 = cast(%0, dtype=bf16) : bf16[T, heads, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_4(const float* in0, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 128)) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const int i2 = rest1 % 4;
+  const int rest3 = rest1 / 4;
+  const float v4 = load(in0[rest3 * 4 * 32 + i2 * 32 + i0]);
+  const float v5 = rounded<bf16>(v4);
+  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<bf16>(v5);
+}
+
+// func @attention.1 kernel attention(%0: bf16[T, heads, hd], %1: bf16[context, kv, hd], %2: bf16[context, kv, hd], %3: i32[]) -> (bf16[T, heads, hd]) {
+// %4 = attention(%0, %1, %2, %3, causal=true, scale=0.1767766952966369) : bf16[T, heads, hd]
+// return %4
+// }
+extern "C" __global__ void __launch_bounds__(256) attention_1(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = block * kWarps + threadIdx.x / 32;
+  if (row >= (T * 4)) return;
+  const int i0 = row % 4;
+  const int rest1 = row / 4;
+  const int visible = max(0, min(2048, in3[0] + rest1 + 1));
+  const int key_head = i0 * 2 / 4;
+  attend_row<32, 32>(&in0[rest1 * 4 * 32 + i0 * 32], &in1[key_head * 32], &in2[key_head * 32], 64, 64, visible, 0.176776692f, &out0[rest1 * 4 * 32 + i0 * 32]);
+}
+
+// func @linear_cast.1 kernel matmul(%0: bf16[T, hd*heads], %1: bf16[d, hd*heads]) -> (f32[T, d]) {
+// %2 = linear(%0, %1) : bf16[T, d]
+// %3 = cast(%2, dtype=f32) : f32[T, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_1(const bf16* in0, const bf16* in1, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @rms_norm_add.1 kernel row(%0: f32[T, d], %1: bf16[d], %2: f32[T, d]) -> (f32[T, d]) {
+// %3 = rms_norm(%0, %1) : f32[T, d]
+// %4 = add(%2, %3) : f32[T, d]
+// return %4
+// }
+extern "C" __global__ void __launch_bounds__(256) rms_norm_add_1(const float* in0, const bf16* in1, const float* in2, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= T) return;
+  float partial0 = 0.0f;
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v1 = load(in0[row * 128 + column]);
+    partial0 += v1 * v1;
+  }
+  const float squares = warp_sum(partial0);
+  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v2 = load(in0[row * 128 + column]);
+    const float v4 = load(in1[column]);
+    const float v3 = v2 * factor * v4;
+    const float v5 = load(in2[row * 128 + column]);
+    const float v6 = (v5 + v3);
+    out0[row * 128 + column] = convert<float>(v6);
+  }
+}
+
+// func @linear_cast.2 kernel matmul(%0: bf16[T, d], %1: bf16[ffn, d]) -> (f32[T, ffn]) {
+// %2 = linear(%0, %1) : bf16[T, ffn]
+// %3 = cast(%2, dtype=f32) : f32[T, ffn]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_2(const bf16* in0, const bf16* in1, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 384, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @linear_cast_silu_mul.1 kernel matmul(%0: bf16[T, d], %1: bf16[ffn, d], %2: f32[T, ffn]) -> (bf16[T, ffn]) {
+// %3 = linear(%0, %1) : bf16[T, ffn]
+// %4 = cast(%3, dtype=f32) : f32[T, ffn]
+// %5 = silu(%4) : f32[T, ffn]
+// %6 = mul(%5, %2) : f32[T, ffn]
+// %7 = cast(%6, dtype=bf16) : bf16[T, ffn]
+// return %7
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_silu_mul_1(const bf16* in0, const bf16* in1, const float* in2, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 384, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    const float v2 = silu(v1);
+    const float v3 = load(in2[row * 384 + column]);
+    const float v4 = (v2 * v3);
+    const float v5 = rounded<bf16>(v4);
+    return v5;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @linear_cast.3 kernel matmul(%0: bf16[T, ffn], %1: bf16[d, ffn]) -> (f32[T, d]) {
+// %2 = linear(%0, %1) : bf16[T, d]
+// %3 = cast(%2, dtype=f32) : f32[T, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_3(const bf16* in0, const bf16* in1, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 384;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @gather_cast.1 kernel pointwise(%0: bf16[vocab, d], %1: i32[T]) -> (f32[T, d]) {
+// %2 = gather(%0, %1) : bf16[T, d]
+// %3 = cast(%2, dtype=f32) : f32[T, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) gather_cast_1(const bf16* in0, const int* in1, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 128)) return;
+  const int i0 = i % 128;
+  const int rest1 = i / 128;
+  const int v2 = load(in1[rest1]);
+  const int row3 = checked_index(v2, 4096);
+  const float v4 = load(in0[row3 * 128 + i0]);
+  const float v5 = v4;
+  out0[rest1 * 128 + i0] = convert<float>(v5);
+}
+
+// func @iota_add_cast.1 kernel pointwise(%0: i32[]) -> (f32[T]) {
+// %1 = iota(length=T) : i32[T]
+// %2 = add(%1, %0) : i32[T]
+// %3 = cast(%2, dtype=f32) : f32[T]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) iota_add_cast_1(const int* in0, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= T) return;
+  const int v0 = load(in0[0]);
+  const int v1 = add(static_cast<int>(i), v0);
+  const float v2 = static_cast<float>(v1);
+  out0[i] = convert<float>(v2);
+}
+
+// func @mul.1 kernel pointwise(%0: f32[T, 1], %1: f32[hd/2]) -> (f32[T, hd/2]) {
+// %2 = mul(%0, %1) : f32[T, hd/2]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const float* in1, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 16)) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const float v2 = load(in0[rest1]);
+  const float v3 = load(in1[i0]);
+  const float v4 = (v2 * v3);
+  out0[rest1 * 16 + i0] = convert<float>(v4);
+}
+
+// func @cos.1 kernel pointwise(%0: f32[T, hd/2]) -> (f32[T, hd/2]) {
+// %1 = cos(%0) : f32[T, hd/2]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cos_1(const float* in0, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 16)) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const float v2 = load(in0[rest1 * 16 + i0]);
+  const float v3 = cosf(v2);
+  out0[rest1 * 16 + i0] = convert<float>(v3);
+}
+
+// func @sin.1 kernel pointwise(%0: f32[T, hd/2]) -> (f32[T, hd/2]) {
+// %1 = sin(%0) : f32[T, hd/2]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) sin_1(const float* in0, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 16)) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const float v2 = load(in0[rest1 * 16 + i0]);
+  const float v3 = sinf(v2);
+  out0[rest1 * 16 + i0] = convert<float>(v3);
+}
+
+// func @add.1 kernel pointwise(%0: i32[]) -> (i32[]) {
+// %1 = dim_size(dim=T) : i32[]
+// %2 = add(%0, %1) : i32[]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 1) return;
+  const int v0 = load(in0[0]);
+  const int v1 = add(v0, T);
+  out0[0] = convert<int>(v1);
+}
+
+// func @rms_norm.1 kernel row(%0: f32[T, d], %1: bf16[d]) -> (f32[T, d]) {
+// %2 = rms_norm(%0, %1) : f32[T, d]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) rms_norm_1(const float* in0, const bf16* in1, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= T) return;
+  float partial0 = 0.0f;
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v1 = load(in0[row * 128 + column]);
+    partial0 += v1 * v1;
+  }
+  const float squares = warp_sum(partial0);
+  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v2 = load(in0[row * 128 + column]);
+    const float v4 = load(in1[column]);
+    const float v3 = v2 * factor * v4;
+    out0[row * 128 + column] = convert<float>(v3);
+  }
+}
+
+// func @cast.5 kernel pointwise(%0: f32[T, d]) -> (bf16[T, d]) {
+// %1 = cast(%0, dtype=bf16) : bf16[T, d]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_5(const float* in0, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= (T * 128)) return;
+  const int i0 = i % 128;
+  const int rest1 = i / 128;
+  const float v2 = load(in0[rest1 * 128 + i0]);
+  const float v3 = rounded<bf16>(v2);
+  out0[rest1 * 128 + i0] = convert<bf16>(v3);
+}
+
+// func @linear_cast.4 kernel matmul(%0: bf16[T, d], %1: bf16[vocab, d]) -> (f32[T, vocab]) {
+// %2 = linear(%0, %1) : bf16[T, vocab]
+// %3 = cast(%2, dtype=f32) : f32[T, vocab]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_4(const bf16* in0, const bf16* in1, float* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 4096, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @slice_cast.1 kernel pointwise(%0: f32[T, d]) -> (bf16[1, d]) {
+// %1 = slice(%0, start=T - 1, end=T) : f32[1, d]
+// %2 = cast(%1, dtype=bf16) : bf16[1, d]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) slice_cast_1(const float* in0, bf16* out0, const int T) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 128) return;
+  const float v0 = load(in0[((T + (-1))) * 128 + i]);
+  const float v1 = rounded<bf16>(v0);
+  out0[i] = convert<bf16>(v1);
+}
+
+// func @linear.3 kernel matmul(%0: bf16[1, d], %1: bf16[vocab, d]) -> (bf16[1, vocab]) {
+// %2 = linear(%0, %1) : bf16[1, vocab]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_3(const bf16* in0, const bf16* in1, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 4096, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const bf16* const weights[] = {in1};
+  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+}
+
+// func @cast.6 kernel pointwise(%0: bf16[vocab]) -> (f32[vocab]) {
+// %1 = cast(%0, dtype=f32) : f32[vocab]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_6(const bf16* in0, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 4096) return;
+  const float v0 = load(in0[i]);
+  const float v1 = v0;
+  out0[i] = convert<float>(v1);
+}
+
+// func @rms_norm_cast.2 kernel row(%0: f32[1, d], %1: bf16[d]) -> (bf16[1, d]) {
+// %2 = rms_norm(%0, %1) : f32[1, d]
+// %3 = cast(%2, dtype=bf16) : bf16[1, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_2(const float* in0, const bf16* in1, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= 1) return;
+  float partial0 = 0.0f;
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v1 = load(in0[column]);
+    partial0 += v1 * v1;
+  }
+  const float squares = warp_sum(partial0);
+  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v2 = load(in0[column]);
+    const float v4 = load(in1[column]);
+    const float v3 = v2 * factor * v4;
+    const float v5 = rounded<bf16>(v3);
+    out0[column] = convert<bf16>(v5);
+  }
+}
+
+// func @linear.4 kernel matmul(%0: bf16[1, d], %1: bf16[hd*heads, d]) -> (bf16[1, hd*heads]) {
+// %2 = linear(%0, %1) : bf16[1, hd*heads]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_4(const bf16* in0, const bf16* in1, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const bf16* const weights[] = {in1};
+  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+}
+
+// func @cast.7 kernel pointwise(%0: bf16[1, heads, hd]) -> (f32[1, heads, hd]) {
+// %1 = cast(%0, dtype=f32) : f32[1, heads, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_7(const bf16* in0, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 128) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = v2;
+  out0[rest1 * 32 + i0] = convert<float>(v3);
+}
+
+// func @linear.5 kernel matmul(%0: bf16[1, d], %1: bf16[hd*kv, d]) -> (bf16[1, hd*kv]) {
+// %2 = linear(%0, %1) : bf16[1, hd*kv]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_5(const bf16* in0, const bf16* in1, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 64, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const bf16* const weights[] = {in1};
+  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+}
+
+// func @cast.8 kernel pointwise(%0: bf16[1, kv, hd]) -> (f32[1, kv, hd]) {
+// %1 = cast(%0, dtype=f32) : f32[1, kv, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_8(const bf16* in0, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 64) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = v2;
+  out0[rest1 * 32 + i0] = convert<float>(v3);
+}
+
+// func @rope.3 kernel rope(%0: f32[1, kv, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (f32[1, kv, hd]) {
+// %3 = rope(%0, %1, %2) : f32[1, kv, hd]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) rope_3(const float* in0, const float* in1, const float* in2, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 32) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = load(in0[rest1 * 32 + (i0 + 16)]);
+  const float v4 = load(in1[i0]);
+  const float v5 = load(in2[i0]);
+  out0[rest1 * 32 + i0] = convert<float>(v2 * v4 - v3 * v5);
+  out0[rest1 * 32 + (i0 + 16)] = convert<float>(v3 * v4 + v2 * v5);
+}
+
+// func @cast.9 kernel pointwise(%0: f32[1, kv, hd]) -> (bf16[1, kv, hd]) {
+// %1 = cast(%0, dtype=bf16) : bf16[1, kv, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_9(const float* in0, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 64) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = rounded<bf16>(v2);
+  out0[rest1 * 32 + i0] = convert<bf16>(v3);
+}
+
+// func @cache_append.2 kernel append(%0: bf16[context, kv, hd], %1: bf16[1, kv, hd], %2: i32[]) -> (bf16[context, kv, hd]) {
+// %3 = cache_append(%0, %1, %2) : bf16[context, kv, hd]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) cache_append_2(const bf16* in0, const bf16* in1, const int* in2, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int start = in2[0], count = 1;
+  const bool fits = start >= 0 && start + count <= 2048;
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (!fits && i == 0) fail(kContextFull, start, count);
+  if (fits && i < count * 64) out0[start * 64 + i] = in1[i];
+  if (out0 == in0 || i >= 131072) return;
+  const bool replaced = fits && i >= start * 64 && i < (start + count) * 64;
+  if (!replaced) out0[i] = in0[i];
+}
+
+// func @rope.4 kernel rope(%0: f32[1, heads, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (f32[1, heads, hd]) {
+// %3 = rope(%0, %1, %2) : f32[1, heads, hd]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) rope_4(const float* in0, const float* in1, const float* in2, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 64) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = load(in0[rest1 * 32 + (i0 + 16)]);
+  const float v4 = load(in1[i0]);
+  const float v5 = load(in2[i0]);
+  out0[rest1 * 32 + i0] = convert<float>(v2 * v4 - v3 * v5);
+  out0[rest1 * 32 + (i0 + 16)] = convert<float>(v3 * v4 + v2 * v5);
+}
+
+// func @cast.10 kernel pointwise(%0: f32[1, heads, hd]) -> (bf16[1, heads, hd]) {
+// %1 = cast(%0, dtype=bf16) : bf16[1, heads, hd]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_10(const float* in0, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 128) return;
+  const int i0 = i % 32;
+  const int rest1 = i / 32;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = rounded<bf16>(v2);
+  out0[rest1 * 32 + i0] = convert<bf16>(v3);
+}
+
+// func @attention.2 kernel attention(%0: bf16[1, heads, hd], %1: bf16[context, kv, hd], %2: bf16[context, kv, hd], %3: i32[]) -> (bf16[1, heads, hd]) {
+// %4 = attention(%0, %1, %2, %3, causal=true, scale=0.1767766952966369) : bf16[1, heads, hd]
+// return %4
+// }
+extern "C" __global__ void __launch_bounds__(256) attention_2(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = block * kWarps + threadIdx.x / 32;
+  if (row >= 4) return;
+  const int visible = max(0, min(2048, in3[0] + 0 + 1));
+  const int key_head = row * 2 / 4;
+  attend_row<32, 32>(&in0[row * 32], &in1[key_head * 32], &in2[key_head * 32], 64, 64, visible, 0.176776692f, &out0[row * 32]);
+}
+
+// func @linear_cast.5 kernel matmul(%0: bf16[1, hd*heads], %1: bf16[d, hd*heads]) -> (f32[1, d]) {
+// %2 = linear(%0, %1) : bf16[1, d]
+// %3 = cast(%2, dtype=f32) : f32[1, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_5(const bf16* in0, const bf16* in1, float* out0) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const bf16* const weights[] = {in1};
+  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+}
+
+// func @rms_norm_add.2 kernel row(%0: f32[1, d], %1: bf16[d], %2: f32[1, d]) -> (f32[1, d]) {
+// %3 = rms_norm(%0, %1) : f32[1, d]
+// %4 = add(%2, %3) : f32[1, d]
+// return %4
+// }
+extern "C" __global__ void __launch_bounds__(256) rms_norm_add_2(const float* in0, const bf16* in1, const float* in2, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= 1) return;
+  float partial0 = 0.0f;
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v1 = load(in0[column]);
+    partial0 += v1 * v1;
+  }
+  const float squares = warp_sum(partial0);
+  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  for (int column = threadIdx.x % 32; column < 128; column += 32) {
+    const float v2 = load(in0[column]);
+    const float v4 = load(in1[column]);
+    const float v3 = v2 * factor * v4;
+    const float v5 = load(in2[column]);
+    const float v6 = (v5 + v3);
+    out0[column] = convert<float>(v6);
+  }
+}
+
+// func @linear_cast.6 kernel matmul(%0: bf16[1, d], %1: bf16[ffn, d]) -> (f32[1, ffn]) {
+// %2 = linear(%0, %1) : bf16[1, ffn]
+// %3 = cast(%2, dtype=f32) : f32[1, ffn]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_6(const bf16* in0, const bf16* in1, float* out0) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 384, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const bf16* const weights[] = {in1};
+  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+}
+
+// func @linear_cast_silu_mul.2 kernel matmul(%0: bf16[1, d], %1: bf16[ffn, d], %2: f32[1, ffn]) -> (bf16[1, ffn]) {
+// %3 = linear(%0, %1) : bf16[1, ffn]
+// %4 = cast(%3, dtype=f32) : f32[1, ffn]
+// %5 = silu(%4) : f32[1, ffn]
+// %6 = mul(%5, %2) : f32[1, ffn]
+// %7 = cast(%6, dtype=bf16) : bf16[1, ffn]
+// return %7
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_silu_mul_2(const bf16* in0, const bf16* in1, const float* in2, bf16* out0) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 384, K = 128;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    const float v2 = silu(v1);
+    const float v3 = load(in2[column]);
+    const float v4 = (v2 * v3);
+    const float v5 = rounded<bf16>(v4);
+    return v5;
+  };
+  const bf16* const weights[] = {in1};
+  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+}
+
+// func @linear_cast.7 kernel matmul(%0: bf16[1, ffn], %1: bf16[d, ffn]) -> (f32[1, d]) {
+// %2 = linear(%0, %1) : bf16[1, d]
+// %3 = cast(%2, dtype=f32) : f32[1, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_7(const bf16* in0, const bf16* in1, float* out0) {
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 384;
+  release_successor();
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const bf16* const weights[] = {in1};
+  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+}
+
+// func @gather_cast.2 kernel pointwise(%0: bf16[vocab, d], %1: i32[1]) -> (f32[1, d]) {
+// %2 = gather(%0, %1) : bf16[1, d]
+// %3 = cast(%2, dtype=f32) : f32[1, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) gather_cast_2(const bf16* in0, const int* in1, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 128) return;
+  const int v0 = load(in1[0]);
+  const int row1 = checked_index(v0, 4096);
+  const float v2 = load(in0[row1 * 128 + i]);
+  const float v3 = v2;
+  out0[i] = convert<float>(v3);
+}
+
+// func @iota_add_cast.2 kernel pointwise(%0: i32[]) -> (f32[1]) {
+// %1 = iota(length=1) : i32[1]
+// %2 = add(%1, %0) : i32[1]
+// %3 = cast(%2, dtype=f32) : f32[1]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) iota_add_cast_2(const int* in0, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 1) return;
+  const int v0 = load(in0[0]);
+  const int v1 = add(static_cast<int>(0), v0);
+  const float v2 = static_cast<float>(v1);
+  out0[0] = convert<float>(v2);
+}
+
+// func @mul.2 kernel pointwise(%0: f32[1, 1], %1: f32[hd/2]) -> (f32[1, hd/2]) {
+// %2 = mul(%0, %1) : f32[1, hd/2]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) mul_2(const float* in0, const float* in1, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 16) return;
+  const float v0 = load(in0[0]);
+  const float v1 = load(in1[i]);
+  const float v2 = (v0 * v1);
+  out0[i] = convert<float>(v2);
+}
+
+// func @cos.2 kernel pointwise(%0: f32[1, hd/2]) -> (f32[1, hd/2]) {
+// %1 = cos(%0) : f32[1, hd/2]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) cos_2(const float* in0, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 16) return;
+  const float v0 = load(in0[i]);
+  const float v1 = cosf(v0);
+  out0[i] = convert<float>(v1);
+}
+
+// func @sin.2 kernel pointwise(%0: f32[1, hd/2]) -> (f32[1, hd/2]) {
+// %1 = sin(%0) : f32[1, hd/2]
+// return %1
+// }
+extern "C" __global__ void __launch_bounds__(256) sin_2(const float* in0, float* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 16) return;
+  const float v0 = load(in0[i]);
+  const float v1 = sinf(v0);
+  out0[i] = convert<float>(v1);
+}
+
+// func @add.2 kernel pointwise(%0: i32[]) -> (i32[]) {
+// %1 = full(value=1, dtype=i32) : i32[]
+// %2 = add(%0, %1) : i32[]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) add_2(const int* in0, int* out0) {
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 1) return;
+  const int v0 = load(in0[0]);
+  const int v1 = add(v0, 1);
+  out0[0] = convert<int>(v1);
+}
