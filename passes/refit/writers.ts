@@ -5,7 +5,7 @@
  *   original inputs   x is what the layer reads in the original, as far as it is left
  */
 import { type Dim, dim } from '../../ir/dim.js';
-import type { Value } from '../../ir/module.js';
+import { defOf, type Value } from '../../ir/module.js';
 import type { PassData } from '../pass.js';
 import { dotRows } from './cholesky.js';
 import { keptOfParam } from './kept.js';
@@ -32,7 +32,7 @@ export function cutKnown(segment: Segment, known: Known): Record<string, Carried
 
 /**
  * Re-solves one writer so that the stream behind the sub-layer is `target`; with a gate, so that the sum in front of
- * the gate is. Behind a norm the problem is not linear in W; with the norm's divisor r = rms(u) held at what the
+ * the gate is. (Weighing tokens by their gates was tried on a diffusion transformer and made it worse.) Behind a norm the problem is not linear in W; with the norm's divisor r = rms(u) held at what the
  * present weights make it, it is:
  *
  *   min Σ ‖γ ⊙ (W x + rest) / r - (target - stream)‖²
@@ -161,7 +161,9 @@ export function twinOf(
   data: PassData,
 ): Twin | undefined {
   const [[writer, ...others], [own]] = [sublayer.writers, teacher?.writers ?? []];
-  const isAlone = (layer: Layer | undefined, { sum }: Sublayer): boolean => layer?.output === sum;
+  // A bias would be a further term.
+  const isAlone = (layer: Layer | undefined, { sum }: Sublayer): boolean =>
+    layer?.output === sum && defOf(sum)?.operands.length === 2;
   if (writer === undefined || teacher === undefined || others.length > 0) return undefined;
   if (own?.weight !== writer.weight || !isAlone(writer, sublayer) || !isAlone(own, teacher)) return undefined;
   const outputs = keptOfParam(place, original, writer.weight, 0);
