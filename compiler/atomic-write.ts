@@ -4,9 +4,9 @@
  * write to the same target.
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { diagnostic, HewError } from '../ir/diagnostics.js';
+import { diagnostic, fail, HewError } from '../ir/diagnostics.js';
 
 /** Bytes, all at once or in chunks. */
 export type ByteSource = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -22,6 +22,33 @@ export async function writeFileAtomically(path: string, source: ByteSource): Pro
   const target = resolve(path);
   await withTemporary(target, async (temporary) => {
     await writeSynced(temporary, source);
+    await rename(temporary, target);
+    await syncDirectory(dirname(target));
+  });
+}
+
+/**
+ * Makes a directory that does not exist, or is empty: `write` fills it under a temporary name.
+ * Fails with HEW8003, also when something is there that would be lost.
+ */
+export async function writeNewDirectory(
+  path: string,
+  write: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const target = resolve(path);
+  const taken = await readdir(target).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw asOutputError(target, error);
+  });
+  if (taken !== undefined && taken.length > 0)
+    fail('HEW8003', `${path} exists and is not empty`, {
+      help: 'choose another directory, or remove this one',
+    });
+  await mkdir(dirname(target), { recursive: true });
+  await withTemporary(target, async (temporary) => {
+    await mkdir(temporary);
+    await write(temporary);
+    if (taken !== undefined) await rmdir(target);
     await rename(temporary, target);
     await syncDirectory(dirname(target));
   });

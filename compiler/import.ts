@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Diagnostic, fail } from '../ir/diagnostics.js';
+import { type FloatType, importGguf } from './gguf/import.js';
 import { importHuggingFace } from './huggingface/import.js';
 
 export interface ImportOptions {
@@ -11,6 +12,8 @@ export interface ImportOptions {
   readonly output: string;
   /** Values the model leaves open, by name, as text. */
   readonly set?: Readonly<Record<string, string>> | undefined;
+  /** What weights are stored as that Hew has to convert; f32 by default. */
+  readonly dtype?: FloatType | undefined;
   readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
 }
 
@@ -44,6 +47,12 @@ const importers: readonly Importer[] = [
       const { warnings } = await importHuggingFace({ directory: path, output, set });
       return { files: ['model.hew'], warnings };
     },
+  },
+  {
+    format: 'GGUF',
+    accepts: 'a .gguf file',
+    matches: (path, isDirectory) => !isDirectory && path.endsWith('.gguf'),
+    run: ({ path, output, set, dtype }) => importGguf({ file: path, output, set, dtype }),
   },
 ];
 

@@ -229,6 +229,15 @@ export const diagnosticCodes = {
     title: 'configuration and tensors disagree',
     doc: 'config.json describes another model than the one whose tensors are there: norms, biases or a head that one has and the other has not.',
   },
+  HEW3161: {
+    title: 'not a valid GGUF file',
+    doc: 'The file is damaged or hostile: a count, a type, an offset or a name in its head cannot be right.',
+  },
+  HEW3162: {
+    title: 'GGUF content without a Hew equivalent',
+    doc: 'The file is sound, but its architecture, a tensor, a quantization or its tokenizer is none that Hew reads; docs/import.md lists them.',
+    exit: exitCodes.unsupported,
+  },
   HEW4001: {
     title: 'not a valid safetensors file',
     doc: 'The header of the file is damaged, or does not describe exactly the bytes that follow it.',
