@@ -115,6 +115,7 @@ export {
   type TokenReport,
   type TokenWindows,
 } from './evaluate/tokens.js';
+export { type ExportOptions, type ExportReport, exportFormats, exportModel } from './export.js';
 export { type FormatFileOptions, formatFile } from './format-file.js';
 export { formatSource as format } from './frontend/format.js';
 // Specs and models

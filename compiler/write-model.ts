@@ -15,6 +15,7 @@ import { fillName } from '../ir/recipe.js';
 import { type DType, elementCount, evalShape, storedBytes } from '../ir/type.js';
 import { parsePipeline, runPipeline } from '../passes/pipeline.js';
 import { standardPipeline } from '../passes/registry.js';
+import type { Checkpoint } from './checkpoint/checkpoint.js';
 import { type FileDType, isFileDType } from './checkpoint/dtypes.js';
 import { type TensorEntry, writeSafetensors } from './checkpoint/write-safetensors.js';
 import { type ModelOptions, openModel } from './compile.js';
@@ -22,6 +23,7 @@ import type { ConfigDeclaration, DimDeclaration } from './frontend/ast.js';
 import { specReferences } from './frontend/elaborate.js';
 import { nodeFiles } from './frontend/files.js';
 import { type LoadedUnit, loadUnits, plainText } from './frontend/units.js';
+import { companionDirectories, copyCompanions } from './huggingface/companions.js';
 
 // ---- weights
 
@@ -112,7 +114,7 @@ export interface WrittenModel {
 }
 
 /** What the spec of the model says, read once. */
-interface SpecText {
+export interface SpecText {
   readonly unit: LoadedUnit;
   readonly sources: ReadonlyMap<string, string>;
   readonly config: Readonly<Record<string, unknown>>;
@@ -126,7 +128,11 @@ export async function writeModel(
   directory: string,
   module: Module,
   options: ModelOptions,
-  model: { readonly source: TensorSource | undefined; readonly tokenizerFile: string | undefined },
+  model: {
+    readonly source: TensorSource | undefined;
+    readonly checkpoint?: Checkpoint | undefined;
+    readonly tokenizerFile: string | undefined;
+  },
 ): Promise<WrittenModel> {
   await mkdir(directory, { recursive: true });
   await writeSafetensors(join(directory, 'model.safetensors'), tensorsOf(module, model.source));
@@ -144,11 +150,13 @@ export async function writeModel(
       specText(spec, directory, candidate.fixed, tokenizer !== undefined),
     );
     if (functionsOfSpec(join(directory, 'model.hew'), module) !== wanted) continue;
+    const companions = await copyCompanions(companionDirectories(model), directory);
     const files = [
       'model.hew',
       'config.json',
       'model.safetensors',
       ...(tokenizer === undefined ? [] : ['tokenizer.json']),
+      ...companions,
     ];
     const config = Object.fromEntries(
       Object.entries(candidate.config).filter(([key, value]) => spec.config[key] !== value),
@@ -163,7 +171,7 @@ export async function writeModel(
   });
 }
 
-function readSpec({ spec, config, set }: ModelOptions): SpecText {
+export function readSpec({ spec, config, set }: ModelOptions): SpecText {
   const { root, sources } = loadUnits(spec, nodeFiles);
   const file = config ?? specReferences(spec, nodeFiles).config;
   const json = file === undefined ? {} : (JSON.parse(nodeFiles.read(file)) as Record<string, unknown>);
@@ -191,20 +199,11 @@ interface Candidate {
  * formula first and are fixed next.
  */
 function* candidates({ unit, config }: SpecText, module: Module): Generator<Candidate> {
-  const dims = modelDims(module);
   const declared = unit.items.map(({ item }) => item);
   const switches = declared.filter(
     (item): item is ConfigDeclaration => item.kind === 'config' && item.type.name === 'bool',
   );
-  const sizes: Record<string, unknown> = {};
-  const computed = new Map<string, number>();
-  for (const item of declared) {
-    const size = item.kind === 'dim' ? dims.get(item.name.name) : undefined;
-    if (item.kind !== 'dim' || size === undefined) continue;
-    const key = configOf(item, unit);
-    if (key === undefined) computed.set(item.name.name, size);
-    else sizes[key] = size;
-  }
+  const { sizes, computed } = sizesOf(unit, module);
   const none = new Map<string, number>();
   for (const fixed of computed.size > 0 ? [none, computed] : [none]) {
     yield { config: sizes, fixed };
@@ -212,6 +211,24 @@ function* candidates({ unit, config }: SpecText, module: Module): Generator<Cand
       yield { config: { ...sizes, [name.name]: config[name.name] !== true }, fixed };
     }
   }
+}
+
+/** What a module's dimensions are now: configuration values, and sizes of dimensions that the spec computes. */
+export function sizesOf(
+  unit: LoadedUnit,
+  module: Module,
+): { readonly sizes: Readonly<Record<string, number>>; readonly computed: ReadonlyMap<string, number> } {
+  const dims = modelDims(module);
+  const sizes: Record<string, number> = {};
+  const computed = new Map<string, number>();
+  for (const { item } of unit.items) {
+    const size = item.kind === 'dim' ? dims.get(item.name.name) : undefined;
+    if (item.kind !== 'dim' || size === undefined) continue;
+    const key = configOf(item, unit);
+    if (key === undefined) computed.set(item.name.name, size);
+    else sizes[key] = size;
+  }
+  return { sizes, computed };
 }
 
 /** The configuration value that a dimension is, when its declaration says no more than that. */
@@ -269,7 +286,7 @@ function edited(text: string, edits: readonly { start: number; end: number; text
 }
 
 /** The functions of a module in their simplest form, as text, with the sizes they have. */
-function functionsOf(module: Module): string {
+export function functionsOf(module: Module): string {
   const simple = runPipeline(module, parsePipeline(standardPipeline)).module;
   const texts = [...simple.functions.values()].map((func) => printFunc(func, { names: false }));
   const sizes = [...modelDims(simple)].map(([name, value]) => `${name}=${value}`);

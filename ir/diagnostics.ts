@@ -229,6 +229,16 @@ export const diagnosticCodes = {
     title: 'configuration and tensors disagree',
     doc: 'config.json describes another model than the one whose tensors are there: norms, biases or a head that one has and the other has not.',
   },
+  HEW3164: {
+    title: 'Hugging Face has no configuration for the model',
+    doc: 'config.json has one size for all layers, and an architecture has certain tensors. A model that computes anything else, or a family that transformers does not have, cannot be exported.',
+    exit: exitCodes.unsupported,
+  },
+  HEW3165: {
+    title: 'GGUF has no way to say it',
+    doc: 'Only some architectures, rotary positions and tokenizers have names in GGUF. The message says what has none.',
+    exit: exitCodes.unsupported,
+  },
   HEW3161: {
     title: 'not a valid GGUF file',
     doc: 'The file is damaged or hostile: a count, a type, an offset or a name in its head cannot be right.',

@@ -8,6 +8,7 @@ import { checkCommand } from './commands/check.js';
 import { compileCommand } from './commands/compile.js';
 import { evalCommand } from './commands/eval.js';
 import { evalDiffusionCommand } from './commands/eval-diffusion.js';
+import { exportCommand } from './commands/export.js';
 import { fmtCommand } from './commands/fmt.js';
 import { importCommand } from './commands/import.js';
 import { inspectCommand } from './commands/inspect.js';
@@ -24,6 +25,7 @@ export type CommandDefinition = (program: Command, session: Session) => void;
 const commands: readonly CommandDefinition[] = [
   compileCommand,
   importCommand,
+  exportCommand,
   pruneCommand,
   runCommand,
   sampleCommand,

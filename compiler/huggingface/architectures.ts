@@ -3,6 +3,8 @@
  * in transformers defaults to, and what has to hold between configuration and tensors.
  */
 import { didYouMean, fail } from '../../ir/diagnostics.js';
+import type { GgufArchitecture } from '../gguf/architectures.js';
+import { attentionBiases, type BiasRules, llamaBiases, qwen2Biases } from './biases.js';
 import {
   activation,
   biases,
@@ -17,7 +19,7 @@ import {
   tiedHead,
   wholeHeads,
 } from './checks.js';
-import { type Facts, numberIn, own } from './facts.js';
+import { type Facts, type JsonObject, numberIn, own } from './facts.js';
 import { ropePart } from './rope.js';
 import { sandwichNorm } from './sandwich.js';
 
@@ -35,6 +37,23 @@ export interface Architecture {
   /** Values of settings that config.json leaves out. */
   readonly defaults: (facts: Facts) => Readonly<Record<string, Setting>>;
   readonly checks: readonly Check[];
+  /** How `hew export --format hf` writes it; undefined when transformers has no such models. */
+  readonly exported?: Exported | undefined;
+  /** What `hew export --format gguf` calls it. */
+  readonly gguf?: GgufArchitecture['name'] | undefined;
+}
+
+export interface Exported {
+  readonly biases?: BiasRules;
+  /** The name of a tensor in a checkpoint, where Hew's is another. */
+  readonly rename?: (name: string, config: JsonObject) => string;
+}
+
+/** Without norms behind its parts, a block calls the norm before its feed-forward layer otherwise. */
+function withoutSandwich(name: string, config: JsonObject): string {
+  return config.sandwich_norm === true
+    ? name
+    : name.replace('.pre_mlp_layernorm.', '.post_attention_layernorm.');
 }
 
 const decoderChecks: readonly Check[] = [activation('hidden_act', ['silu', 'swish']), tiedHead, wholeHeads];
@@ -61,6 +80,8 @@ export const architectures: readonly Architecture[] = [
     parts: plain,
     defaults: () => ({ max_position_embeddings: 2048, rms_norm_eps: 1e-6 }),
     checks: [...decoderChecks, biases('attention_bias', true)],
+    exported: { biases: llamaBiases },
+    gguf: 'llama',
   },
   {
     names: ['MistralForCausalLM'],
@@ -74,6 +95,8 @@ export const architectures: readonly Architecture[] = [
       rms_norm_eps: 1e-6,
     }),
     checks: [...decoderChecks, biases('attention_bias', false)],
+    exported: { biases: {} },
+    gguf: 'llama',
   },
   {
     names: ['Qwen2ForCausalLM'],
@@ -88,6 +111,8 @@ export const architectures: readonly Architecture[] = [
       rms_norm_eps: 1e-6,
     }),
     checks: [...decoderChecks, biases(true, false), layerPattern],
+    exported: { biases: qwen2Biases },
+    gguf: 'qwen2',
   },
   {
     names: ['Qwen3ForCausalLM'],
@@ -103,6 +128,8 @@ export const architectures: readonly Architecture[] = [
       rms_norm_eps: 1e-6,
     }),
     checks: [...decoderChecks, biases('attention_bias', true), normsOfQueriesAndKeys, layerPattern],
+    exported: { biases: attentionBiases },
+    gguf: 'qwen3',
   },
   {
     names: ['PanguEmbeddedForCausalLM', 'PanguForCausalLM'],
@@ -115,6 +142,7 @@ export const architectures: readonly Architecture[] = [
       sandwich_norm: sandwichNorm(facts),
     }),
     checks: decoderChecks,
+    exported: { biases: attentionBiases, rename: withoutSandwich },
   },
   {
     names: ['PanguProMoEForCausalLM', 'PanGuMoEForCausalLM'],
@@ -128,6 +156,7 @@ export const architectures: readonly Architecture[] = [
       sandwich_norm: sandwichNorm(facts),
     }),
     checks: decoderChecks,
+    exported: { biases: attentionBiases, rename: withoutSandwich },
   },
   {
     names: ['PanguUltraMoEForCausalLM', 'OpenPanguMoEForCausalLM'],
@@ -149,6 +178,7 @@ export const architectures: readonly Architecture[] = [
       sandwich_norm: sandwichNorm(facts),
     }),
     checks: [...decoderChecks, noCorrectionBias],
+    exported: { biases: {}, rename: withoutSandwich },
   },
   {
     names: ['GPT2LMHeadModel'],
@@ -157,6 +187,7 @@ export const architectures: readonly Architecture[] = [
     parts: () => ['gpt2', 'entries'],
     defaults: () => ({}),
     checks: [activation('activation_function', ['gelu_new', 'gelu_pytorch_tanh']), plainScale],
+    exported: {},
   },
   {
     names: ['DiT'],
@@ -169,7 +200,7 @@ export const architectures: readonly Architecture[] = [
 ];
 
 /** The architecture of a checkpoint. Fails with HEW3151. */
-export function architectureOf({ config, directory }: Facts): Architecture {
+export function architectureOf({ config, directory }: Pick<Facts, 'config' | 'directory'>): Architecture {
   const given = config.architectures;
   const names = Array.isArray(given) ? given.filter((name) => typeof name === 'string') : [];
   const type = own(config, 'model_type');

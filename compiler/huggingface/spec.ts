@@ -34,7 +34,7 @@ export function specOf(
 ): string {
   const [name] = architecture.names;
   const parts = architecture.parts(facts).map(readPart);
-  for (const key of Object.keys(set)) checkSettable(key, parts.join('\n'), facts.config);
+  for (const key of Object.keys(set)) checkSettable(key, settingsOf(architecture, facts), facts.config);
   const body = withDefaults(parts.join('\n'), { ...architecture.defaults(facts), ...set });
   const sampler = /^sampler /m.test(body) ? [] : [samplerOf(facts.config, generation ?? {})];
   const files = [
@@ -46,8 +46,13 @@ export function specOf(
   return formatSource([`${head}\nimport "hew:blocks"`, body, ...sampler, files.join('\n')].join('\n\n'));
 }
 
-function checkSettable(key: string, text: string, config: JsonObject): void {
-  const declared = configsOf(text).map(({ name }) => name.name);
+/** Names of the settings that the spec of a checkpoint has. */
+export function settingsOf(architecture: Architecture, facts: Facts): string[] {
+  const parts = architecture.parts(facts).map(readPart);
+  return configsOf(parts.join('\n')).map(({ name }) => name.name);
+}
+
+function checkSettable(key: string, declared: readonly string[], config: JsonObject): void {
   if (!declared.includes(key))
     fail('HEW3008', `the spec has no setting '${key}'`, {
       help: didYouMean(key, declared) ?? `settings are ${declared.join(', ')}`,
