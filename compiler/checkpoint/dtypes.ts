@@ -99,6 +99,9 @@ export function toFloat32(dtype: FileDType, bytes: Uint8Array): Float32Array {
   if (decode === undefined) return fail('HEW4003', `${dtype} tensors cannot be read as numbers`);
   const owned = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
   return decode(
-    owned && bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice(),
+    // Not `slice`, which of a Buffer is a view.
+    owned && bytes.buffer instanceof ArrayBuffer
+      ? (bytes as Uint8Array<ArrayBuffer>)
+      : Uint8Array.from(bytes),
   );
 }

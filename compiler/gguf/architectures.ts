@@ -49,7 +49,7 @@ function renamed(name: string, layer: RegExp, names: ReadonlyMap<string, string>
   if (stem === undefined || ending === undefined) return undefined;
   const number = layer.exec(stem)?.[1];
   const general = number === undefined ? stem : stem.replace(`.${number}.`, '.{i}.');
-  const other = names.get(general);
+  const other = number === undefined && stem.includes('{i}') ? undefined : names.get(general);
   return other === undefined ? undefined : `${other.replace('{i}', number ?? '')}${ending}`;
 }
 

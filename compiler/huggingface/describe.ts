@@ -174,7 +174,9 @@ export function bytesOf({ data, name }: TensorEntry): Uint8Array {
   const source = typeof data === 'function' ? data() : data;
   if (source instanceof Uint8Array) return source;
   if (!(Symbol.iterator in source)) throw new Error(`the bytes of ${name} are not at hand`);
-  return Buffer.concat([...source]);
+  const chunks = [...source];
+  const [only] = chunks;
+  return chunks.length === 1 && only !== undefined ? only : Uint8Array.from(Buffer.concat(chunks));
 }
 
 /** Logits after a few tokens. */
