@@ -11,6 +11,7 @@ import type { Pass } from './pass.js';
 import { prune } from './prune/prune.js';
 import { htg } from './quantize/htg.js';
 import { ptq4dit } from './quantize/ptq4dit.js';
+import { quantize } from './quantize/quantize.js';
 import { refit } from './refit/refit.js';
 import { slnp } from './slnp.js';
 
@@ -28,6 +29,7 @@ export const passes: readonly Pass[] = [
   refit,
   htg,
   ptq4dit,
+  quantize,
 ];
 
 /** The exact passes a compilation runs before the backend legalises and fuses. */

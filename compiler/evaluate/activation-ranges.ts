@@ -36,7 +36,7 @@ export async function activationRanges(
 ): Promise<ActivationRanges> {
   const simplified = runPipeline(module, parsePipeline(standardPipeline)).module;
   const data = await calibrateOnSamples(simplified, source, options);
-  const layers = layersOf(simplified).layers.filter(({ isCondition }) => !isCondition);
+  const layers = layersOf(simplified).layers.filter(({ place }) => place !== 'condition');
   const probes = layers.flatMap((layer) =>
     (['minimum', 'maximum'] as const).map((statistic) =>
       probeOf(simplified, layer, statistic, { byTimestep: true }),
@@ -64,7 +64,7 @@ export async function activationRanges(
           Array.from(centres[0] ?? [], (_, channel) => timesteps.map((_t, step) => of(step, channel)));
         return {
           weight: layer.weight,
-          turn: layer.func.loop === undefined ? undefined : turn,
+          turn: layer.loop === undefined ? undefined : turn,
           centre: byChannel((step, channel) => centres[step]?.[channel] ?? 0),
           width: byChannel(
             (step, channel) => (ranges[step]?.max[channel] ?? 0) - (ranges[step]?.min[channel] ?? 0),

@@ -202,7 +202,7 @@ function changeParams(
     params.set(biasName(linear), { type: tensorType('f32', [out]), loop, recipe: perTurn(rows) });
     return;
   }
-  addTable(params, tableName(linear), loop, [out], {
+  addTable(params, tableName(linear), loop, 'f32', [out], {
     rows: tables.map(({ rows }) => rows),
     segment: tables.map(({ segment }) => segment),
   });

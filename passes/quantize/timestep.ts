@@ -7,7 +7,7 @@ import { fail } from '../../ir/diagnostics.js';
 import { type Dim, dim } from '../../ir/dim.js';
 import { type Func, type Module, type OpOf, type Param, type Value, withFunctions } from '../../ir/module.js';
 import type { Recipe } from '../../ir/recipe.js';
-import { tensorType } from '../../ir/type.js';
+import { type DType, tensorType } from '../../ir/type.js';
 import { constantRecipe } from '../recipes.js';
 import type { StepGroup } from './step-groups.js';
 
@@ -127,11 +127,12 @@ export function addTable(
   params: Map<string, Param>,
   name: string,
   loop: string | undefined,
+  dtype: DType,
   shape: readonly Dim[],
   { rows, segment }: StepTable,
 ): void {
   const count = Math.max(...rows.map((turn) => turn.length));
-  const type = tensorType('f32', [count, ...shape]);
+  const type = tensorType(dtype, [count, ...shape]);
   const indexType = tensorType(count <= 256 ? 'u8' : 'i32', [segment[0]?.length ?? 0]);
   // Turns with fewer segments repeat their last row, which no timestep selects.
   const padded = rows.map((turn) =>
@@ -145,7 +146,7 @@ export function addTable(
     recipe: perTurn(
       padded.map((turn) =>
         constantRecipe(
-          'f32',
+          dtype,
           type.shape,
           turn.flatMap((row) => [...row]),
         ),

@@ -13,21 +13,12 @@ import { shiftSites } from '../../passes/quantize/sites.js';
 import { timestepInput } from '../../passes/quantize/timestep.js';
 import { standardPipeline } from '../../passes/registry.js';
 import { randomSource } from '../prune/tiny-model.js';
+import { relativeError } from './relative-error.js';
 
 const simplified = (spec: string, set: Record<string, string> = {}) => {
   const opened = openModel({ spec, set });
   return { ...opened, module: runPipeline(opened.module, parsePipeline(standardPipeline)).module };
 };
-
-/** ‖a - b‖ / ‖b‖ */
-function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [difference, size] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    difference += ((a[i] as number) - (b[i] as number)) ** 2;
-    size += (b[i] as number) ** 2;
-  }
-  return Math.sqrt(difference / size);
-}
 
 const steps = 6;
 

@@ -1,0 +1,51 @@
+/**
+ * quantize: linear layers in integers. Weights become codes with scales; activations are quantized in front of a
+ * `quantized_linear`, with one range per tensor, one per group of timesteps or one per token, or stay in f32 in front
+ * of a `linear` that reads dequantized weights. Zero points of static ranges go into the biases (ADR 2).
+ */
+import { fail } from '../../ir/diagnostics.js';
+import type { Module } from '../../ir/module.js';
+import { definePass } from '../pass.js';
+import type { Probe } from '../probe.js';
+import { type Layer, layersOf, probeOf } from './layers.js';
+import { quantizeLayers } from './quantize-layers.js';
+import { correctsBias, usesGram } from './quantize-weights.js';
+import { quantizeOptions, readSettings, type Settings, schemeOf } from './scheme.js';
+import { keepSensitive } from './sensitivity.js';
+
+export const quantize = definePass({
+  name: 'quantize',
+  kind: 'approximate',
+  summary: 'Turns the weights of linear layers, and if asked their inputs, into integers of 8 or 4 bits.',
+  options: quantizeOptions,
+  data: {
+    observe: (module, given) => {
+      const settings = readSettings(given);
+      return layersOf(module).layers.flatMap((layer) => probesOf(module, layer, settings));
+    },
+    run: async (module, given, data) => {
+      const settings = readSettings(given);
+      const { layers, skipped } = layersOf(module);
+      if (layers.length === 0)
+        fail('HEW6010', 'the model has no linear layers whose weights are parameters', { notes: skipped });
+      const bits =
+        settings.targetBits === undefined
+          ? new Map<string, number>()
+          : await keepSensitive(module, layers, settings, data, settings.targetBits);
+      return quantizeLayers(module, layers, settings, data, bits, skipped);
+    },
+  },
+});
+
+function probesOf(module: Module, layer: Layer, settings: Settings): Probe[] {
+  const byTimestep = module.sampler?.kind === 'diffusion';
+  const scheme = schemeOf(layer, settings);
+  const isStatic = scheme?.quantizesInput === true && settings.activations?.range !== 'token';
+  return [
+    ...(isStatic
+      ? (['minimum', 'maximum'] as const).map((side) => probeOf(module, layer, side, { byTimestep }))
+      : []),
+    ...(usesGram(layer, settings) ? [probeOf(module, layer, 'moment', { every: settings.every })] : []),
+    ...(correctsBias(layer, settings) ? [probeOf(module, layer, 'sum')] : []),
+  ];
+}
