@@ -15,7 +15,6 @@ const decomposed = [
   'quantize',
   'dequantize',
   'dynamic_quantize',
-  'quantized_linear',
 ] as const satisfies readonly OpName[];
 
 /** Ops whose kernels read and write activations as f32; weights may have any float dtype (see `widens`). */

@@ -11,7 +11,8 @@ import { type DType, dtypes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
 import { samplerSpec } from '../sampler.js';
 import { shardFiles, shards } from '../weight-image.js';
-import { resolver } from './emit/kernel.js';
+import { type Layout, resolver } from './emit/kernel.js';
+import { packIntegers } from './integer-packing.js';
 import { packPanels } from './packing.js';
 import { isDType } from './runtime/dtype.js';
 import type { EntrySpec, Manifest, StateSpec, TensorSlot } from './runtime/manifest.js';
@@ -149,9 +150,22 @@ export function weightBytes(
   module: Module,
   name: string,
   turn: number,
-  { layout, matrices }: Pick<WeightPlacement, 'layout' | 'matrices'>,
+  { layout, matrices, group }: Pick<WeightPlacement, 'layout' | 'matrices' | 'group'>,
   source: TensorSource | undefined,
 ): Uint8Array {
   const { dtype, bytes } = materialiseBytes(module, name, turn, source);
-  return layout === 'rows' ? bytes : packPanels(bytes, matrices, dtypes[dtype].bits / 8);
+  return packWeight(bytes, dtype, layout, matrices, group);
+}
+
+/** Row-major bytes in the layout that kernels read. */
+function packWeight(
+  bytes: Uint8Array,
+  dtype: DType,
+  layout: Layout,
+  matrices: readonly number[],
+  group: number,
+): Uint8Array {
+  if (layout === 'rows') return bytes;
+  if (layout === 'integers') return packIntegers(bytes, dtype, matrices, group);
+  return packPanels(bytes, matrices, dtypes[dtype].bits / 8);
 }

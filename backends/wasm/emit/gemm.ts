@@ -66,7 +66,7 @@ export function emitProduct(context: KernelContext, product: Product): readonly 
 /** Every panel once, all rows over it one by one. */
 function singleRows(context: KernelContext, product: Product, rows: Size): readonly Expr[] {
   const { asm } = context;
-  return overPanels(context, product, (panel, width) => {
+  return overPanels(context, product.columns, (panel, width) => {
     const statements: Expr[] = [];
     const ready =
       product.panels.prepare && product.panels.dtype === 'f32'
@@ -92,7 +92,7 @@ function blockedRows(context: KernelContext, product: Product, rows: Size): read
       (block) => [
         blockEnd.set(asm.expr(asm.add(block.get, blockRows))),
         asm.if(m.i32.gt_s(blockEnd.get(), asm.expr(rows)), [blockEnd.set(asm.expr(rows))]),
-        ...overPanels(context, product, (panel, width) => {
+        ...overPanels(context, product.columns, (panel, width) => {
           const statements: Expr[] = [];
           const address =
             product.panels.prepare?.(panel, statements) ?? (() => product.panels.address(panel));
@@ -122,16 +122,16 @@ function blockedRows(context: KernelContext, product: Product, rows: Size): read
 }
 
 /** How many columns of a panel exist: a number, or decided at run time for the last panel. */
-type Width = number | Make;
+export type Width = number | Make;
 
-function overPanels(
+export function overPanels(
   context: KernelContext,
-  product: Product,
+  columnCount: Size,
   body: (panel: Make, width: Width) => readonly Expr[],
 ): readonly Expr[] {
   const { asm, m } = context;
   const statements: Expr[] = [];
-  const columns = asm.hoist(product.columns, statements);
+  const columns = asm.hoist(columnCount, statements);
   const full = asm.hoist(asm.div(columns, panelWidth), statements);
   statements.push(asm.loop(0, full, (panel) => body(panel.get, panelWidth)));
   if (typeof columns === 'number') {
@@ -221,9 +221,9 @@ function mergeChains(
   );
 }
 
-function storeVector(
+export function storeVector(
   context: KernelContext,
-  product: Product,
+  product: Pick<Product, 'store' | 'storeLane'>,
   row: Make,
   column: Size,
   j: number,

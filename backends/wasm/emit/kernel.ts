@@ -13,8 +13,8 @@ import type { Asm, Expr, Local, Size } from './asm.js';
 import type { MathLibrary } from './math.js';
 import type { Memory } from './memory.js';
 
-/** How a tensor lies in memory: row-major, or weight rows in interleaved panels (see packing.ts). */
-export type Layout = 'rows' | 'panels';
+/** How a tensor lies in memory: row-major, or a weight in panels of rows (packing.ts, integer-packing.ts). */
+export type Layout = 'rows' | 'panels' | 'integers';
 
 export interface KernelContext {
   readonly asm: Asm;

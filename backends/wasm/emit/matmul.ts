@@ -66,7 +66,7 @@ function epilogueArgs({ func, root }: KernelContext): Value[] {
 }
 
 /** Index of a result whose leading axes are flattened into `row`. */
-function rowMajorIndex(
+export function rowMajorIndex(
   context: KernelContext,
   result: Value,
 ): (row: Make, column: Size, lane: number) => Index {

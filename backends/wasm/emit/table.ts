@@ -1,6 +1,7 @@
 /** The kernels of this target by the op they are named for, with their scratch memory and how they read weights. */
 import { type Dim, dim } from '../../../ir/dim.js';
 import type { Func, OpOf, Value } from '../../../ir/module.js';
+import { isFloat } from '../../../ir/type.js';
 import { emitAppend } from './append.js';
 import { attentionScratch, emitAttention } from './attention.js';
 import { rootOf } from './context.js';
@@ -16,17 +17,28 @@ import {
 } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
 import { emitAvgPool, emitMaxPool } from './pool.js';
+import { emitQuantizedLinear, quantizedLinearScratch } from './quantized-linear.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
 import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
 import { emitCumsum } from './scan.js';
 import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
 
+/** A weight that is packed: as a stack of [out, in] matrices, of floats or of integers in groups. */
+export interface PackedUse {
+  readonly matrices: readonly Dim[];
+  readonly group?: number;
+}
+
 interface KernelEntry {
   readonly emit: KernelEmitter;
   readonly scratch?: ScratchSize;
-  /** The weight operand that is packed in panels, and its shape as a stack of [out, in] matrices. */
-  readonly weight?: { readonly operand: number; readonly matrices: (root: never) => readonly Dim[] };
+  /** The weight operand that is packed, and its shape as a stack of [out, in] matrices; integers have a group. */
+  readonly weight?: {
+    readonly operand: number;
+    readonly matrices: (root: never) => readonly Dim[];
+    readonly group?: (root: never) => number;
+  };
 }
 
 const ownShape =
@@ -41,6 +53,15 @@ const entries = {
     emit: emitGroupedLinear,
     scratch: groupedLinearScratch,
     weight: { operand: 2, matrices: ownShape(2) },
+  },
+  quantized_linear: {
+    emit: emitQuantizedLinear,
+    scratch: quantizedLinearScratch,
+    weight: {
+      operand: 1,
+      matrices: ownShape(1),
+      group: (root: OpOf<'quantized_linear'>) => root.attrs.group,
+    },
   },
   conv2d: {
     emit: emitConvolution,
@@ -80,10 +101,11 @@ export const kernelTable = {
   /** Bytes of scratch memory, over the kernel's dimensions. */
   scratch: (func: Func): Dim => entryOf(func).scratch?.(func, rootOf(func), () => 'rows') ?? dim(0),
 
-  /** How argument `index` of a kernel is read: packed as the matrices returned, in any layout, or row-major only. */
-  weightUse(func: Func, index: number): readonly Dim[] | 'any' | 'rows' {
+  /** How argument `index` of a kernel is read: packed as described, in any layout, or row-major only. */
+  weightUse(func: Func, index: number): PackedUse | 'any' | 'rows' {
     const arg = func.args[index] as Value;
-    if (func.kernel === 'pointwise') return arg.type.shape.length === 2 ? 'any' : 'rows';
+    if (func.kernel === 'pointwise')
+      return arg.type.shape.length === 2 && isFloat(arg.type.dtype) ? 'any' : 'rows';
     const root = rootOf(func);
     const { weight } = entryOf(func);
     const uses = func.body.flatMap((op) =>
@@ -91,6 +113,8 @@ export const kernelTable = {
     );
     const onlyAsWeight =
       weight !== undefined && uses.every(({ op, i }) => op === root && i === weight.operand);
-    return onlyAsWeight ? weight.matrices(root as never) : 'rows';
+    if (!onlyAsWeight) return 'rows';
+    const group = weight.group?.(root as never);
+    return { matrices: weight.matrices(root as never), ...(group === undefined ? {} : { group }) };
   },
 } as const;
