@@ -144,6 +144,16 @@ function groupRead(
   return sole && sameShape(operand.type, (op.results[0] as Value).type) ? group : undefined;
 }
 
+/** Ops that compute each element of the result from elements at its index. */
+function endsKernels(op: Op): boolean {
+  return (
+    opTable[op.name].category === 'elementwise' ||
+    op.name === 'swiglu' ||
+    op.name === 'quantize' ||
+    op.name === 'dequantize'
+  );
+}
+
 function countIn(op: Op, value: Value): number {
   return op.operands.filter((o) => o === value).length;
 }
@@ -157,7 +167,7 @@ function findHost(
   groups: ReadonlyMap<Op, Group>,
   uses: ReadonlyMap<Value, number>,
 ): Group | undefined {
-  if (opTable[op.name].category !== 'elementwise' && op.name !== 'swiglu') return undefined;
+  if (!endsKernels(op)) return undefined;
   const candidates = op.operands
     .map((operand) => groupRead(op, operand, groups, uses))
     .filter((group) => group !== undefined)

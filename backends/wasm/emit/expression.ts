@@ -5,15 +5,16 @@
  * An index has one coordinate per axis; `lane` says how the coordinate grows over the four lanes of a vector (0: the
  * same for all). In vector mode every value is f32x4, conditions are lane masks; `canVectorise` says when that works.
  */
-import { constantOf } from '../../../ir/dim.js';
+import { constantOf, type Dim } from '../../../ir/dim.js';
 import { defOf, type Func, type Op, type OpOf, type Value } from '../../../ir/module.js';
+import { type QuantizedDType, quantizedRange } from '../../../ir/ops/quantization.js';
 import type { OpName } from '../../../ir/ops/table.js';
 import { isFloat } from '../../../ir/type.js';
 import { panelWidth } from '../packing.js';
 import { type Expr, i32, type Local, type Make, type Size, v128 } from './asm.js';
 import { constantOfType, constantVector, convertRegister, scalarOps, vectorOps } from './elementwise.js';
 import { bytesOf, failures, type KernelContext } from './kernel.js';
-import { isFourBit, registerType } from './memory.js';
+import { isByte, isFourBit, registerType } from './memory.js';
 
 export interface Coordinate {
   readonly at: Size;
@@ -111,14 +112,16 @@ export class Expressions {
     const { m, memory } = this.context;
     const { address, laneBytes } = this.address(value, index);
     const dtype = value.type.dtype;
-    if (laneBytes === 0) return m.f32x4.splat(memory.load(dtype, address()));
-    if (laneBytes === bytesOf(dtype)) return memory.loadVector(dtype, address());
+    const { splat, replace_lane } = isByte(dtype) ? m.i32x4 : m.f32x4;
+    if (laneBytes === 0) return splat(memory.load(dtype, address()));
+    if (laneBytes === bytesOf(dtype))
+      return isByte(dtype) ? memory.loadBytes(dtype, address()) : memory.loadVector(dtype, address());
     const lane = (i: number): Expr =>
       memory.load(
         dtype,
         this.context.asm.expr(this.context.asm.add(address, this.context.asm.mul(laneBytes, i))),
       );
-    return [1, 2, 3].reduce<Expr>((v, i) => m.f32x4.replace_lane(v, i, lane(i)), m.f32x4.splat(lane(0)));
+    return [1, 2, 3].reduce<Expr>((v, i) => replace_lane(v, i, lane(i)), splat(lane(0)));
   }
 
   /** Byte address of an argument's element, and how it grows per lane. */
@@ -260,6 +263,58 @@ export class Expressions {
     );
   }
 
+  /** clamp(round(x / scale)) as an integer, shifted by the zero point; see ir/ops/quantization.ts. */
+  quantize(op: OpOf<'quantize'>, index: Index, vector: boolean): Expr {
+    const { asm, m } = this.context;
+    const [x, scale, zeroPoint] = op.operands as [Value, Value, Value?];
+    const [low, high] = quantizedRange[op.attrs.dtype as QuantizedDType];
+    const own = this.scaleIndex(op, scale, index);
+    const [floats, integers] = vector ? ([m.f32x4, m.i32x4] as const) : ([m.f32, m.i32] as const);
+    const convert = vector ? m.f32x4.convert_i32x4_s : m.f32.convert_s.i32;
+    const truncate = vector ? m.i32x4.trunc_sat_f32x4_s : m.i32.trunc_s_sat.f32;
+    const constant = (value: number): Expr => (vector ? asm.splat(value) : m.f32.const(value));
+    const steps = floats.nearest(floats.div(this.at(x, index, vector), this.at(scale, own, vector)));
+    if (zeroPoint === undefined)
+      return truncate(floats.min(floats.max(steps, constant(low)), constant(high)));
+    const zero = asm.local(vector ? v128 : i32);
+    const bound = (value: number): Expr => floats.sub(constant(value), convert(zero.get()));
+    // NaN passes through min and max and becomes 0, before the zero point is added.
+    const clamped = truncate(floats.min(floats.max(steps, bound(low)), bound(high)));
+    return m.block(
+      null,
+      [zero.set(this.at(zeroPoint, own, vector)), integers.add(clamped, zero.get())],
+      vector ? v128 : i32,
+    );
+  }
+
+  dequantize(op: OpOf<'dequantize'>, index: Index, vector: boolean): Expr {
+    const { m } = this.context;
+    const [x, scale, zeroPoint] = op.operands as [Value, Value, Value?];
+    const own = this.scaleIndex(op, scale, index);
+    const [floats, integers] = vector ? ([m.f32x4, m.i32x4] as const) : ([m.f32, m.i32] as const);
+    const convert = vector ? m.f32x4.convert_i32x4_s : m.f32.convert_s.i32;
+    const stored = this.at(x, index, vector);
+    const real = zeroPoint === undefined ? stored : integers.sub(stored, this.at(zeroPoint, own, vector));
+    return floats.mul(convert(real), this.at(scale, own, vector));
+  }
+
+  /** Index of the scale, or zero point, of an element of x. */
+  private scaleIndex(op: OpOf<'quantize' | 'dequantize'>, scale: Value, index: Index): Index {
+    const { asm } = this.context;
+    const { shape } = scale.type;
+    const { group } = op.attrs;
+    const axis = (op.attrs.axis + index.length) % Math.max(1, index.length);
+    const along = (d: Dim, i: number): Coordinate => {
+      if (constantOf(d) === 1) return origin;
+      const own = index[i] as Coordinate;
+      if (group === 0 || i !== axis) return own;
+      // Vectors begin at multiples of four and so lie in one group; canVectorise sees to it.
+      return { at: asm.div(own.at, group), lane: 0 };
+    };
+    if (shape.length === 1 && group === 0) return [along(shape[0] as Dim, axis)];
+    return shape.map(along);
+  }
+
   iota(op: OpOf<'iota'>, [position]: Index, vector: boolean): Expr {
     const { asm, m } = this.context;
     const { at, lane } = position as Coordinate;
@@ -285,7 +340,7 @@ export class Expressions {
 
 type Movement = (this: Expressions, op: never, index: Index, vector: boolean) => Expr;
 
-/** Ops that change the index or make values from it, rather than combining values. */
+/** Ops whose operands are not read at the index of the result, or which make values from the index. */
 const movements: Partial<Record<OpName, Movement>> = {
   slice: Expressions.prototype.slice as Movement,
   transpose: Expressions.prototype.transpose as Movement,
@@ -293,6 +348,8 @@ const movements: Partial<Record<OpName, Movement>> = {
   concat: Expressions.prototype.concat as Movement,
   pad: Expressions.prototype.pad as Movement,
   gather: Expressions.prototype.gather as Movement,
+  quantize: Expressions.prototype.quantize as Movement,
+  dequantize: Expressions.prototype.dequantize as Movement,
   iota: Expressions.prototype.iota as Movement,
   full: Expressions.prototype.full as Movement,
   dim_size: Expressions.prototype.dimSize as Movement,
@@ -305,10 +362,13 @@ const laneBreaking: ReadonlySet<OpName> = new Set(['concat', 'pad', 'gather']);
 export function canVectorise(func: Func): boolean {
   const transposed = func.body.some((op) => op.name === 'transpose');
   const indices = new Set(func.body.flatMap((op) => (op.name === 'gather' ? [op.operands[1]] : [])));
-  const argsFit = func.args.every((arg) => isFloat(arg.type.dtype) || indices.has(arg));
+  const argsFit = func.args.every(
+    (arg) => isFloat(arg.type.dtype) || indices.has(arg) || isOnlyQuantized(func, arg),
+  );
   const fits = (op: Op): boolean => {
     if (laneBreaking.has(op.name)) return !transposed && keepsLanes(op);
     if (op.name === 'iota') return op.attrs.dtype === 'f32';
+    if (op.name === 'quantize' || op.name === 'dequantize') return quantizesLanes(op, func);
     if (op.name === 'dim_size') return false;
     const known = Object.hasOwn(movements, op.name) || Object.hasOwn(vectorOps, op.name);
     return (
@@ -321,7 +381,25 @@ export function canVectorise(func: Func): boolean {
       )
     );
   };
-  return argsFit && func.body.every(fits) && func.results.every((r) => r.type.dtype === 'f32');
+  const resultFits = ({ type, def }: Value): boolean =>
+    type.dtype === 'f32' || (isByte(type.dtype) && def?.name === 'quantize');
+  return argsFit && func.body.every(fits) && func.results.every(resultFits);
+}
+
+/** Bytes are four integers in a vector, which only quantization computes with. */
+function isOnlyQuantized(func: Func, arg: Value): boolean {
+  const readers = func.body.filter((op) => op.operands.includes(arg));
+  return isByte(arg.type.dtype) && readers.every((op) => op.name === 'quantize' || op.name === 'dequantize');
+}
+
+/** Whether four elements of a quantization have their scales at one place or side by side. */
+function quantizesLanes(op: OpOf<'quantize' | 'dequantize'>, func: Func): boolean {
+  const [x, , zeroPoint] = op.operands as [Value, Value, Value?];
+  const { dtype } = op.name === 'quantize' ? (op as OpOf<'quantize'>).attrs : x.type;
+  const fitsTypes = isByte(dtype) && [x, zeroPoint].every((v) => v?.type.dtype !== 'i32');
+  const { group } = op.attrs;
+  const moves = func.body.some((other) => ['slice', 'concat', 'pad', 'transpose'].includes(other.name));
+  return fitsTypes && (group === 0 || (group % 4 === 0 && !moves));
 }
 
 function keepsLanes(op: Op): boolean {

@@ -9,6 +9,12 @@ export function registerType(dtype: DType): binaryen.Type {
   return dtype === 'i64' ? i64 : i32;
 }
 
+export type Byte = 'i8' | 'u8';
+
+export function isByte(dtype: DType): dtype is Byte {
+  return dtype === 'i8' || dtype === 'u8';
+}
+
 export type FourBit = 'i4' | 'u4';
 
 export function isFourBit(dtype: DType): dtype is FourBit {
@@ -101,6 +107,24 @@ export class Memory {
     if (dtype === 'f32') return m.v128.load(offset, 4, address);
     const bits = m.v128.load16x4_u(offset, 2, address);
     return dtype === 'bf16' ? m.i32x4.shl(bits, m.i32.const(16)) : this.widenF16(bits);
+  }
+
+  /** Four consecutive bytes, widened to i32x4. */
+  loadBytes(dtype: Byte, address: Expr, offset = 0): Expr {
+    const { m } = this;
+    const four = m.v128.load32_zero(offset, 1, address);
+    return dtype === 'i8'
+      ? m.i32x4.extend_low_i16x8_s(m.i16x8.extend_low_i8x16_s(four))
+      : m.i32x4.extend_low_i16x8_u(m.i16x8.extend_low_i8x16_u(four));
+  }
+
+  /** Stores four numbers of an i32x4, which are in the range of the dtype. */
+  storeBytes(dtype: Byte, address: Expr, value: Local, offset = 0): Expr {
+    const { m } = this;
+    const narrow = dtype === 'i8' ? m.i8x16.narrow_i16x8_s : m.i8x16.narrow_i16x8_u;
+    const halves = (): Expr => m.i16x8.narrow_i32x4_s(value.get(), value.get());
+    const bytes = narrow(halves(), m.i16x8.splat(m.i32.const(0)));
+    return m.v128.store32_lane(offset, 1, 0, address, bytes);
   }
 
   /** One step of a panel of eight columns (see packing.ts) into `columns`: the first four, and the last when wanted. */

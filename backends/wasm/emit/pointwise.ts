@@ -5,7 +5,7 @@ import { opTable } from '../../../ir/ops/table.js';
 import { type Asm, type Expr, type Local, type Size, v128 } from './asm.js';
 import { type Coordinate, canVectorise, Expressions, type Index, type Known } from './expression.js';
 import { bytesOf, type KernelContext, type KernelEmitter } from './kernel.js';
-import { isFourBit } from './memory.js';
+import { isByte, isFourBit } from './memory.js';
 
 export const emitPointwise: KernelEmitter = (context) => {
   const vectors = canVectorise(context.func);
@@ -92,16 +92,19 @@ export function storeElement(
   const { dtype } = result.type;
   if (!vector) return expressions.store(result, index, expressions.scalar(result, index));
   const { address, laneBytes } = expressions.address(result, index);
-  if (laneBytes === bytesOf(dtype)) return memory.storeVector(address(), expressions.vector(result, index));
   const lanes = asm.local(v128);
+  const compute = lanes.set(expressions.vector(result, index));
+  if (laneBytes === bytesOf(dtype)) {
+    const store = isByte(dtype)
+      ? memory.storeBytes(dtype, address(), lanes)
+      : memory.storeVector(address(), lanes.get());
+    return asm.block([compute, store]);
+  }
+  const extract = isByte(dtype) ? m.i32x4.extract_lane : m.f32x4.extract_lane;
   const stores = [0, 1, 2, 3].map((lane) =>
-    memory.store(
-      dtype,
-      asm.expr(asm.add(address, asm.mul(laneBytes, lane))),
-      m.f32x4.extract_lane(lanes.get(), lane),
-    ),
+    memory.store(dtype, asm.expr(asm.add(address, asm.mul(laneBytes, lane))), extract(lanes.get(), lane)),
   );
-  return asm.block([lanes.set(expressions.vector(result, index)), ...stores]);
+  return asm.block([compute, ...stores]);
 }
 
 /** Loops over all axes of `value` but the last; the body gets their coordinates. */

@@ -14,7 +14,7 @@ interface RowPass {
   scalar(x: Expr, at: Size): Expr;
 }
 
-class Row {
+export class Row {
   readonly length: Size;
   private readonly expressions: Expressions;
 
@@ -54,15 +54,16 @@ class Row {
     return total;
   }
 
-  max(statements: Expr[]): Local {
+  /** Greatest `term` of the row, left in the f32 local that is returned; -infinity for an empty row. */
+  max(statements: Expr[], term: (x: Expr, vector: boolean) => Expr = (x) => x): Local {
     const { asm, m } = this.context;
     const [lanes, total] = [asm.local(v128), asm.local(f32)];
     statements.push(
       lanes.set(asm.splat(Number.NEGATIVE_INFINITY)),
       total.set(m.f32.const(Number.NEGATIVE_INFINITY)),
       ...this.pass({
-        vector: (x) => lanes.set(m.f32x4.max(lanes.get(), x)),
-        scalar: (x) => total.set(m.f32.max(total.get(), x)),
+        vector: (x) => lanes.set(m.f32x4.max(lanes.get(), term(x, true))),
+        scalar: (x) => total.set(m.f32.max(total.get(), term(x, false))),
       }),
       total.set(m.f32.max(total.get(), asm.horizontal('max', lanes))),
     );
@@ -125,7 +126,7 @@ function affine(
   return beta === undefined ? scaled : floats.add(scaled, parameter(beta));
 }
 
-function spread(context: KernelContext, value: Local, vector: boolean): Expr {
+export function spread(context: KernelContext, value: Local, vector: boolean): Expr {
   return vector ? context.m.f32x4.splat(value.get()) : value.get();
 }
 

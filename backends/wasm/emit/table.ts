@@ -6,6 +6,7 @@ import { emitAppend } from './append.js';
 import { attentionScratch, emitAttention } from './attention.js';
 import { rootOf } from './context.js';
 import { convolutionMatrices, convolutionScratch, emitConvolution } from './convolution.js';
+import { emitDynamicQuantize } from './dynamic-quantize.js';
 import type { KernelEmitter, ScratchSize } from './kernel.js';
 import {
   emitGroupedLinear,
@@ -71,6 +72,7 @@ const entries = {
   rms_norm: { emit: emitRmsNorm },
   layer_norm: { emit: emitLayerNorm },
   softmax: { emit: emitSoftmax },
+  dynamic_quantize: { emit: emitDynamicQuantize },
   attention: { emit: emitAttention, scratch: attentionScratch },
   rope: { emit: emitRope },
   cache_append: { emit: emitAppend },
