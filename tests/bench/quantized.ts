@@ -1,9 +1,9 @@
 /** npm run bench:quantized: steps and tokens of quantized models against f32, all in one process. */
 import { existsSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { emitModule, lowerModule } from '../../compiler/build.js';
-import { loadModule, openModel, parsePipeline, runPipeline, standardPipeline } from '../../compiler/api.js';
 import type { Model } from '../../backends/wasm/runtime/model.js';
+import { loadModule, openModel, parsePipeline, runPipeline, standardPipeline } from '../../compiler/api.js';
+import { emitModule, lowerModule } from '../../compiler/build.js';
 import { type Rounding, roundToNearest } from '../quantization/round-to-nearest.js';
 import { compare, printTable } from './measure.js';
 
@@ -27,7 +27,12 @@ interface Work {
   readonly run: (model: Model) => Float32Array;
 }
 
-async function benchVariants(title: string, path: string, spec: string, works: readonly Work[]): Promise<void> {
+async function benchVariants(
+  title: string,
+  path: string,
+  spec: string,
+  works: readonly Work[],
+): Promise<void> {
   const opened = openModel({ spec, config: `${path}/config.json`, weights: `${path}/model.safetensors` });
   try {
     const { module } = runPipeline(opened.module, parsePipeline(standardPipeline));
@@ -86,20 +91,8 @@ function denoise(batch: number): Work {
   };
 }
 
-const language: readonly Work[] = [
-  {
-    name: 'prefill of 128 tokens',
-    run: (model) => {
-      model.reset();
-      const ids = Int32Array.from({ length: 128 }, (_, i) => (i * 37) % 4000);
-      return model.run('prefill', { ids }, { outputs: ['last'] }).last as Float32Array;
-    },
-  },
-];
-
 console.log(`${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}`);
 const shared = '../shared/models';
 if (existsSync(`${shared}/dit-10m/model.safetensors`))
   await benchVariants('dit-10m', `${shared}/dit-10m`, 'examples/dit/dit.hew', [denoise(1), denoise(2)]);
 else console.log(`${shared}/dit-10m is absent`);
-
