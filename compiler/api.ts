@@ -140,7 +140,15 @@ export { ObservationCache } from './observation-cache.js';
 export { observe } from './observe.js';
 export { isOnnxPath, type OpenOnnxOptions, openOnnx } from './onnx/model.js';
 export { readPipeline } from './pipeline-file.js';
-export { type Figures, figures, type PruneOptions, type PruneReport, pruneModel } from './prune.js';
+export {
+  type Figures,
+  figures,
+  type LayerFigures,
+  type PassFigures,
+  type PruneOptions,
+  type PruneReport,
+  pruneModel,
+} from './prune.js';
 export { renderDiagnostics, type SourceLookup } from './render.js';
 export { createTokenizer } from './tokenizer.js';
 export { version } from './version.js';

@@ -58,11 +58,29 @@ export interface Figures {
   readonly nll: number | undefined;
 }
 
+/** One turn of a loop: what a layer holds and costs. */
+export interface LayerFigures {
+  readonly loop: string;
+  /** Which turn of the model as it was. */
+  readonly index: number;
+  readonly parameters: number;
+  readonly bytes: number;
+  /** Of the largest call of the entry that calibration runs. */
+  readonly flops: number;
+}
+
+/** What a pass did, and the model after it; the NLL where there are tokens to evaluate on. */
+export interface PassFigures extends StepReport {
+  readonly after: Figures;
+}
+
 export interface PruneReport {
   readonly output: string;
   readonly before: Figures;
   readonly after: Figures;
-  readonly passes: readonly StepReport[];
+  readonly passes: readonly PassFigures[];
+  /** Every layer that is left. */
+  readonly layers: readonly LayerFigures[];
   readonly written: WrittenModel | undefined;
   /** Largest difference of the outputs after writing and reading back; 0 is the same bit for bit. */
   readonly reloadDifference: number | undefined;
@@ -100,18 +118,29 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
       return figures(module, (await evaluateWindows(running, module, windows, report)).nll);
     };
     const before = await judge('evaluation before', model.module);
-    const { module, reports } = await runDataPipeline(model.module, steps, {
+    const passes: PassFigures[] = [];
+    let reached = before;
+    const { module } = await runDataPipeline(model.module, steps, {
       source,
       data,
       cache: observationCache(model, options),
       residentBytes,
       onProgress,
+      onStep: async ({ pass }, changed, report) => {
+        // The last one is measured below, with the model that is written.
+        const isLast = passes.length + 1 === steps.length;
+        if (report.changed)
+          reached = isLast ? figures(changed) : await judge(`evaluation after ${pass.name}`, changed);
+        passes.push({ ...report, after: reached });
+      },
     });
     const pruned = await executorOf(module);
     const outputs = await firstOutputs(pruned, module, data);
     checkFinite(outputs);
     const after = await judge('evaluation after', module, pruned);
-    const result = { output: options.output, before, after, passes: reports };
+    const last = passes.pop();
+    if (last !== undefined) passes.push({ ...last, after });
+    const result = { output: options.output, before, after, passes, layers: layerFigures(module) };
     return await write(target, { ...model, module }, outputs, data, options, (written, reloadDifference) => ({
       ...result,
       written,
@@ -169,21 +198,40 @@ function checkFinite(outputs: Outputs): void {
 export function figures(module: Module, nll?: number): Figures {
   const { totals } = inspectModule(module);
   const entry = observedEntry(module);
-  const symbols =
-    entry === undefined
-      ? []
-      : [...symbolsOf(module, entry)].map((name) => [name, dimRange(module, name).max]);
   return {
     dims: Object.fromEntries(modelDims(module)),
     parameters: totals.parameters,
     bytes: totals.parameterBytes,
     stateBytes: totals.stateBytes,
-    flops:
-      entry === undefined
-        ? 0
-        : entryFlops(module, entry, Object.fromEntries(symbols) as Record<string, number>).total,
+    flops: entry === undefined ? 0 : entryFlops(module, entry, largestSymbols(module, entry)).total,
     nll,
   };
+}
+
+function largestSymbols(module: Module, entry: Func): Record<string, number> {
+  return Object.fromEntries([...symbolsOf(module, entry)].map((name) => [name, dimRange(module, name).max]));
+}
+
+export function layerFigures(module: Module): LayerFigures[] {
+  const entry = observedEntry(module);
+  if (entry === undefined) return [];
+  const symbols = largestSymbols(module, entry);
+  const { parameters } = inspectModule(module);
+  return [...module.loops].flatMap(([loop, { indices }]) => {
+    const own = parameters.filter(({ name }) => module.params.get(name)?.loop === loop);
+    const total = (key: 'elements' | 'bytes'): number =>
+      own.reduce((sum, tensor) => sum + tensor[key] / tensor.count, 0);
+    const body = entry.body.find((op) => op.name === 'repeat' && op.attrs.loop === loop);
+    const callee = body?.name === 'repeat' ? module.functions.get(body.attrs.callee) : undefined;
+    const flops = callee === undefined ? 0 : entryFlops(module, callee, symbols).total;
+    return indices.map((index) => ({
+      loop,
+      index,
+      parameters: total('elements'),
+      bytes: total('bytes'),
+      flops,
+    }));
+  });
 }
 
 /** Only nothing, an empty directory, or what an earlier run wrote is replaced. */

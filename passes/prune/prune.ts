@@ -241,36 +241,45 @@ function cutIndices(
   const choose = selectionOf(module, request);
   const note = `${name}: ${count} of ${size} kept`;
   if (scores.loop === undefined) {
-    const kept = choose(scores.byIndex.get(0) as Float64Array);
+    const all = scores.byIndex.get(0) as Float64Array;
+    const kept = choose(all);
+    const removed = removedShare(all, kept);
     return {
       module: applyKept(module, request, { dim: name, indices: kept }),
-      notes: [`${note}: ${describeIndices(kept)}`],
-      details: { kept, scores: Array.from(scores.byIndex.get(0) ?? []) },
+      notes: [`${note}, ${removedText([removed])}: ${describeIndices(kept)}`],
+      details: { kept, removed, scores: Array.from(all) },
     };
   }
   const { loop, experts, byIndex } = scores;
   const indices = turnsOf(module, loop) ?? [];
-  const details = (kept: readonly unknown[]) => ({
+  const details = (kept: readonly unknown[], removed: readonly number[]) => ({
     kept: Object.fromEntries(indices.map((index, turn) => [index, kept[turn]])),
+    removed: Object.fromEntries(indices.map((index, turn) => [index, removed[turn]])),
     scores: Object.fromEntries(indices.map((index) => [index, Array.from(byIndex.get(index) ?? [])])),
   });
   if (experts !== undefined) {
-    const perExpert = indices.map((index) =>
-      ownScores(byIndex.get(index) as Float64Array, size, earlier.get(experts)?.get(index)).map(choose),
+    const own = indices.map((index) =>
+      ownScores(byIndex.get(index) as Float64Array, size, earlier.get(experts)?.get(index)),
     );
+    const perExpert = own.map((lists) => lists.map(choose));
+    const removed = own.map((lists, turn) =>
+      meanOf(lists.map((list, e) => removedShare(list, perExpert[turn]?.[e] ?? []))),
+    );
+    const places = `each of ${perExpert[0]?.length} ${experts} in each of ${indices.length} turns of ${loop}`;
     return {
       module: pruneDim(module, { dim: name, loop, experts, perExpert }),
-      notes: [
-        `${note} in each of ${perExpert[0]?.length} ${experts} in each of ${indices.length} turns of ${loop}`,
-      ],
-      details: details(perExpert),
+      notes: [`${note} in ${places}, ${removedText(removed, indices)}`],
+      details: details(perExpert, removed),
     };
   }
-  const perTurn = indices.map((index) => {
+  const lists = indices.map((index) => {
     const left = earlier.get(name)?.get(index);
     const all = byIndex.get(index) as Float64Array;
-    return choose(left === undefined ? all : Float64Array.from(left, (at) => all[at] as number));
+    const heads = left === undefined ? all : Float64Array.from(left, (at) => all[at] as number);
+    return request.kind === 'groups' ? groupMeans(heads, size) : heads;
   });
+  const perTurn = lists.map(choose);
+  const removed = lists.map((list, turn) => removedShare(list, perTurn[turn] ?? []));
   const remember = (dimension: string, lists: readonly (readonly number[])[]): void => {
     earlier.set(dimension, new Map(indices.map((index, turn) => [index, lists[turn] as readonly number[]])));
   };
@@ -282,9 +291,28 @@ function cutIndices(
     );
   return {
     module: applyKept(module, request, { dim: name, loop, perTurn }),
-    notes: [`${note} in each of ${indices.length} turns of ${loop}`],
-    details: details(perTurn),
+    notes: [`${note} in each of ${indices.length} turns of ${loop}, ${removedText(removed, indices)}`],
+    details: details(perTurn, removed),
   };
+}
+
+const meanOf = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;
+
+/** The part of all score that goes with the indices that are not kept. */
+function removedShare(scores: ArrayLike<number>, kept: readonly number[]): number {
+  const total = Array.from(scores).reduce((sum, score) => sum + score, 0);
+  const left = kept.reduce((sum, index) => sum + (scores[index] as number), 0);
+  return total > 0 ? 1 - left / total : 0;
+}
+
+/** `6.1 % of the score removed (2.3 % in turn 0 to 9.8 % in turn 11)` */
+function removedText(shares: readonly number[], indices: readonly number[] = []): string {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  const mean = `${percent(meanOf(shares))} of the score removed`;
+  if (indices.length < 2) return mean;
+  const [least, most] = [Math.min(...shares), Math.max(...shares)];
+  const turn = (share: number): string => `${percent(share)} in turn ${indices[shares.indexOf(share)]}`;
+  return `${mean} (${turn(least)} to ${turn(most)})`;
 }
 
 /** The scores of each expert that is left. */
@@ -311,7 +339,7 @@ function selectionOf(module: Module, { name, kind, count }: Request): (scores: F
   if (kind === 'groups') {
     const groups = sizeOfDim(module, name);
     checkGroups('query heads', sizeOfDim(module, headsOf(module, name)), groups, 'KV groups');
-    return (scores) => greatest(groupMeans(scores, groups), count);
+    return (scores) => greatest(scores, count);
   }
   if (kind === 'heads') {
     const { kv } = structure.attentions.find(({ heads }) => heads === name) ?? {};

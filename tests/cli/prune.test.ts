@@ -1,6 +1,7 @@
 /** hew prune: what it writes loads again and is the model that the passes made; what it refuses leaves nothing behind. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PruneReport } from 'hew';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../compiler/checkpoint/checkpoint.js';
 import { writeSafetensors } from '../../compiler/checkpoint/write-safetensors.js';
@@ -39,6 +40,14 @@ describe('hew prune', () => {
       reloadDifference: 0,
       after: { dims: { d: 12, ffn: 18, layers: 2, hd: 4 } },
     });
+    const { passes, layers, before, after } = report as unknown as PruneReport;
+    const nlls = passes.map((pass) => pass.after.nll);
+    expect(nlls.every((nll) => nll !== undefined && Number.isFinite(nll))).toBe(true);
+    expect(passes.at(-1)?.after).toEqual(after);
+    expect(passes[0]?.after.parameters).toBeLessThan(before.parameters);
+    expect(layers.map(({ loop, index }) => `${loop} ${index}`)).toHaveLength(2);
+    // d = 12, ffn = 18: norms, q, k, v, o and the three layers of SwiGLU; post-norms are gone.
+    expect(layers[0]?.parameters).toBe(2 * 12 + 12 * (16 + 8 + 8 + 16) + 3 * 12 * 18);
     expect(readdirSync(output).sort()).toEqual([
       'bundle',
       'config.json',
@@ -76,7 +85,12 @@ describe('hew prune', () => {
     const { stdout, code } = await prune('prune{heads=2}', output);
     expect(code).toBe(0);
     expect(stdout).toMatch(/heads: 2 of 4 kept in each of 3 turns of layer/);
+    expect(stdout).toMatch(
+      /turns of layer, \d+\.\d % of the score removed \(\d+\.\d % in turn \d to \d+\.\d % in turn \d\)/,
+    );
     expect(stdout).toMatch(/heads +4 +2 +50\.0 %/);
+    expect(stdout).toMatch(/after +parameters +weights +FLOPs\nnothing .*\nprune /);
+    expect(stdout).toMatch(/each of 3 turns of layer: .* parameters, .* FLOPs/);
     expect(readdirSync(directory).filter((name) => name.startsWith('.twice'))).toEqual([]);
   }, 120_000);
 

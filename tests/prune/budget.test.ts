@@ -126,9 +126,9 @@ describe('the solver', () => {
 });
 
 const models: readonly (readonly [string, TinyModel, string])[] = [
-  ['dense', tinyModel(), 'multiple=4,axes=d+ffn+layers'],
-  ['grouped experts', tinyMoge(), 'multiple=2,axes=expert_ffn+experts+shared_ffn'],
-  ['lookup experts', tinyMole(), 'multiple=2,axes=expert_ffn+shared_ffn'],
+  ['dense', tinyModel(), 'multiple=4,axes=d+ffn'],
+  ['grouped experts', tinyMoge(), 'multiple=2,axes=expert_ffn+experts'],
+  ['lookup experts', tinyMole(), 'multiple=2,axes=shared_ffn+d'],
 ];
 
 const shapes = (module: Module) => figures(module);
@@ -143,7 +143,7 @@ describe.each(models)('%s', (_name, tiny, settings) => {
     const dims = dimensionsAt(axes, new Map(axes.map(({ name, sizes }) => [name, sizes[1] as number])));
     const predicted = shapes(resized(tiny.module, dims));
     const text = [...dims].map(([name, size]) => `${name}=${size}`).join(',');
-    const { parameters, bytes, flops } = shapes((await cut(`prune{${text}}`)).module);
+    const { parameters, bytes, flops } = shapes((await cut(`prune{${text},score=random,by=random}`)).module);
     expect({ parameters, bytes, flops }).toEqual({
       parameters: predicted.parameters,
       bytes: predicted.bytes,
@@ -151,12 +151,12 @@ describe.each(models)('%s', (_name, tiny, settings) => {
     });
   });
 
-  test('is cut to 80 % of its parameters and FLOPs, never above', async () => {
+  test('is cut to 85 % of its parameters and FLOPs, never above', async () => {
     const whole = shapes(tiny.module);
-    const { module } = await cut(`budget{params=80%,flops=80%,${settings},samples=1,candidates=1}`);
+    const { module } = await cut(`budget{params=85%,flops=85%,${settings},samples=1,candidates=1}`);
     const now = shapes(module);
     for (const figure of ['parameters', 'flops'] as const) {
-      expect(now[figure]).toBeLessThanOrEqual(0.8 * whole[figure]);
+      expect(now[figure]).toBeLessThanOrEqual(0.85 * whole[figure]);
       expect(now[figure]).toBeGreaterThan(0.4 * whole[figure]);
     }
     expect(logitsOf({ ...tiny, module }).every(Number.isFinite)).toBe(true);
@@ -169,6 +169,12 @@ function limitsOf([report]: readonly StepReport[]): { unit: string; most: number
     | undefined;
   return found?.limits ?? [];
 }
+
+test('a dimension that cannot be cut is left, with the reason', () => {
+  const { axes, skipped } = findAxes(tinyDit().module, [], 4);
+  expect(axes.map(({ name }) => name)).toEqual(['blocks', 'heads', 'ffn']);
+  expect(skipped.join()).toMatch(/d is left as it is: d cannot be pruned: iota/);
+});
 
 describe('budget', () => {
   const [, tiny] = models[0] as (typeof models)[number];
@@ -188,10 +194,10 @@ describe('budget', () => {
   test('of a diffusion model is judged by its outputs', async () => {
     const dit = { ...tinyDit(), tokenizerFile: undefined };
     const data = await openCalibration(dit, 'sample:2,steps=2');
-    const steps = parsePipeline('budget{params=90%,multiple=4,samples=1,axes=ffn+d+heads}');
+    const steps = parsePipeline('budget{params=95%,multiple=4,samples=1,axes=ffn+heads}');
     const { module, reports } = await runDataPipeline(dit.module, steps, { source: dit.source, data });
-    expect(shapes(module).parameters).toBeLessThanOrEqual(0.9 * shapes(dit.module).parameters);
-    expect(reports[0]?.notes.join('\n')).toMatch(/d is left as it is: d cannot be pruned: iota/);
+    expect(shapes(module).parameters).toBeLessThanOrEqual(0.95 * shapes(dit.module).parameters);
+    expect(reports[0]?.notes.join('\n')).toMatch(/params of at most/);
   }, 60_000);
 
   test.each([

@@ -81,6 +81,37 @@ describe('prune', () => {
     expect(a.reports[0]?.details).toEqual(b.reports[0]?.details);
   });
 
+  test('ranks the query heads of the groups that stay', async () => {
+    const { module, reports } = await apply('prune{kv=1,heads=1}');
+    expect([module.dims.get('kv'), module.dims.get('heads')]).toEqual([{ value: 1 }, { value: 1 }]);
+    const details = reports[0]?.details as Record<
+      string,
+      { kept: Record<string, number[]>; scores: Record<string, number[]> }
+    >;
+    for (const turn of ['0', '1', '2', '3']) {
+      const [group = 0] = details.kv?.kept[turn] ?? [];
+      const [a = 0, b = 0] = (details.heads?.scores[turn] ?? []).slice(2 * group, 2 * group + 2);
+      expect(details.heads?.kept[turn], turn).toEqual([b > a ? 1 : 0]);
+    }
+  });
+
+  test('says how much of the score goes, in each layer', async () => {
+    const { reports } = await apply('prune{ffn=18}');
+    const [report] = reports as [StepReport];
+    const { ffn } = report.details as Record<
+      string,
+      { kept: Record<string, number[]>; scores: Record<string, number[]>; removed: Record<string, number> }
+    >;
+    for (const turn of ['0', '3']) {
+      const scores = ffn?.scores[turn] ?? [];
+      const all = scores.reduce((sum, score) => sum + score, 0);
+      const gone = scores
+        .filter((_, i) => ffn?.kept[turn]?.includes(i) === false)
+        .reduce((sum, score) => sum + score, 0);
+      expect(ffn?.removed[turn]).toBeCloseTo(gone / all, 9);
+    }
+  });
+
   test('takes query heads along with their KV group', async () => {
     const { module } = await apply('prune{kv=1}');
     expect([module.dims.get('kv'), module.dims.get('heads')]).toEqual([{ value: 1 }, { value: 2 }]);

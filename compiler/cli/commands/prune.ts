@@ -1,6 +1,14 @@
 /** `hew prune`: a smaller model, by passes that rest on calibration data. */
 import type { Command } from 'commander';
-import { cacheDirectory, type Figures, fail, type PruneReport, pruneModel } from '../../api.js';
+import {
+  cacheDirectory,
+  type Figures,
+  fail,
+  type LayerFigures,
+  type PassFigures,
+  type PruneReport,
+  pruneModel,
+} from '../../api.js';
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../format.js';
 import { addModelOptions, bytes, integer, type ModelFlags, modelOptions } from '../options.js';
 import type { Output } from '../output.js';
@@ -108,11 +116,41 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
 }
 
 function text(report: PruneReport): string {
-  const { output, before, after, passes, written, seconds } = report;
+  const { output, before, after, passes, layers, written, seconds } = report;
   const steps = passes.map(({ pass, notes }) => `${pass}\n${notes.map((note) => `  ${note}\n`).join('')}`);
   const files = written === undefined ? 'bundle' : [...written.files, 'bundle'].join(', ');
   const checked = written === undefined ? '' : '; read back, its outputs are the same';
-  return `${steps.join('')}\n${figuresTable(before, after)}\n${output}: ${files}${checked} (${formatSeconds(seconds)})\n`;
+  return `${steps.join('')}\n${passTable(before, passes)}\n${figuresTable(before, after)}${layersText(layers)}\n${output}: ${files}${checked} (${formatSeconds(seconds)})\n`;
+}
+
+const right = 'right' as const;
+
+/** The model after each pass. */
+function passTable(before: Figures, passes: readonly PassFigures[]): string {
+  const row = (name: string, { parameters, bytes, flops, nll }: Figures): string[] => [
+    name,
+    formatCount(parameters),
+    formatBytes(bytes),
+    formatCount(flops),
+    ...(before.nll === undefined ? [] : [nll?.toFixed(4) ?? '']),
+  ];
+  const titles = ['parameters', 'weights', 'FLOPs', ...(before.nll === undefined ? [] : ['NLL'])];
+  return renderTable(
+    [{ title: 'after' }, ...titles.map((title) => ({ title, align: right }))],
+    [row('nothing', before), ...passes.map(({ pass, after }) => row(pass, after))],
+  );
+}
+
+/** Layers of a loop are alike in size, so one line says what each holds. */
+function layersText(layers: readonly LayerFigures[]): string {
+  const byLoop = [...Map.groupBy(layers, ({ loop }) => loop)];
+  return byLoop
+    .map(([loop, own]) => {
+      const [{ parameters, bytes, flops }] = own as [LayerFigures];
+      const each = `${formatCount(parameters)} parameters, ${formatBytes(bytes)}, ${formatCount(flops)} FLOPs`;
+      return `each of ${own.length} turns of ${loop}: ${each}\n`;
+    })
+    .join('');
 }
 
 function figuresTable(before: Figures, after: Figures): string {
@@ -133,7 +171,6 @@ function figuresTable(before: Figures, after: Figures): string {
       ? []
       : [['NLL', before.nll.toFixed(4), after.nll.toFixed(4), `+${(after.nll - before.nll).toFixed(4)}`]]),
   ];
-  const right = 'right' as const;
   return renderTable(
     [
       { title: '' },
