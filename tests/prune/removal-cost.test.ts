@@ -1,8 +1,16 @@
 /** The score `obs` against removing blocks one by one and solving what is left anew each time. */
+
+import { parsePipeline } from 'hew';
 import { describe, expect, test } from 'vitest';
+import { runDataPipeline } from '../../compiler/data-pipeline.js';
+import { interpretEntry } from '../../ir/interpret.js';
+import type { Module } from '../../ir/module.js';
+import { type Tensor, tensor } from '../../ir/tensor.js';
+import type { StepReport } from '../../passes/pipeline.js';
 import { removalCosts } from '../../passes/prune/removal-cost.js';
 import { correction, normalEquations } from '../../passes/refit/least-squares.js';
 import { randomFrom, uniform } from '../conformance/random.js';
+import { randomSource, type TinyModel, tinyData, tinyModel, tinyMoge } from './tiny-model.js';
 
 /** Rows of x, some inputs nearly explained by others. */
 function samples(seed: number, rows: number, inputs: number): number[][] {
@@ -60,6 +68,66 @@ function errorWithout(
   }
   return error;
 }
+
+async function squaredError(model: TinyModel, text: string): Promise<number> {
+  const { source } = model;
+  const data = tinyData(model.module, 24, 16);
+  const { module } = await runDataPipeline(model.module, parsePipeline(text), { source, data });
+  const outputs = (own: Module): Float64Array[] =>
+    (data.windows ?? []).slice(0, 6).map((ids) => {
+      const inputs = { ids: tensor('i32', [ids.length], ids) };
+      return (interpretEntry(own, 'prefill', inputs, { source }).logits as Tensor).data;
+    });
+  const wanted = outputs(model.module);
+  return outputs(module)
+    .flatMap((rows, call) => Array.from(rows, (value, i) => (value - (wanted[call]?.[i] ?? Number.NaN)) ** 2))
+    .reduce((a, b) => a + b);
+}
+
+describe('score obs', () => {
+  test.each(['true', 'false'])(
+    'removes what other neurons explain, however active it is (sandwich_norm = %s)',
+    async (sandwich_norm) => {
+      const { module } = tinyModel({ sandwich_norm });
+      // Neurons 0 to 5 repeat neurons 6 to 11, twice as large; 12 to 23 are alone and small.
+      const d = 16;
+      const source = randomSource(module, (name, values) =>
+        values.map((value, i) => {
+          const neuron = Math.floor(i / d);
+          if (!/gate_proj|up_proj/.test(name)) return value;
+          const own = neuron < 6 ? (values[i + 6 * d] as number) : value;
+          const factor = neuron < 6 ? 2 : neuron < 12 ? 1 : 0.25;
+          return Math.fround(/up_proj/.test(name) ? own * factor : own);
+        }),
+      );
+      const model = { module, source };
+      const refit = 'refit{mode=one-shot,ridge=1e-7}';
+      const paper = await squaredError(model, `prune{ffn=18},${refit}`);
+      expect(await squaredError(model, `prune{ffn=18,score=obs},${refit}`)).toBeLessThan(paper / 20);
+    },
+    60_000,
+  );
+
+  test('of heads keeps as many in each group', async () => {
+    const model = tinyModel();
+    const { source } = model;
+    const data = tinyData(model.module, 8, 16);
+    const steps = parsePipeline('prune{heads=2,score=obs}');
+    const { reports } = await runDataPipeline(model.module, steps, { source, data });
+    const [report] = reports as [StepReport];
+    const { heads } = report.details as Record<string, { kept: Record<string, number[]> }>;
+    expect(Object.keys(heads?.kept ?? {})).toHaveLength(4);
+    for (const kept of Object.values(heads?.kept ?? {}))
+      expect(kept.map((head) => Math.floor(head / 2))).toEqual([0, 1]);
+  });
+
+  test('of neurons that a router chooses from is refused', async () => {
+    const { module, source } = tinyMoge();
+    const data = tinyData(module);
+    const run = runDataPipeline(module, parsePipeline('prune{expert_ffn=6,score=obs}'), { source, data });
+    await expect(run).rejects.toThrow(/HEW6010: nothing in the model shows how important each index/);
+  });
+});
 
 describe('removal costs', () => {
   test.each([
