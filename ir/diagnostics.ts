@@ -202,6 +202,10 @@ export const diagnosticCodes = {
     title: 'an ONNX model is read with a difference',
     doc: 'Something in the model is carried otherwise than it says: 64-bit floats as 32-bit, an input with a default value as a constant.',
   },
+  HEW3114: {
+    title: 'cannot be written as ONNX',
+    doc: 'An ONNX file holds one entry of a model, with weights of types that ONNX has.',
+  },
   HEW3113: {
     title: 'bad dimension setting of an ONNX model',
     doc: '--set gives symbolic dimensions of the model a value (batch=1), bounds (sequence=1..512) or a formula (total=past+sequence).',
