@@ -1,83 +1,19 @@
 /** canonicalize: applies the named rewrite rules until none matches. */
-import { type FuncBuilder, mapFunctions, rewriteFunc, type Scope } from '../ir/builder.js';
-import { countUses, type Func, type Module, type Op, type Value } from '../ir/module.js';
-import { InferError } from '../ir/op.js';
-import { typesEqual } from '../ir/type.js';
-import { eliminateDeadOps } from './dce.js';
 import { definePass, Tally } from './pass.js';
 import { algebraRules } from './rules/algebra.js';
+import { applyRules } from './rules/apply.js';
 import { movementRules } from './rules/movement.js';
 import type { Rule } from './rules/rule.js';
 import { weightRules } from './rules/weights.js';
 
 export const canonicalRules: readonly Rule[] = [...algebraRules, ...movementRules, ...weightRules];
 
-/** Every rule only shortens a function or moves it to a normal form, so few rounds are ever needed. */
-const maxRounds = 32;
-
-const rulesByOp: ReadonlyMap<string, readonly Rule[]> = Map.groupBy(canonicalRules, (r) => r.op);
-
 export const canonicalize = definePass({
   name: 'canonicalize',
   summary: 'Applies algebraic identities and brings weights to the form kernels read, by named rules.',
   run(module) {
     const tally = new Tally();
-    const result = mapFunctions(module, (func, scope) => toFixpoint(module, func, scope, tally));
+    const result = applyRules(module, canonicalRules, tally);
     return { module: result, report: tally.report() };
   },
 });
-
-function toFixpoint(module: Module, func: Func, scope: Scope, tally: Tally): Func {
-  let current = func;
-  for (let round = 0; round < maxRounds; round++) {
-    const uses = countUses(current);
-    let changed = false;
-    const next = rewriteFunc(current, scope, (op, operands, builder) => {
-      const values = applyFirst(rulesByOp.get(op.name) ?? [], op, operands, builder, uses, tally);
-      changed ||= values !== undefined;
-      return values;
-    });
-    if (!changed) return current;
-    current = eliminateDeadOps(module, next);
-  }
-  return current;
-}
-
-function applyFirst(
-  rules: readonly Rule[],
-  op: Op,
-  operands: readonly Value[],
-  builder: FuncBuilder,
-  uses: ReadonlyMap<Value, number>,
-  tally: Tally,
-): readonly Value[] | undefined {
-  for (const rule of rules) {
-    const values = applyTyped(rule, op, operands, builder, uses);
-    if (values === undefined) continue;
-    tally.add(rule.name);
-    return values;
-  }
-  return undefined;
-}
-
-/**
- * What the rule makes of the op, if it has the op's types. An identity may have no type where names of dimensions
- * differ and only their values agree: x: [d] as [8] is [e] when both are 8, but [d] as [e] is not.
- */
-function applyTyped(
-  rule: Rule,
-  op: Op,
-  operands: readonly Value[],
-  builder: FuncBuilder,
-  uses: ReadonlyMap<Value, number>,
-): readonly Value[] | undefined {
-  try {
-    const values = rule.apply(op, operands, builder, uses);
-    return values?.every((value, i) => typesEqual(value.type, (op.results[i] as Value).type))
-      ? values
-      : undefined;
-  } catch (error) {
-    if (error instanceof InferError) return undefined;
-    throw error;
-  }
-}

@@ -71,7 +71,8 @@ export function freezeDim(recipe: Recipe, name: string, value: number): Recipe {
   return freeze(recipe);
 }
 
-function freezeAttrs(attrs: Attrs, frozen: ReadonlyMap<string, Dim>): Attrs {
+/** Attributes with names of dimensions replaced. */
+export function freezeAttrs(attrs: Attrs, frozen: ReadonlyMap<string, Dim>): Attrs {
   const isDim = (value: unknown): value is Dim =>
     typeof value === 'object' && value !== null && 'terms' in value;
   const freeze = (value: AttrValue): AttrValue => {

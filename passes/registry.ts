@@ -7,6 +7,7 @@ import { cse } from './cse.js';
 import { dce } from './dce.js';
 import { fold } from './fold.js';
 import { fuse } from './fuse.js';
+import { lift } from './lift/lift.js';
 import type { Pass } from './pass.js';
 import { prune } from './prune/prune.js';
 import { htg } from './quantize/htg.js';
@@ -21,6 +22,7 @@ export const passes: readonly Pass[] = [
   cse,
   dce,
   fuse,
+  lift,
   prune,
   budget,
   clap,

@@ -5,15 +5,22 @@
  */
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
 import { type Diagnostic, type DiagnosticCode, diagnostic, fail, HewError } from '../../ir/diagnostics.js';
-import { DimError } from '../../ir/dim.js';
+import { constantOf, type Dim, DimError } from '../../ir/dim.js';
 import type { TensorSource } from '../../ir/materialise.js';
-import { emptyModule, type Module, type Param, type Value } from '../../ir/module.js';
-import { encodeBytes } from '../../ir/numeric.js';
+import { defOf, emptyModule, type Module, type Param, type Value } from '../../ir/module.js';
+import { decodeBytes, encodeBytes } from '../../ir/numeric.js';
 import { InferError } from '../../ir/op.js';
 import { sourceRecipe } from '../../ir/recipe.js';
 import type { Tensor } from '../../ir/tensor.js';
-import { type DType, type TensorType, tensorType } from '../../ir/type.js';
-import { cast } from './build.js';
+import {
+  type DType,
+  elementCount,
+  isFloat,
+  storedBytes,
+  type TensorType,
+  tensorType,
+} from '../../ir/type.js';
+import { cast, dimSize, full } from './build.js';
 import { type Dimensions, Identifiers } from './dimensions.js';
 import { carriedAs, dtypeName, onnxDTypes } from './dtypes.js';
 import { Evaluator } from './evaluate.js';
@@ -39,6 +46,9 @@ export interface ImportedGraph {
 
 /** Name of the only entry. */
 export const entryName = 'main';
+
+/** Integer tensors up to this many elements are part of the module. */
+const maxConstant = 1 << 14;
 
 /** Function calls inside function calls. */
 const maxCalls = 64;
@@ -149,6 +159,15 @@ class GraphImporter {
       );
     }
     const name = this.freeName(tensor.name === '' ? 'constant' : tensor.name);
+    const [only] = tensor.shape.every((size) => size === 1)
+      ? decodeBytes(dtype, this.store.valueBytes(tensor, dtype), 1)
+      : [];
+    if (only !== undefined) return full(this.builder, only, dtype, tensor.shape);
+    // Integers are indices, masks and shapes, which decide things while compiling; quantized weights are larger.
+    if (!isFloat(dtype) && elementCount(tensor.shape) <= maxConstant && storedBytes(dtype, 8) >= 8) {
+      const bytes = this.store.valueBytes(tensor, dtype);
+      return this.constant({ dtype, shape: tensor.shape, data: decodeBytes(dtype, bytes) }, tensor.name);
+    }
     const isMatrix = dtype === 'f32' && tensor.shape.length >= 2;
     const type = tensorType(isMatrix ? (this.options.weightsDtype ?? dtype) : dtype, tensor.shape);
     this.store.add(name, tensor);
@@ -157,6 +176,9 @@ class GraphImporter {
   }
 
   private constant({ dtype, shape, data }: Tensor, hint: string): Value {
+    const [first] = data;
+    if (first !== undefined && data.every((value) => Object.is(value, first)))
+      return full(this.builder, first, dtype, shape);
     const name = this.freeName(`constant.${hint}`);
     const type = tensorType(dtype, shape);
     this.params.set(name, { type, recipe: { kind: 'constant', type, bytes: encodeBytes(dtype, data) } });
@@ -299,7 +321,19 @@ class GraphImporter {
     if (!isComplete) return undefined;
     const context = new NodeContext(node, opset ?? 1, known, this.surroundings(frame));
     const result = typed(node, () => operator.convert(context));
-    return 'type' in result ? [result] : result;
+    const outputs = 'type' in result ? [result] : result;
+    return outputs.map((item) =>
+      item === undefined || isSequence(item) ? item : this.simplest(item, context),
+    );
+  }
+
+  /** Shape arithmetic ends in the dimensions themselves, so that it leaves no nodes behind. */
+  private simplest(value: Value, context: NodeContext): Value {
+    const { dtype, shape } = value.type;
+    if (dtype !== 'i64' || shape.length > 1 || defOf(value)?.name === 'param') return value;
+    const known = this.evaluator.formulas(value)?.elements;
+    if (known === undefined || known.every((size) => constantOf(size) !== undefined)) return value;
+    return shape.length === 1 ? context.dimVector(known) : dimSize(this.builder, known[0] as Dim, 'i64');
   }
 
   private read(node: OnnxNode, name: string, names: Names): Item | typeof unavailable | undefined {

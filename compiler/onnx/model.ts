@@ -5,12 +5,15 @@ import { type Diagnostic, diagnostic, fail } from '../../ir/diagnostics.js';
 import type { TensorSource } from '../../ir/materialise.js';
 import type { Module } from '../../ir/module.js';
 import type { Tensor } from '../../ir/tensor.js';
-import { tensorSource } from '../checkpoint/dtypes.js';
+import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
 import { openForReading } from '../checkpoint/safetensors.js';
 import { Dimensions } from './dimensions.js';
 import { importGraph } from './graph.js';
 import { type ModelFile, TensorStore } from './tensors.js';
 import { type OnnxModel, readOnnx, readOnnxBytes } from './wire.js';
+
+/** Shape arithmetic goes away, and what exporters took apart is put together again. */
+const importPipeline = 'canonicalize,fold,canonicalize,cse,dce,lift,fold,cse,dce';
 
 /** Versions of the standard operators that are read as they are written. */
 const opsets = { min: 1, max: 24 } as const;
@@ -71,7 +74,7 @@ function importModel(
   store: TensorStore,
   { set, constants, weightsDtype }: OpenOnnxOptions,
 ): Omit<OpenedOnnx, 'tokenizerFile'> {
-  const source = tensorSource(store);
+  const source = store.source();
   const newer = checkOpset(model);
   const dimensions = new Dimensions(set ?? {});
   const { module, warnings, names } = importGraph(model, store, source, {
@@ -79,7 +82,8 @@ function importModel(
     constants,
     weightsDtype,
   });
-  return { module, store, source, warnings: [...newer, ...warnings], names };
+  const { module: lifted } = runPipeline(module, parsePipeline(importPipeline));
+  return { module: lifted, store, source, warnings: [...newer, ...warnings], names };
 }
 
 function checkOpset({ opsets: given }: OnnxModel): Diagnostic[] {

@@ -5,9 +5,11 @@
 import { closeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { didYouMean, fail } from '../../ir/diagnostics.js';
+import type { TensorSource } from '../../ir/materialise.js';
+import { encodeBytes } from '../../ir/numeric.js';
 import type { DType } from '../../ir/type.js';
 import { type Checkpoint, hashFiles, pathInside, type TensorInfo } from '../checkpoint/checkpoint.js';
-import { type FileDType, isFileDType } from '../checkpoint/dtypes.js';
+import { type FileDType, isFileDType, tensorSource } from '../checkpoint/dtypes.js';
 import { type OpenFile, openForReading, readRange } from '../checkpoint/safetensors.js';
 import { dtypeName, onnxDTypes } from './dtypes.js';
 import { byteLength, type OnnxTensor } from './wire.js';
@@ -32,6 +34,8 @@ export class TensorStore implements Checkpoint {
   readonly path: string;
   private readonly places = new Map<string, Place>();
   private readonly externalFiles = new Map<string, OpenFile>();
+  /** Types of tensors that `tensors` lists as plain bytes. */
+  private readonly packed = new Map<string, DType>();
   private hash: string | undefined;
   private open = true;
 
@@ -44,6 +48,8 @@ export class TensorStore implements Checkpoint {
     const bytes = byteLength(tensor.dtype, tensor.shape);
     const place = this.place(tensor, bytes);
     this.places.set(name, place);
+    const own = onnxDTypes[tensor.dtype]?.hew;
+    if (own !== undefined && !isFileDType(own)) this.packed.set(name, own);
     this.tensors.set(name, {
       name,
       dtype: fileDType(tensor.dtype),
@@ -54,10 +60,12 @@ export class TensorStore implements Checkpoint {
     });
   }
 
-  /** Little-endian bytes of a tensor that was not added, such as a constant's. */
-  bytesOf(tensor: OnnxTensor): Uint8Array {
+  /** The values of a tensor in the type it is carried as, without adding it. */
+  valueBytes(tensor: OnnxTensor, dtype: DType): Uint8Array {
     const bytes = byteLength(tensor.dtype, tensor.shape);
-    return readPlace(this.place(tensor, bytes), 0, bytes);
+    const own = readPlace(this.place(tensor, bytes), 0, bytes);
+    if (onnxDTypes[tensor.dtype]?.narrowedTo === undefined) return own;
+    return encodeBytes(dtype, Float32Array.from(new Float64Array(own.buffer)));
   }
 
   private place(tensor: OnnxTensor, bytes: number): Place {
@@ -110,6 +118,17 @@ export class TensorStore implements Checkpoint {
       throw new RangeError(`bytes ${byteOffset} to ${byteOffset + length} are not in tensor '${name}'`);
     }
     return readPlace(place, byteOffset, length);
+  }
+
+  /** The tensors as sources of parameters; those of four bits, which safetensors has no name for, included. */
+  source(): TensorSource {
+    const plain = tensorSource(this);
+    return {
+      read: (name) => {
+        const packed = this.packed.get(name);
+        return packed === undefined ? plain.read(name) : { dtype: packed, bytes: this.read(name) };
+      },
+    };
   }
 
   fingerprint(): string {

@@ -10,6 +10,7 @@ import { printDim } from '../../ir/dim.js';
 import type { AttrSpec, OpDecl, OperandSpec } from '../../ir/op.js';
 import { opNames, opTable } from '../../ir/ops/table.js';
 import { canonicalRules } from '../../passes/canonicalize.js';
+import { liftRules } from '../../passes/lift/lift.js';
 import type { Pass } from '../../passes/pass.js';
 import { passes, standardPipeline } from '../../passes/registry.js';
 import type { Rule } from '../../passes/rules/rule.js';
@@ -50,6 +51,9 @@ function passesPage(): string {
     '## Rules of canonicalize',
     'Each rule is named and counted. It is applied wherever its left side occurs, until none matches.',
     rulesTable(canonicalRules),
+    '## Rules of lift',
+    'They run together with those of canonicalize. The two ends of a mixture of experts, weights and indices, are found by `lift-moe-route`, which is no rule of one op.',
+    rulesTable(liftRules),
     '## Legalisation for wasm',
     'Before fusion, the WebAssembly backend rewrites what it has no kernels for.',
     rulesTable(legalisationRules),

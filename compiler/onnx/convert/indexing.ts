@@ -1,6 +1,6 @@
 /** Gathers, scatters and masks. Hew gathers rows only, so the others compute positions in the flattened tensor. */
-import { type Dim, dim, productOfDims } from '../../../ir/dim.js';
-import type { Value } from '../../../ir/module.js';
+import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
+import { defOf, type Value } from '../../../ir/module.js';
 import { isFloat } from '../../../ir/type.js';
 import {
   add,
@@ -173,8 +173,35 @@ function scatterElements(c: NodeContext): Value {
   return reshape(c.b, rows, x.type.shape);
 }
 
+/** The first of row numbers that follow one another, as an i32 scalar; undefined when they may not. */
+function firstRow(c: NodeContext, rows: Value): Value | undefined {
+  const known = c.valueOf(rows)?.data;
+  if (known !== undefined) {
+    const start = known[0] ?? -1;
+    return start >= 0 && known.every((row, i) => row === start + i) ? full(c.b, start, 'i32') : undefined;
+  }
+  const op = defOf(rows);
+  if (op?.name === 'iota') return full(c.b, 0, 'i32');
+  if (op?.name === 'reshape' || op?.name === 'cast') return firstRow(c, op.operands[0] as Value);
+  if (op?.name !== 'add') return undefined;
+  const [a, b] = op.operands as [Value, Value];
+  for (const [count, start] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const zero = constantOf(productOfDims(start.type.shape)) === 1 ? firstRow(c, count) : undefined;
+    if (zero === undefined || c.valueOf(zero)?.data[0] !== 0) continue;
+    return reshape(c.b, cast(c.b, start, 'i32'), []);
+  }
+  return undefined;
+}
+
+/** Rows in order are what caches are written with. */
 function scatterNd(c: NodeContext): Value {
   const [x, indices, updates] = [c.input(0), c.input(1), c.input(2)];
+  const areRows = constantOf(sizeAlong(indices, -1)) === 1 && rankOf(indices) === 2;
+  const start = areRows && c.string('reduction', 'none') === 'none' ? firstRow(c, indices) : undefined;
+  if (start !== undefined) return c.b.one('cache_append', [x, updates, start]);
   const depth = c.size(sizeAlong(indices, -1), 'the last axis of the indices');
   const { shape } = x.type;
   const width = productOfDims(shape.slice(depth));
@@ -289,10 +316,15 @@ function nonZero(c: NodeContext): Value {
 export const indexingOperators: OperatorTable = {
   Gather: {
     since: 1,
+    limits: 'tables of weights are not read from the end',
     convert: (c) => {
       const x = c.input(0);
       const axis = c.axis(c.int('axis', 0), rankOf(x));
-      return gather(c.b, x, frontIndex(c, c.input(1), sizeAlong(x, axis)), axis);
+      const index = c.input(1);
+      // Rows of a table by numbers from outside: a negative number is an error at run time, as any other outside is.
+      const isLookup = defOf(x)?.name === 'param' && axis === 0 && c.valueOf(index) === undefined;
+      const chosen = isLookup ? cast(c.b, index, 'i32') : frontIndex(c, index, sizeAlong(x, axis));
+      return gather(c.b, x, chosen, axis);
     },
   },
   GatherElements: {

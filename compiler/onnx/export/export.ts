@@ -16,7 +16,7 @@ import {
 } from '../../../ir/module.js';
 import type { OpDecl } from '../../../ir/op.js';
 import { opTable } from '../../../ir/ops/table.js';
-import { dtypes, elementCount, evalShape } from '../../../ir/type.js';
+import { elementCount, evalShape, storedBytes } from '../../../ir/type.js';
 import { parsePipeline, runPipeline } from '../../../passes/pipeline.js';
 import { writeFileAtomically } from '../../atomic-write.js';
 import { version } from '../../version.js';
@@ -69,6 +69,15 @@ export async function exportOnnx(
   return { files, entry: name, nodes: parts.graph.node?.length ?? 0, weightBytes, states };
 }
 
+/** The model as one message in memory. */
+export function onnxBytes(
+  model: { readonly module: Module; readonly source: TensorSource | undefined },
+  entry = onlyEntry(model.module),
+): Uint8Array {
+  const { module } = flattenEntry(model.module, entry);
+  return Buffer.concat([...modelChunks(modelParts(module, entry, model.source), undefined)]);
+}
+
 function onlyEntry(module: Module): string {
   const [only, ...others] = entriesOf(module);
   if (only !== undefined && others.length === 0) return only.name;
@@ -79,7 +88,7 @@ function onlyEntry(module: Module): string {
 }
 
 /** The graph of a flat module, and its weights. */
-export function modelParts(flat: Module, entry: string, source: TensorSource | undefined): ModelParts {
+function modelParts(flat: Module, entry: string, source: TensorSource | undefined): ModelParts {
   const module = decomposed(flat);
   const func = module.functions.get(entry) as Func;
   const writer = new GraphWriter(module, func);
@@ -161,7 +170,7 @@ function weightsOf(module: Module, func: Func, source: TensorSource | undefined)
       name,
       dtype,
       shape,
-      size: elementCount(shape) * dtypes[type.dtype].bytes,
+      size: storedBytes(type.dtype, elementCount(shape)),
       data: () => materialiseBytes(module, name, undefined, source).bytes,
     };
   });

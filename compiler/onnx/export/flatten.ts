@@ -1,13 +1,16 @@
 /**
  * One entry of a module as a module of its own, without loops and states: layers are written out, a state is an input
- * and, where it is written, an output. That is the form that ONNX graphs have.
+ * and, where it is written, an output. Sizes are numbers; only run-time symbols keep their names.
+ * That is the form that ONNX graphs have.
  */
-import { copyOp, FuncBuilder, moduleScope } from '../../../ir/builder.js';
+import { FuncBuilder, moduleScope } from '../../../ir/builder.js';
 import { fail } from '../../../ir/diagnostics.js';
-import type { Func, Module, Op, Param, Value } from '../../../ir/module.js';
-import { fillName } from '../../../ir/recipe.js';
+import { type Dim, dim } from '../../../ir/dim.js';
+import { type Func, type Module, modelDims, type Op, type Param, type Value } from '../../../ir/module.js';
+import { fillName, type Recipe } from '../../../ir/recipe.js';
+import { substituteType, type TensorType } from '../../../ir/type.js';
 import { parsePipeline, runPipeline } from '../../../passes/pipeline.js';
-import { recipeAt } from '../../../passes/recipes.js';
+import { freezeAttrs, freezeDim, recipeAt } from '../../../passes/recipes.js';
 import { Identifiers } from '../dimensions.js';
 
 /** What a state is called outside: its input, and the output with its next value. */
@@ -43,12 +46,15 @@ class Flattener {
   private readonly reads = new Map<string, Value>();
   private readonly writes = new Map<string, Value>();
   private readonly names = new Identifiers();
+  private readonly sizes: ReadonlyMap<string, Dim>;
 
   constructor(
     private readonly module: Module,
     private readonly entry: Func,
   ) {
-    const { name, dims, sampler, tokenizer } = module;
+    const { name, sampler, tokenizer } = module;
+    const dims = new Map([...module.dims].filter(([, decl]) => !('value' in decl)));
+    this.sizes = new Map([...modelDims(module)].map(([size, value]) => [size, dim(value)]));
     const empty = { loops: new Map(), states: new Map(), functions: new Map() };
     this.flat = { name, dims, sampler, tokenizer, params: this.params, ...empty };
     this.builder = new FuncBuilder(entry.name, moduleScope(this.flat));
@@ -56,7 +62,9 @@ class Flattener {
 
   run(): FlatEntry {
     const { entry, builder } = this;
-    const args = entry.args.map((arg) => builder.arg(arg.type, this.names.of(arg.name ?? 'input')));
+    const args = entry.args.map((arg) =>
+      builder.arg(this.plainType(arg.type), this.names.of(arg.name ?? 'input')),
+    );
     const results = this.inline(entry, args, undefined);
     const outputs = new Identifiers();
     const names = (entry.outputs ?? []).map((name) => outputs.of(name));
@@ -107,8 +115,19 @@ class Flattener {
         return this.inline(this.module.functions.get(op.attrs.callee) as Func, operands, turn);
       default:
         this.builder.span = op.span;
-        return this.builder.append(copyOp(this.builder.scope, op, operands));
+        return this.builder.emit(op.name, operands, freezeAttrs(op.attrs, this.sizes));
     }
+  }
+
+  private plainType(type: TensorType): TensorType {
+    return substituteType(type, this.sizes);
+  }
+
+  private plainRecipe(recipe: Recipe): Recipe {
+    return [...modelDims(this.module)].reduce(
+      (plain, [name, value]) => freezeDim(plain, name, value),
+      recipe,
+    );
   }
 
   private repeat(
@@ -132,7 +151,7 @@ class Flattener {
     const key = own === undefined ? name : turnName(name, own);
     if (!this.params.has(key)) {
       const recipe = own === undefined ? param.recipe : recipeAt(param, own.turn, own.index);
-      this.params.set(key, { type: param.type, recipe });
+      this.params.set(key, { type: this.plainType(param.type), recipe: this.plainRecipe(recipe) });
     }
     return key;
   }
@@ -148,7 +167,7 @@ class Flattener {
     const known = this.reads.get(key);
     if (known !== undefined) return known;
     const type = this.module.states.get(name)?.type as Value['type'];
-    const value = this.builder.arg(type, this.names.of(key));
+    const value = this.builder.arg(this.plainType(type), this.names.of(key));
     this.reads.set(key, value);
     return value;
   }

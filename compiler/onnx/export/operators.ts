@@ -1,8 +1,10 @@
 /** How each op is written: as an ONNX operator, or by its decomposition into ops that are. */
 import { constantOf, type Dim } from '../../../ir/dim.js';
 import type { Op, OpOf, Value } from '../../../ir/module.js';
+import { castTo } from '../../../ir/numeric.js';
 import type { OpName } from '../../../ir/ops/table.js';
 import { isFloat } from '../../../ir/type.js';
+import { codeOf } from '../dtypes.js';
 import type { GraphWriter } from './graph.js';
 import type { AttributeValue } from './write.js';
 
@@ -30,6 +32,12 @@ function wide(g: GraphWriter, op: Op, inputs: readonly string[]): string[] {
 
 type Reduction = 'reduce_sum' | 'reduce_mean' | 'reduce_max' | 'reduce_min' | 'reduce_prod';
 
+/** The result, computed in f32, in the type of the op. */
+function narrow(g: GraphWriter, op: Op, name: string): string {
+  const { dtype } = (op.results[0] as Value).type;
+  return dtype === 'f32' ? name : g.cast(name, dtype);
+}
+
 function reduction(name: string): Exporter<Reduction> {
   return (g, op, [x]) => {
     const { axes, keepdims } = op.attrs;
@@ -49,6 +57,15 @@ function pool(name: string): Exporter<'max_pool2d' | 'avg_pool2d'> {
 
 function rankOf(op: Op, operand = 0): number {
   return (op.operands[operand] as Value).type.shape.length;
+}
+
+function present(names: readonly (string | undefined)[]): string[] {
+  return names.filter((name) => name !== undefined);
+}
+
+function blocks(op: Op, axis: number, group: number): Record<string, number> {
+  const own = Math.max(0, axis < 0 ? axis + rankOf(op) : axis);
+  return group === 0 ? { axis: own } : { axis: own, block_size: group };
 }
 
 const operators: { readonly [N in OpName]: Entry<N> } = {
@@ -95,7 +112,7 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
   cast: (g, op, [x]) => g.cast(x as string, op.attrs.dtype),
   full: (g, op) => {
     const { value, dtype, shape } = op.attrs;
-    const scalar = g.constant(dtype, [], [value]);
+    const scalar = g.constant(dtype, [], [castTo[dtype](value)]);
     return shape.length === 0 ? scalar : g.one('Expand', [scalar, g.vector(shape)]);
   },
   iota: (g, op) => {
@@ -117,7 +134,7 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
   linear: (g, op, inputs) => {
     const [x, w, bias] = wide(g, op, inputs) as [string, string, string?];
     const product = g.one('MatMul', [x, g.one('Transpose', [w], { perm: [1, 0] })]);
-    return bias === undefined ? product : g.one('Add', [product, bias]);
+    return narrow(g, op, bias === undefined ? product : g.one('Add', [product, bias]));
   },
   grouped_linear: 'decomposed',
 
@@ -127,7 +144,8 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
     const width = (op.operands[0] as Value).type.shape.at(-1) as Dim;
     const scale = gamma ?? g.one('Expand', [g.constant('f32', [], [1]), g.vector([width])]);
     const attributes = { axis: -1, epsilon: { float: op.attrs.eps } };
-    return g.one('LayerNormalization', beta === undefined ? [x, scale] : [x, scale, beta], attributes);
+    const operands = beta === undefined ? [x, scale] : [x, scale, beta];
+    return narrow(g, op, g.one('LayerNormalization', operands, attributes));
   },
   softmax: (g, op, inputs) => g.one('Softmax', inputs, { axis: op.attrs.axis }),
   modulate: 'decomposed',
@@ -143,7 +161,12 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
   },
   moe_route: 'decomposed',
 
-  reshape: (g, op, [x]) => g.one('Reshape', [x as string, g.reshapeVector(op.attrs.shape)]),
+  reshape: (g, op, [x]) => {
+    const { shape } = op.attrs;
+    // A size of 0 would be copied from the input otherwise.
+    const isEmpty = g.known(shape).includes(0);
+    return g.one('Reshape', [x as string, g.reshapeVector(shape)], isEmpty ? { allowzero: 1 } : {});
+  },
   transpose: (g, op, inputs) => g.one('Transpose', inputs, { perm: op.attrs.perm }),
   slice: (g, op, [x]) => {
     const { axis, start, end, step } = op.attrs;
@@ -182,10 +205,24 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
   conv2d: (g, op, inputs) => {
     const { stride, padding, dilation, groups } = op.attrs;
     const attributes = { strides: stride, pads: padding, dilations: dilation, group: groups };
-    return g.one('Conv', wide(g, op, inputs), attributes);
+    return narrow(g, op, g.one('Conv', wide(g, op, inputs), attributes));
   },
   max_pool2d: pool('MaxPool'),
   avg_pool2d: pool('AveragePool'),
+
+  quantize: (g, op, [x, scale, zero]) => {
+    const { dtype, axis, group } = op.attrs;
+    const point = zero === undefined ? { output_dtype: codeOf[dtype] as number } : {};
+    const [value, factor] = wide(g, op, [x as string, scale as string]) as [string, string];
+    return g.one('QuantizeLinear', present([value, factor, zero]), { ...blocks(op, axis, group), ...point });
+  },
+  dequantize: (g, op, [x, scale, zero]) => {
+    const { axis, group } = op.attrs;
+    const [, factor] = wide(g, op, [x as string, scale as string]) as [string, string];
+    return g.one('DequantizeLinear', present([x, factor, zero]), blocks(op, axis, group));
+  },
+  dynamic_quantize: 'decomposed',
+  quantized_linear: 'decomposed',
 
   param: 'structure',
   state_read: 'structure',
