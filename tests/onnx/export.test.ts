@@ -33,10 +33,8 @@ for (const op of opNames.filter((name) => exportTable[name] !== 'structure')) {
           inputs[name as string] as Tensor,
         ]),
       );
-      const found = interpretEntry(back.module, 'main', given, {
-        ...(back.source && { source: back.source }),
-      });
-      back.close();
+      const found = interpretEntry(back.module, 'main', given, { source: back.source });
+      back.store.close();
       expect(differences(wanted, found, each.tolerance), caseTitle(each)).toEqual([]);
     }
   });
