@@ -265,7 +265,7 @@ describe('a pass that goes wrong', () => {
 
 describe('the registry', () => {
   test.each(passes)('$name has a name, a sentence and documented options', ({ name, summary, options }) => {
-    expect(name).toMatch(/^[a-z][a-z-]*$/);
+    expect(name).toMatch(/^[a-z][a-z0-9-]*$/);
     expect(summary).toMatch(/^[A-Z].*\.$/);
     for (const { doc } of Object.values(options)) expect(doc).not.toBe('');
   });
