@@ -18,7 +18,7 @@ test('a pass defined outside of Hew runs in a pipeline', () => {
   expect(ops.filter((op) => op.name === 'gelu_tanh')).toEqual([]);
 });
 
-test('its cost in quality is measured on the compiled model', { timeout: 60_000 }, async () => {
+test('its cost in quality is measured on the compiled model', async () => {
   const error = await noiseError(directory, [quickGelu]);
   expect(error).toBeGreaterThan(1e-3);
   expect(error).toBeLessThan(1);

@@ -102,7 +102,7 @@ describe('formatSource', () => {
 
   it('keeps tree and comments, and is idempotent, on random specs', () => {
     fc.assert(fc.property(specText, expectSameMeaning), { numRuns: 100 });
-  }, 30_000);
+  });
 
   it.each([...specFiles('examples'), ...specFiles('compiler/std')])('leaves %s as it is', (file) => {
     const text = readFileSync(file, 'utf8');

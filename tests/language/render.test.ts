@@ -112,5 +112,5 @@ describe('renderDiagnostic', () => {
       ),
       { numRuns: 50 },
     );
-  }, 30_000);
+  });
 });

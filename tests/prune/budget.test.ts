@@ -189,7 +189,7 @@ describe('budget', () => {
     const limits = limitsOf(reports);
     expect(limits.map(({ unit }) => unit)).toEqual(['params', 'ms']);
     expect(limits.every(({ most, cost }) => cost <= most)).toBe(true);
-  }, 60_000);
+  });
 
   test('of a diffusion model is judged by its outputs', async () => {
     const dit = { ...tinyDit(), tokenizerFile: undefined };
@@ -198,7 +198,7 @@ describe('budget', () => {
     const { module, reports } = await runDataPipeline(dit.module, steps, { source: dit.source, data });
     expect(shapes(module).parameters).toBeLessThanOrEqual(0.95 * shapes(dit.module).parameters);
     expect(reports[0]?.notes.join('\n')).toMatch(/params of at most/);
-  }, 60_000);
+  });
 
   test.each([
     ['budget', /HEW6002: budget needs a limit/],
