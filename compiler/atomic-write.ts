@@ -99,7 +99,7 @@ async function removeLeftovers(target: string): Promise<void> {
 }
 
 /** Whether a process other than this one has that id; this one's temporaries are in `active`. */
-function isRunning(pid: number): boolean {
+export function isRunning(pid: number): boolean {
   if (pid === process.pid) return false;
   try {
     process.kill(pid, 0);

@@ -15,6 +15,7 @@ import { calibrationLoss } from './calibration-loss.js';
 import { loadModule } from './in-memory.js';
 import { ObservationCache } from './observation-cache.js';
 import { observe } from './observe.js';
+import type { WorkDirectory } from './work-directory.js';
 
 export interface DataPipelineOptions {
   readonly source: TensorSource | undefined;
@@ -27,6 +28,8 @@ export interface DataPipelineOptions {
   readonly cache?: ObservationCache;
   /** See ExecutorOptions. */
   readonly residentBytes?: number | undefined;
+  /** Where passes keep what they have finished; `source` reads from it what they put there. */
+  readonly work?: WorkDirectory | undefined;
 }
 
 /** Fails with HEW6009 for a pass that may not stand after an earlier one. */
@@ -121,6 +124,7 @@ async function runStep(
       original,
       statistics,
       calibration: data,
+      journal: settings.work?.journal(pass.name, options, [module, original]),
       // What is made of these runs is solved for to three digits: fused multiply-add is welcome.
       load: (part) => loadModule(part, source, { optimize: false, relaxed: true }),
       progress: (done, total) => onProgress?.(pass.name, done, total),

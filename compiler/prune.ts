@@ -9,7 +9,7 @@ import type { Outputs } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import { dimRange, type Func, type Module, modelDims } from '../ir/module.js';
 import { symbolsOf } from '../ir/verify.js';
-import { parsePipeline, type StepReport } from '../passes/pipeline.js';
+import { type PipelineStep, parsePipeline, type StepReport } from '../passes/pipeline.js';
 import { passes as registered } from '../passes/registry.js';
 import { observedEntry } from '../passes/structure.js';
 import { claimTemporary, withTemporary } from './atomic-write.js';
@@ -23,6 +23,7 @@ import { createExecutor, type Executor } from './executor.js';
 import { entryFlops, inspectModule } from './inspect.js';
 import { ObservationCache } from './observation-cache.js';
 import { compilerFingerprint } from './version.js';
+import { WorkDirectory } from './work-directory.js';
 import { type WrittenModel, writeModel } from './write-model.js';
 
 export interface PruneOptions extends ModelOptions {
@@ -98,67 +99,81 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
   checkReplaceable(target);
   const model = openModel(options);
   try {
-    const { evaluation, evaluationTensor, onProgress } = options;
-    const data = await openCalibration(model, options.calibration, {
-      tensor: options.calibrationTensor,
-      window: options.calibrationWindow,
-      windows: options.calibrationWindows,
-      onProgress,
-    });
-    const windows =
-      evaluation === undefined ? undefined : readTokenFile(evaluation, { tensor: evaluationTensor });
-    const { source } = model;
-    const { residentBytes } = options;
-    const executorOf = (module: Module): Promise<Executor> =>
-      createExecutor(module, source, { residentBytes });
-    const judge = async (stage: string, module: Module, executor?: Executor): Promise<Figures> => {
-      if (windows === undefined) return figures(module);
-      const report = (done: number, total: number): void => onProgress?.(stage, done, total);
-      const running = executor ?? (await executorOf(module));
-      return figures(module, (await evaluateWindows(running, module, windows, report)).nll);
-    };
-    const before = await judge('evaluation before', model.module);
-    const passes: PassFigures[] = [];
-    let reached = before;
-    const { module } = await runDataPipeline(model.module, steps, {
-      source,
-      data,
-      cache: observationCache(model, options),
-      residentBytes,
-      onProgress,
-      onStep: async ({ pass }, changed, report) => {
-        // The last one is measured below, with the model that is written.
-        const isLast = passes.length + 1 === steps.length;
-        if (report.changed)
-          reached = isLast ? figures(changed) : await judge(`evaluation after ${pass.name}`, changed);
-        passes.push({ ...report, after: reached });
-      },
-    });
-    const pruned = await executorOf(module);
-    const outputs = await firstOutputs(pruned, module, data);
-    checkFinite(outputs);
-    const after = await judge('evaluation after', module, pruned);
-    const last = passes.pop();
-    if (last !== undefined) passes.push({ ...last, after });
-    const result = { output: options.output, before, after, passes, layers: layerFigures(module) };
-    return await write(target, { ...model, module }, outputs, data, options, (written, reloadDifference) => ({
-      ...result,
-      written,
-      reloadDifference,
-      seconds: (performance.now() - started) / 1000,
-    }));
+    const identity = `${compilerFingerprint()} ${model.checkpoint?.fingerprint() ?? ''}`;
+    const work = new WorkDirectory(`${target}.work`, identity);
+    return await work.during(() => pruneOpened(model, steps, work, target, options, started));
   } finally {
     model.close();
   }
 }
 
+async function pruneOpened(
+  model: OpenedModel,
+  steps: readonly PipelineStep[],
+  work: WorkDirectory,
+  target: string,
+  options: PruneOptions,
+  started: number,
+): Promise<PruneReport> {
+  const { evaluation, evaluationTensor, residentBytes, onProgress } = options;
+  const data = await openCalibration(model, options.calibration, {
+    tensor: options.calibrationTensor,
+    window: options.calibrationWindow,
+    windows: options.calibrationWindows,
+    onProgress,
+  });
+  const windows =
+    evaluation === undefined ? undefined : readTokenFile(evaluation, { tensor: evaluationTensor });
+  const source = work.source(model.source);
+  const executorOf = (module: Module): Promise<Executor> => createExecutor(module, source, { residentBytes });
+  const judge = async (stage: string, module: Module, executor?: Executor): Promise<Figures> => {
+    if (windows === undefined) return figures(module);
+    const report = (done: number, total: number): void => onProgress?.(stage, done, total);
+    const running = executor ?? (await executorOf(module));
+    return figures(module, (await evaluateWindows(running, module, windows, report)).nll);
+  };
+  const before = await judge('evaluation before', model.module);
+  const passes: PassFigures[] = [];
+  let reached = before;
+  const { module } = await runDataPipeline(model.module, steps, {
+    source,
+    data,
+    cache: new ObservationCache({ store: observationStore(options, work), identity: work.identity }),
+    work,
+    residentBytes,
+    onProgress,
+    onStep: async ({ pass }, changed, report) => {
+      // The last one is measured below, with the model that is written.
+      const isLast = passes.length + 1 === steps.length;
+      if (report.changed)
+        reached = isLast ? figures(changed) : await judge(`evaluation after ${pass.name}`, changed);
+      passes.push({ ...report, after: reached });
+    },
+  });
+  const pruned = await executorOf(module);
+  const outputs = await firstOutputs(pruned, module, data);
+  checkFinite(outputs);
+  const after = await judge('evaluation after', module, pruned);
+  const last = passes.pop();
+  if (last !== undefined) passes.push({ ...last, after });
+  const result = { output: options.output, before, after, passes, layers: layerFigures(module) };
+  const changed = { ...model, module, source };
+  return write(target, changed, outputs, data, options, (written, reloadDifference) => ({
+    ...result,
+    written,
+    reloadDifference,
+    seconds: (performance.now() - started) / 1000,
+  }));
+}
+
 /** Of all observations that are kept. */
 const cacheBytes = 2 ** 30;
 
-function observationCache({ checkpoint }: OpenedModel, { cacheDirectory }: PruneOptions): ObservationCache {
-  if (cacheDirectory === undefined || checkpoint === undefined) return new ObservationCache();
-  const store = new ContentStore(join(cacheDirectory, 'observations'), cacheBytes);
-  return new ObservationCache({ store, identity: `${compilerFingerprint()} ${checkpoint.fingerprint()}` });
+/** Without a cache, observations are kept for a run that goes on where this one is killed. */
+function observationStore({ cacheDirectory }: PruneOptions, { store }: WorkDirectory): ContentStore {
+  return cacheDirectory === undefined
+    ? store
+    : new ContentStore(join(cacheDirectory, 'observations'), cacheBytes);
 }
 
 /** All outputs of the first calibration call. */

@@ -340,6 +340,14 @@ export const diagnosticCodes = {
     title: 'model cannot be run layer by layer',
     doc: 'The model is too large to be run as a whole, and its calls depend on each other in a way that running them layer by layer would break.',
   },
+  HEW6031: {
+    title: 'another run works on the same output',
+    doc: 'The work directory beside the output belongs to a process that is still running.',
+  },
+  HEW6032: {
+    title: 'work directory changed during a run',
+    doc: 'A weight that a pass had solved and put aside is missing from the work directory, or damaged.',
+  },
   HEW6040: {
     title: 'budget cannot be met',
     doc: 'Nothing of the model can be cut, or even the least sizes cost more than the budget allows.',

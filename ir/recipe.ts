@@ -11,7 +11,13 @@ import type { Attrs } from './op.js';
 import type { TensorType } from './type.js';
 
 export type Recipe =
-  | { readonly kind: 'source'; readonly name: string; readonly type: TensorType }
+  /** `replaces` as with a constant: on a weight that was computed, and put aside under a name of its own. */
+  | {
+      readonly kind: 'source';
+      readonly name: string;
+      readonly type: TensorType;
+      readonly replaces?: Recipe | undefined;
+    }
   /**
    * Little-endian bytes in row-major order. `replaces` is what stood there before a pass computed them: it takes no
    * part in the value, but still says which indices of the source are left.

@@ -99,6 +99,21 @@ export interface RunnableModule {
   state(name: string): { read(): DataArray };
 }
 
+/** How far a pass has come that works step by step, such as turn by turn. */
+export interface JournalState {
+  /** Whatever JSON can hold. */
+  readonly facts: unknown;
+  readonly arrays: Readonly<Record<string, readonly Float32Array[]>>;
+}
+
+/** Keeps what a pass has finished, so that a run that is killed goes on where it was. */
+export interface Journal {
+  /** What was saved last in an earlier run, with the weights that `module` had by then. */
+  resume(module: Module): { readonly module: Module; readonly state: JournalState } | undefined;
+  /** Saves the state and the weights solved so far; returns the module with those weights out of memory. */
+  save(module: Module, state: JournalState): Promise<Module>;
+}
+
 export interface PassData extends Surroundings {
   /** What the probes of `observe` found. */
   readonly statistics: Statistics;
@@ -113,6 +128,8 @@ export interface PassData extends Surroundings {
    * language model, otherwise the relative error of the first output against the original's.
    */
   evaluate(module: Module, part?: { readonly first?: number }): Promise<number>;
+  /** Where there is a place to keep things. */
+  readonly journal?: Journal | undefined;
   /** The value of a parameter in one turn of its loop. */
   weight(module: Module, param: string, turn: number | undefined): Tensor;
 }

@@ -53,7 +53,6 @@ export function freezeDim(recipe: Recipe, name: string, value: number): Recipe {
     const inner = (parts: readonly Recipe[]): readonly Recipe[] => parts.map(freeze);
     switch (node.kind) {
       case 'source':
-        return { ...node, type: substituteType(node.type, frozen) };
       case 'constant': {
         const type = substituteType(node.type, frozen);
         return node.replaces === undefined

@@ -11,12 +11,12 @@ import type { Place } from './segment.js';
 
 /** Source indices of an axis; undefined when the recipe does more than cut, cast and scale. */
 function keptAlong(module: Module, recipe: Recipe, axis: number): readonly number[] | undefined {
+  if ((recipe.kind === 'source' || recipe.kind === 'constant') && recipe.replaces !== undefined)
+    return keptAlong(module, recipe.replaces, axis);
   if (recipe.kind === 'source') {
     const size = evalDim(recipe.type.shape[axis] ?? fallThrough(), modelDims(module));
     return Array.from({ length: size }, (_, i) => i);
   }
-  if (recipe.kind === 'constant')
-    return recipe.replaces === undefined ? undefined : keptAlong(module, recipe.replaces, axis);
   if (recipe.kind !== 'op') return undefined;
   const [inner, index] = recipe.args as [Recipe, Recipe];
   if (recipe.op === 'cast' || recipe.op === 'mul') return keptAlong(module, inner, axis);
@@ -33,7 +33,8 @@ function fallThrough(): never {
 
 /** The tensor that a recipe cuts, casts and scales. */
 function sourceOf(recipe: Recipe): string | undefined {
-  if (recipe.kind === 'source') return recipe.name;
+  if (recipe.kind === 'source')
+    return recipe.replaces === undefined ? recipe.name : sourceOf(recipe.replaces);
   if (recipe.kind === 'constant') return recipe.replaces && sourceOf(recipe.replaces);
   return recipe.kind === 'op' ? sourceOf(recipe.args[0] as Recipe) : undefined;
 }

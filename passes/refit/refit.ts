@@ -93,6 +93,18 @@ interface Task {
   readonly stream: Carried;
 }
 
+/** Turns that are done, and the streams behind them. */
+interface Finished {
+  readonly turns: number;
+  readonly wanted: Carried;
+  readonly stream: Carried;
+}
+
+interface WalkFacts extends Pick<Walk, 'solved' | 'exact'> {
+  readonly turns: number;
+  readonly notes: readonly string[];
+}
+
 class Walk {
   readonly solved = { writers: 0, experts: 0, readers: 0, gains: 0, head: 0 };
   readonly notes = new Set<string>();
@@ -119,10 +131,13 @@ class Walk {
   async run(): Promise<Place> {
     const turns = indicesOf(this.original);
     const left = indicesOf(this.place);
-    let wanted = await firstStream(this.original, this.data);
-    let stream = this.sequential ? await firstStream(this.place, this.data) : this.cut(wanted);
+    const earlier = this.resume(turns.length);
+    let wanted = earlier?.wanted ?? (await firstStream(this.original, this.data));
+    let stream =
+      earlier?.stream ?? (this.sequential ? await firstStream(this.place, this.data) : this.cut(wanted));
     let pending: { readonly index: number; readonly lesson: Lesson } | undefined;
     for (const [turn, index] of turns.entries()) {
+      if (turn < (earlier?.turns ?? 0)) continue;
       const following = turns[turn + 1];
       const isLast = following === undefined || left.includes(following);
       const twins = left.includes(index) ? this.twinsOf(turn, index, isLast) : [];
@@ -135,10 +150,35 @@ class Walk {
         pending = undefined;
       }
       if (!this.sequential) stream = this.cut(wanted);
+      if (pending === undefined) await this.save({ turns: turn + 1, wanted, stream });
       this.data.progress(turn + 1, turns.length);
     }
     if (this.given.lm_head) await this.head(wanted, stream);
     return this.place;
+  }
+
+  /** What an earlier run had finished. */
+  private resume(turns: number): Finished | undefined {
+    const found = this.data.journal?.resume(this.place.module);
+    if (found === undefined) return undefined;
+    const { facts, arrays } = found.state;
+    const { turns: done, solved, exact, notes } = facts as WalkFacts;
+    this.place = { ...this.place, module: found.module };
+    Object.assign(this.solved, solved);
+    this.exact = exact;
+    for (const note of notes) this.notes.add(note);
+    if (done < turns) this.notes.add(`continued at ${this.place.stream.loop} ${done + 1} of ${turns}`);
+    this.data.progress(done, turns);
+    return { turns: done, wanted: arrays.wanted as Carried, stream: arrays.stream as Carried };
+  }
+
+  /** Puts aside what is finished; solved weights leave memory. */
+  private async save({ turns, wanted, stream }: Finished): Promise<void> {
+    const { solved, exact } = this;
+    const facts: WalkFacts = { turns, solved, exact, notes: [...this.notes] };
+    const state = { facts, arrays: { wanted, stream } };
+    const module = await this.data.journal?.save(this.place.module, state);
+    if (module !== undefined) this.place = { ...this.place, module };
   }
 
   /** Writers that are solved on the original's inputs: in one-shot mode, unless removed turns are asked of them too. */
