@@ -94,13 +94,28 @@ function isConstant(op: Op): boolean {
   return op.name === 'full' || op.name === 'dim_size';
 }
 
-/** The constants that only pointwise ops read: they need no place of their own. */
+/** The operand that some ops read as integers with their scales, so that no widened copy is ever in memory. */
+const readsQuantized: Partial<Record<Op['name'], number>> = { linear: 1, grouped_linear: 2, gather: 0 };
+
+/** Weights and tables that are dequantized only for ops that read the integers themselves. */
+function inlinedWeights(func: Func): Op[] {
+  const elsewhere = new Set<Value>(func.results);
+  for (const op of func.body) {
+    op.operands.forEach((operand, i) => {
+      if (readsQuantized[op.name] !== i) elsewhere.add(operand);
+    });
+  }
+  return func.body.filter((op) => op.name === 'dequantize' && !op.results.some((r) => elsewhere.has(r)));
+}
+
+/** What each of its readers makes for itself: such weights, and the constants that only pointwise ops read. */
 function inlinedOps(func: Func): Set<Op> {
   const inMemory = new Set<Value>(func.results);
   for (const op of func.body) {
     if (opRoles[op.name] !== 'pointwise') for (const operand of op.operands) inMemory.add(operand);
   }
-  return new Set(func.body.filter((op) => isConstant(op) && !op.results.some((r) => inMemory.has(r))));
+  const constants = func.body.filter((op) => isConstant(op) && !op.results.some((r) => inMemory.has(r)));
+  return new Set([...constants, ...inlinedWeights(func)]);
 }
 
 /** Decides which ops share a kernel. */
@@ -202,7 +217,9 @@ function buildKernel(group: Group, inlined: ReadonlySet<Op>, scope: Scope): { fu
     const op = defOf(value);
     if (mapped.has(value) || (op !== undefined && own.has(op))) return;
     if (op !== undefined && inlined.has(op)) {
-      mapped.set(value, builder.one(op.name, [], op.attrs));
+      op.operands.forEach(input);
+      const operands = op.operands.map((o) => mapped.get(o) as Value);
+      mapped.set(value, builder.one(op.name, operands, op.attrs));
       return;
     }
     inputs.push(value);

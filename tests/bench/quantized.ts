@@ -94,5 +94,5 @@ function denoise(batch: number): Work {
 console.log(`${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}`);
 const shared = '../shared/models';
 if (existsSync(`${shared}/dit-10m/model.safetensors`))
-  await benchVariants('dit-10m', `${shared}/dit-10m`, 'examples/dit/dit.hew', [denoise(1), denoise(2)]);
+  await benchVariants('dit-10m', `${shared}/dit-10m`, 'examples/dit/dit.hew', [denoise(2)]);
 else console.log(`${shared}/dit-10m is absent`);

@@ -299,7 +299,7 @@ export class Expressions {
   }
 
   /** Index of the scale, or zero point, of an element of x. */
-  private scaleIndex(op: OpOf<'quantize' | 'dequantize'>, scale: Value, index: Index): Index {
+  scaleIndex(op: OpOf<'quantize' | 'dequantize'>, scale: Value, index: Index): Index {
     const { asm } = this.context;
     const { shape } = scale.type;
     const { group } = op.attrs;

@@ -267,15 +267,14 @@ export function packedPanels(context: KernelContext, base: Make, dtype: DType, i
   };
 }
 
-/** Panels gathered element by element from a tensor that is not packed: `at(column, k)` is an element's byte address. */
+/** Panels gathered element by element: `element(column, k)` is the value of one that exists. */
 export function gatheredPanels(
   context: KernelContext,
-  dtype: DType,
   inner: Size,
   columns: Size,
-  at: (column: Size, k: Make) => Make,
+  element: (column: Size, k: Make) => Expr,
 ): Panels {
-  const { asm, m, memory } = context;
+  const { asm, m } = context;
   return {
     dtype: 'f32',
     address: () => context.scratch.get(),
@@ -284,12 +283,7 @@ export function gatheredPanels(
       const lane = (k: Local, l: number): Expr => {
         const column = asm.add(asm.mul(panel, panelWidth), l);
         const inside = m.i32.lt_s(asm.expr(column), asm.expr(columns));
-        return m.f32.store(
-          l * 4,
-          4,
-          to.get(),
-          m.if(inside, memory.load(dtype, at(column, k.get)()), m.f32.const(0)),
-        );
+        return m.f32.store(l * 4, 4, to.get(), m.if(inside, element(column, k.get), m.f32.const(0)));
       };
       statements.push(
         to.set(context.scratch.get()),

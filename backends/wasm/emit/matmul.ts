@@ -1,15 +1,16 @@
 /** Matmul kernels: linear, batched matmul and grouped linear, with their epilogues. */
 import { addDims, constantOf, type Dim, mulDims, productOfDims } from '../../../ir/dim.js';
-import type { Value } from '../../../ir/module.js';
+import { defOf, type Op, type Value } from '../../../ir/module.js';
 import { panelWidth } from '../packing.js';
 import { type Expr, f64, i32, i64, type Local, type Make, type Size } from './asm.js';
+import { dequantizedPanels } from './dequantized-panels.js';
 import { type Coordinate, canVectorise, Expressions, type Index, type Known } from './expression.js';
 import { emitProduct, gatheredPanels, type Panels, type Product, packedPanels } from './gemm.js';
 import { bytesOf, failures, type KernelContext, type KernelEmitter, type ScratchSize } from './kernel.js';
 import { overRows, storeElement } from './pointwise.js';
 
-/** One widened panel. */
-const panelScratch = (inner: Dim): Dim => mulDims(inner, panelWidth * 4);
+/** Bytes of one widened panel; integers are widened four elements at a time, which may end beyond it. */
+const widePanelBytes = (inner: Dim): Dim => mulDims(addDims(inner, 3), panelWidth * 4);
 
 function lastDim(value: Value): Dim {
   return value.type.shape.at(-1) as Dim;
@@ -25,7 +26,7 @@ export function epilogue(
   const rootResult = root.results[0] as Value;
   const vectors = canVectorise({
     ...func,
-    body: func.body.filter((op) => op !== root),
+    body: epilogueOps(context),
     args: epilogueArgs(context),
   });
   const known = (value: Make): Known => new Map([[rootResult, value]]);
@@ -59,10 +60,23 @@ export function epilogue(
   };
 }
 
+/** Ops that follow the root; ops before it make its operands. */
+function epilogueOps({ func, root }: KernelContext): Op[] {
+  const before = new Set<Value>(root.operands);
+  for (const op of func.body.toReversed())
+    if (op.results.some((r) => before.has(r))) for (const operand of op.operands) before.add(operand);
+  const isBefore = (op: Op): boolean => op.results.some((r) => before.has(r)) && !isConstant(op);
+  return func.body.filter((op) => op !== root && !isBefore(op));
+}
+
+function isConstant(op: Op): boolean {
+  return op.operands.length === 0;
+}
+
 /** Arguments that the epilogue reads, without those only the root reads. */
-function epilogueArgs({ func, root }: KernelContext): Value[] {
-  const read = new Set(func.body.filter((op) => op !== root).flatMap((op) => op.operands));
-  return func.args.filter((arg) => read.has(arg));
+function epilogueArgs(context: KernelContext): Value[] {
+  const read = new Set(epilogueOps(context).flatMap((op) => op.operands));
+  return context.func.args.filter((arg) => read.has(arg));
 }
 
 /** Index of a result whose leading axes are flattened into `row`. */
@@ -92,14 +106,36 @@ export function matrixPanels(
   columns: Size,
   inner: Size,
 ): Panels {
-  const { asm } = context;
+  const { asm, memory } = context;
   const { dtype } = weight.type;
   if (context.layout(weight) === 'panels') return packedPanels(context, base, dtype, inner);
-  const element =
-    (column: Size, k: Make): Make =>
-    () =>
-      asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype))));
-  return gatheredPanels(context, dtype, inner, columns, element);
+  const element = (column: Size, k: Make): Expr =>
+    memory.load(dtype, asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(column, inner), k), bytesOf(dtype)))));
+  return gatheredPanels(context, inner, columns, element);
+}
+
+/** Panels of a [.., columns, inner] weight of floats, or of integers that the kernel itself widens; `lead` chooses a matrix. */
+function weightPanels(
+  context: KernelContext,
+  weight: Value,
+  lead: readonly Local[],
+  columns: Size,
+  inner: Size,
+): Panels {
+  const { asm } = context;
+  const widened = defOf(weight);
+  if (widened?.name === 'dequantize')
+    return dequantizedPanels(
+      context,
+      widened,
+      lead.map(({ get }) => get),
+      columns,
+      inner,
+    );
+  const base = context.pointer(weight).get;
+  const [matrix] = lead;
+  const start = matrix && asm.mul(matrix.get, matrixBytes(context, weight, columns, inner));
+  return matrixPanels(context, weight, () => asm.expr(asm.add(base, start ?? 0)), columns, inner);
 }
 
 /** Bytes from one [columns, inner] matrix of a stacked weight to the next. */
@@ -120,7 +156,7 @@ export const emitLinear: KernelEmitter = (context) => {
     rows,
     inner,
     columns,
-    panels: matrixPanels(context, w, context.pointer(w).get, columns, inner),
+    panels: weightPanels(context, w, [], columns, inner),
     rowAddress: (row) => asm.expr(asm.add(context.pointer(x).get, asm.mul(row, asm.mul(inner, 4)))),
     ...(bias === undefined
       ? {}
@@ -129,7 +165,7 @@ export const emitLinear: KernelEmitter = (context) => {
   });
 };
 
-export const linearScratch: ScratchSize = (_func, root) => panelScratch(lastDim(root.operands[1] as Value));
+export const linearScratch: ScratchSize = (_func, root) => widePanelBytes(lastDim(root.operands[1] as Value));
 
 export const emitMatmul: KernelEmitter = (context) => {
   const { root } = context;
@@ -145,14 +181,16 @@ export const emitMatmul: KernelEmitter = (context) => {
       rows,
       inner,
       columns,
-      panels: gatheredPanels(context, 'f32', inner, columns, (column, k) => matrixOf(b, k, column)),
+      panels: gatheredPanels(context, inner, columns, (column, k) =>
+        context.memory.load('f32', matrixOf(b, k, column)()),
+      ),
       rowAddress: (row) => matrixOf(a, row, 0)(),
       ...epilogue(context, (row, column, lane) => [...batch, { at: row, lane: 0 }, { at: column, lane }]),
     });
   });
 };
 
-export const matmulScratch: ScratchSize = (_func, root) => panelScratch(lastDim(root.operands[0] as Value));
+export const matmulScratch: ScratchSize = (_func, root) => widePanelBytes(lastDim(root.operands[0] as Value));
 
 /** Loops over the leading axes of a batched result. */
 function overBatches(
@@ -248,15 +286,11 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
     (row: Make): Make =>
     () =>
       m.i32.load(0, 4, asm.expr(asm.add(list.get, asm.mul(row, 4))));
-  const matrix = (expert: Local): Make => {
-    const offset = asm.mul(expert.get, matrixBytes(context, w, columns, inner));
-    return () => asm.expr(asm.add(context.pointer(w).get, offset));
-  };
   const product = (expert: Local): Product => ({
     rows: count.get,
     inner,
     columns,
-    panels: matrixPanels(context, w, matrix(expert), columns, inner),
+    panels: weightPanels(context, w, [expert], columns, inner),
     rowAddress: (row) => {
       const from = perSlot ? listed(row) : () => asm.expr(asm.div(listed(row), slotsPerRow));
       return asm.expr(asm.add(context.pointer(x).get, asm.mul(from, asm.mul(inner, 4))));
@@ -268,7 +302,7 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
     ]),
   });
   return [
-    list.set(asm.expr(asm.add(context.scratch.get, asm.mul(inner, panelWidth * 4)))),
+    list.set(asm.expr(asm.add(context.scratch.get, context.size(widePanelBytes(lastDim(w)))))),
     asm.loop(0, slots, (slot) => [
       m.if(isOutside(slot.get), context.fail(failures.indexOutOfRange, indexAt(slot.get), asm.expr(experts))),
     ]),
@@ -287,5 +321,5 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
 
 export const groupedLinearScratch: ScratchSize = (_func, root) => {
   const [, index, w] = root.operands as [Value, Value, Value];
-  return addDims(panelScratch(lastDim(w)), mulDims(productOfDims(index.type.shape), 4));
+  return addDims(widePanelBytes(lastDim(w)), mulDims(productOfDims(index.type.shape), 4));
 };

@@ -6,6 +6,7 @@ import { emitAppend } from './append.js';
 import { attentionScratch, emitAttention } from './attention.js';
 import { rootOf } from './context.js';
 import { convolutionMatrices, convolutionScratch, emitConvolution } from './convolution.js';
+import { packsIntegers } from './dequantized-panels.js';
 import { emitDynamicQuantize } from './dynamic-quantize.js';
 import type { KernelEmitter, ScratchSize } from './kernel.js';
 import {
@@ -113,9 +114,12 @@ export const kernelTable = {
     const uses = func.body.flatMap((op) =>
       op.operands.flatMap((operand, i) => (operand === arg ? [{ op, i }] : [])),
     );
-    const onlyAsWeight =
-      weight !== undefined && uses.every(({ op, i }) => op === root && i === weight.operand);
-    if (!onlyAsWeight) return 'rows';
+    if (weight === undefined) return 'rows';
+    const read = root.operands[weight.operand];
+    const [only, ...others] = uses;
+    if (only?.op.name === 'dequantize' && only.op.results[0] === read && only.i === 0 && others.length === 0)
+      return packsIntegers(only.op) ? { matrices: arg.type.shape, group: only.op.attrs.group } : 'rows';
+    if (!uses.every(({ op, i }) => op === root && i === weight.operand)) return 'rows';
     const group = weight.group?.(root as never);
     return { matrices: weight.matrices(root as never), ...(group === undefined ? {} : { group }) };
   },
