@@ -20,6 +20,7 @@ import { ContentStore } from './content-store.js';
 import { checkOrder, runDataPipeline } from './data-pipeline.js';
 import { evaluateWindows, readTokenFile } from './evaluate/tokens.js';
 import { createExecutor, type Executor } from './executor.js';
+import { exportHuggingFace } from './huggingface/export.js';
 import { entryFlops, inspectModule } from './inspect.js';
 import { ObservationCache } from './observation-cache.js';
 import { compilerFingerprint } from './version.js';
@@ -41,6 +42,8 @@ export interface PruneOptions extends ModelOptions {
   readonly evaluationTensor?: string | undefined;
   /** Write no spec, for what specs cannot express. */
   readonly bundleOnly?: boolean | undefined;
+  /** Write a directory for transformers as well, in `hf`. */
+  readonly huggingFace?: boolean | undefined;
   /** See ExecutorOptions. */
   readonly residentBytes?: number | undefined;
   /** Where observations of earlier runs are, and those of this run are kept; none by default. */
@@ -89,6 +92,7 @@ export interface PruneReport {
 }
 
 const reportName = 'prune.json';
+const huggingFaceFolder = 'hf';
 
 /** Fails as opening, observing and writing do; nothing is left at `output` then. */
 export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
@@ -302,7 +306,7 @@ async function bundleOfWritten(
   { module: { name } }: OpenedModel,
   wanted: Outputs,
   data: CalibrationData,
-  { residentBytes }: PruneOptions,
+  { residentBytes, huggingFace }: PruneOptions,
 ): Promise<number> {
   const reopened = openModel({ spec: join(directory, 'model.hew') });
   try {
@@ -312,6 +316,10 @@ async function bundleOfWritten(
     if (difference !== 0)
       fail('HEW9001', `the model that was written differs from the pruned one by ${difference}`);
     await compileOpened({ ...reopened, module: { ...module, name } }, bundle);
+    if (huggingFace) {
+      const spec = join(directory, 'model.hew');
+      await exportHuggingFace(reopened, { spec }, join(directory, huggingFaceFolder));
+    }
     return difference;
   } finally {
     reopened.close();

@@ -24,7 +24,11 @@ export function resolveSource(path: string): ModelSource {
   if (stats === undefined) return fail('HEW3001', `there is no '${path}'`);
   if (stats.isDirectory()) {
     const spec = join(path, 'model.hew');
-    const isSpec = existsSync(spec) && !existsSync(join(path, 'manifest.json'));
+    const isBundle = existsSync(join(path, 'manifest.json'));
+    const isSpec = existsSync(spec) && !isBundle;
+    if (!isSpec && !isBundle && existsSync(join(path, 'config.json'))) {
+      fail('HEW3001', `'${path}' is a checkpoint without a spec`, { help: `hew import ${path} writes one` });
+    }
     return isSpec ? { kind: 'spec', path: spec } : { kind: 'bundle', path };
   }
   if (basename(path) === 'manifest.json') return { kind: 'bundle', path: dirname(path) };

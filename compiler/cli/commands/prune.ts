@@ -1,5 +1,5 @@
 /** `hew prune`: a smaller model, by passes that rest on calibration data. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import {
   cacheDirectory,
   type Figures,
@@ -29,6 +29,7 @@ interface Flags extends ModelFlags {
   readonly evalTensor?: string;
   readonly output: string;
   readonly bundleOnly?: boolean;
+  readonly hf?: boolean;
   readonly residentMemory?: number;
   readonly cache: boolean;
 }
@@ -55,7 +56,10 @@ export function pruneCommand(program: Command, { output }: Session): void {
     .option('--calib-windows <n>', 'most windows to take (default: all)', integer)
     .option('--eval <file>', 'tokens to measure the quality on, before and after')
     .option('--eval-tensor <name>', 'tensor of the evaluation file')
-    .option('--bundle-only', 'write the bundle, but no spec and no safetensors')
+    .addOption(
+      new Option('--bundle-only', 'write the bundle, but no spec and no safetensors').conflicts('hf'),
+    )
+    .option('--hf', 'write a directory for transformers as well, below hf/')
     .option(
       '--resident-memory <size>',
       'models that need more memory than this are run layer by layer (default: 512M)',
@@ -104,6 +108,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       evaluation: flags.eval,
       evaluationTensor: flags.evalTensor,
       bundleOnly: flags.bundleOnly,
+      huggingFace: flags.hf,
       residentBytes: flags.residentMemory,
       cacheDirectory: flags.cache ? cacheDirectory(output.terminal.env) : undefined,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
