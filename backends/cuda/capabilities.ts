@@ -64,7 +64,7 @@ const answers: Answers = {
   modulate: true,
   swiglu: true,
   rope: true,
-  attention: true,
+  attention: ({ attrs }) => attrs.window === 0 || 'has no kernel with a sliding window yet',
   cache_append: true,
   moe_route: true,
   quantize: true,

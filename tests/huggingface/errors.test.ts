@@ -192,6 +192,14 @@ test('settings are names of the spec that config.json leaves open', async () => 
   expect(readFileSync(join(output, 'model.hew'), 'utf8')).toContain('config context_length: int = 8');
 });
 
+test('other commands say what a checkpoint without a spec needs', async () => {
+  const directory = join(scratch, 'no-spec');
+  await writeCheckpoint(directory, { config, shapes });
+  const { code, stderr } = await hew(['inspect', directory]);
+  expect(code).toBe(1);
+  expect(stderr).toContain(`hew import ${directory}`);
+});
+
 test('directories that are no models', async () => {
   const directory = join(scratch, 'empty');
   mkdirSync(directory);

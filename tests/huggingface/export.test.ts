@@ -85,18 +85,10 @@ function expectSame(found: ArrayLike<number>, wanted: readonly number[]): void {
   expect(worst).toBeLessThan(1e-4);
 }
 
-async function prune(directory: string, pipeline: string): Promise<string> {
+async function prune(directory: string, pipeline: string, ...more: string[]): Promise<string> {
   const output = `${directory}-pruned`;
-  const { code, stderr } = await hew([
-    'prune',
-    directory,
-    '--pipeline',
-    pipeline,
-    '--calib',
-    calibration,
-    '-o',
-    output,
-  ]);
+  const flags = ['--pipeline', pipeline, '--calib', calibration, '-o', output, ...more];
+  const { code, stderr } = await hew(['prune', directory, ...flags]);
   expect(stderr).not.toContain('error');
   expect(code).toBe(0);
   return output;
@@ -106,11 +98,8 @@ const exportTo = (model: string, output: string) => hew(['export', model, '--for
 
 test('a pruned Llama: sizes, names and values', async () => {
   const directory = await imported('llama', { config: llama, shapes: decoderShapes(llama) });
-  const pruned = await prune(directory, 'prune{layers=3,d=32,ffn=48,heads=4},slnp');
-  const output = join(scratch, 'llama-hf');
-  const { code, stdout, stderr } = await exportTo(pruned, output);
-  expect([code, stderr]).toEqual([0, '']);
-  expect(stdout).toContain('every tensor is the same');
+  const pruned = await prune(directory, 'prune{layers=3,d=32,ffn=48,heads=4},slnp', '--hf');
+  const output = join(pruned, 'hf');
   expect(readdirSync(output).sort()).toEqual([
     'config.json',
     'generation_config.json',
@@ -141,7 +130,9 @@ test('post-norms that were absorbed leave a block with two norms', async () => {
   });
   const pruned = await prune(directory, 'prune{ffn=48},slnp,absorb-post-norm');
   const output = join(scratch, 'pangu-hf');
-  expect((await exportTo(pruned, output)).code).toBe(0);
+  const { code, stdout, stderr } = await exportTo(pruned, output);
+  expect([code, stderr]).toEqual([0, '']);
+  expect(stdout).toContain('every tensor is the same');
   const config = JSON.parse(readFileSync(join(output, 'config.json'), 'utf8')) as Config;
   expect(config).toMatchObject({ sandwich_norm: false, intermediate_size: 48, head_dim: 8 });
   const { tensors, close } = openCheckpoint(output);
