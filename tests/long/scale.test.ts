@@ -7,10 +7,10 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Measured, runMeasured } from './measured.js';
 import { writeSyntheticPangu } from './synthetic-checkpoint.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'hew-scale-'));
-const hew = 'dist/compiler/cli/main.js';
 
 beforeAll(() => {
   const built = spawnSync('npm', ['run', '--silent', 'build'], { encoding: 'utf8' });
@@ -19,38 +19,27 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-interface Measured {
+interface Compiled extends Measured {
   readonly codeBytes: number;
-  readonly seconds: number;
-  readonly maxRssMiB: number;
 }
 
-/** Runs the compiler in a process of its own, which reports its peak resident memory when it ends. */
-function compileMeasured(name: string, config: Record<string, unknown>, weights: string): Measured {
+function compileMeasured(name: string, config: Record<string, unknown>, weights: string): Compiled {
   const configFile = join(folder, `${name}.json`);
   writeFileSync(configFile, JSON.stringify(config));
   const output = join(folder, name);
-  const report = 'process.on("exit", () => console.error("maxrss", process.resourceUsage().maxRSS))';
-  const args = [
-    '--import',
-    `data:text/javascript,${encodeURIComponent(report)}`,
-    hew,
+  const spec = 'examples/pangu/pangu.hew';
+  const measured = runMeasured([
     'compile',
-    'examples/pangu/pangu.hew',
-  ];
-  const started = performance.now();
-  const run = spawnSync(
-    process.execPath,
-    [...args, '--config', configFile, '--weights', weights, '-o', output, '--json'],
-    { encoding: 'utf8' },
-  );
-  expect(run.status, run.stderr).toBe(0);
-  const maxRss = Number(/maxrss (\d+)/.exec(run.stderr)?.[1]);
-  return {
-    codeBytes: statSync(join(output, 'module.wasm')).size,
-    seconds: (performance.now() - started) / 1000,
-    maxRssMiB: maxRss / 1024,
-  };
+    spec,
+    '--config',
+    configFile,
+    '--weights',
+    weights,
+    '-o',
+    output,
+    '--json',
+  ]);
+  return { ...measured, codeBytes: statSync(join(output, 'module.wasm')).size };
 }
 
 const small = {
@@ -73,7 +62,7 @@ describe('layers', () => {
       await writeSyntheticPangu(weights, config);
       compiled.push(compileMeasured(`layers-${layers}`, config, weights));
     }
-    const [few, many] = compiled as [Measured, Measured];
+    const [few, many] = compiled as [Compiled, Compiled];
     console.log(
       `12 layers: ${few.codeBytes} bytes of code, ${few.seconds.toFixed(2)} s; 94 layers: ${many.codeBytes} bytes, ${many.seconds.toFixed(2)} s`,
     );

@@ -1,0 +1,36 @@
+/** Memory of pruning and refitting does not grow with the checkpoint: a bound in the size CI can afford. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { layers, pruneMeasured, pruneScales } from './prune-scale.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'hew-prune-scale-'));
+
+beforeAll(() => {
+  const built = spawnSync('npm', ['run', '--silent', 'build'], { encoding: 'utf8' });
+  expect(built.status, built.stderr).toBe(0);
+}, 120_000);
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What the engine lets pile up before it collects buffers that are no longer used. */
+const garbageMiB = 96;
+
+test('300 MB in 94 layers are pruned within a few layers of what a tiny model takes', async () => {
+  const base = await pruneMeasured(join(folder, 'base'), pruneScales['3 MB']);
+  const large = await pruneMeasured(join(folder, 'large'), pruneScales['300 MB']);
+  const layerMiB = large.checkpointBytes / layers / 2 ** 20;
+  console.log(
+    `${(large.checkpointBytes / 1e6).toFixed(0)} MB: ${large.maxRssMiB.toFixed(0)} MiB peak, ${large.cpuSeconds.toFixed(0)} s of CPU; ` +
+      `${(base.checkpointBytes / 1e6).toFixed(0)} MB: ${base.maxRssMiB.toFixed(0)} MiB, ${base.cpuSeconds.toFixed(0)} s; a layer ${layerMiB.toFixed(1)} MiB`,
+  );
+  expect(large.checkpointBytes).toBeGreaterThan(290e6);
+  expect(large.report).toMatchObject({
+    reloadDifference: 0,
+    after: { dims: { d: 384, ffn: 152, heads: 4, layers } },
+  });
+  expect(large.report.passes.at(-1)?.counts.writers).toBe(2 * layers);
+  expect(large.maxRssMiB - base.maxRssMiB).toBeLessThan(garbageMiB + 12 * layerMiB);
+}, 900_000);
