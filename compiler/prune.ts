@@ -9,8 +9,9 @@ import type { Outputs } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import { dimRange, type Func, type Module, modelDims } from '../ir/module.js';
 import { symbolsOf } from '../ir/verify.js';
-import { type PipelineStep, parsePipeline, type StepReport } from '../passes/pipeline.js';
+import { type PipelineStep, parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
 import { passes as registered } from '../passes/registry.js';
+import { hasChoices } from '../passes/split-loop.js';
 import { observedEntry } from '../passes/structure.js';
 import { claimTemporary, withTemporary } from './atomic-write.js';
 import type { CalibrationData } from './calibration.js';
@@ -139,7 +140,7 @@ async function pruneOpened(
   const before = await judge('evaluation before', model.module);
   const passes: PassFigures[] = [];
   let reached = before;
-  const { module } = await runDataPipeline(model.module, steps, {
+  const { module: piped } = await runDataPipeline(model.module, steps, {
     source,
     data,
     cache: new ObservationCache({ store: observationStore(options, work), identity: work.identity }),
@@ -154,6 +155,8 @@ async function pruneOpened(
       passes.push({ ...report, after: reached });
     },
   });
+  // What only some turns need is not to be computed in the others.
+  const module = hasChoices(piped) ? runPipeline(piped, parsePipeline('split-loop')).module : piped;
   const pruned = await executorOf(module);
   const outputs = await firstOutputs(pruned, module, data);
   checkFinite(outputs);

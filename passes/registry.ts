@@ -15,6 +15,7 @@ import { ptq4dit } from './quantize/ptq4dit.js';
 import { quantize } from './quantize/quantize.js';
 import { refit } from './refit/refit.js';
 import { slnp } from './slnp.js';
+import { splitLoops } from './split-loop.js';
 
 export const passes: readonly Pass[] = [
   canonicalize,
@@ -28,6 +29,7 @@ export const passes: readonly Pass[] = [
   clap,
   slnp,
   absorbPostNorm,
+  splitLoops,
   refit,
   htg,
   ptq4dit,

@@ -126,6 +126,10 @@ describe('hew prune', () => {
     expect(existsSync(output)).toBe(false);
     expect((await prune(pipeline, output, '--bundle-only')).code).toBe(0);
     expect(readdirSync(output).sort()).toEqual(['bundle', 'prune.json']);
+    // Layers that lost a norm run in loops of their own.
+    const { layers } = parsed(readFileSync(join(output, 'prune.json'), 'utf8')) as unknown as PruneReport;
+    expect(new Set(layers.map(({ loop }) => loop)).size).toBeGreaterThan(1);
+    expect(new Set(layers.map(({ parameters }) => parameters)).size).toBeGreaterThan(1);
   }, 120_000);
 
   test.each([
