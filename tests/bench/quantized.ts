@@ -16,9 +16,7 @@ const variants: readonly Variant[] = [
   { name: 'f32' },
   { name: 'W8A8, dynamic per token', rounding: { weights: 'i8', group: 0, activations: 'i8' } },
   { name: 'W4A8, dynamic per token', rounding: { weights: 'i4', group: 0, activations: 'i8' } },
-  { name: 'W4A8, groups of 64', rounding: { weights: 'i4', group: 64, activations: 'i8' } },
   { name: 'W8, weights only', rounding: { weights: 'i8', group: 0, activations: 'f32' } },
-  { name: 'W4, weights only, groups of 64', rounding: { weights: 'i4', group: 64, activations: 'f32' } },
 ];
 
 interface Work {
