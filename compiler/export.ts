@@ -4,6 +4,7 @@ import { type ModelOptions, type OpenedModel, openModel } from './compile.js';
 import type { WritableType } from './gguf/blocks.js';
 import { exportGguf } from './gguf/export.js';
 import { exportHuggingFace } from './huggingface/export.js';
+import { exportOnnx } from './onnx/export/export.js';
 
 export interface ExportOptions extends ModelOptions {
   readonly format: string;
@@ -11,6 +12,8 @@ export interface ExportOptions extends ModelOptions {
   readonly output: string;
   /** GGUF: what matrices are stored as; default F16. */
   readonly type?: WritableType | undefined;
+  /** ONNX: the entry to write; may be left out when there is one. */
+  readonly entry?: string | undefined;
   readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
 }
 
@@ -36,6 +39,11 @@ const exporters: Readonly<Record<string, Exporter>> = {
   gguf: async (model, options) => {
     const { notes } = await exportGguf(model, options, options.output);
     return { files: [], notes };
+  },
+  onnx: async (model, { output, entry }) => {
+    const report = await exportOnnx(model, { output, entry });
+    const states = report.states.length === 0 ? '' : `, ${report.states.length} states as inputs and outputs`;
+    return { files: [], notes: [`entry ${report.entry}, ${report.nodes} nodes${states}`] };
   },
 };
 

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { type Diagnostic, fail } from '../ir/diagnostics.js';
 import { type FloatType, importGguf } from './gguf/import.js';
 import { importHuggingFace } from './huggingface/import.js';
+import { importOnnx } from './onnx/import.js';
+import { isOnnxPath } from './onnx/model.js';
 
 export interface ImportOptions {
   /** A file or a directory of another tool. */
@@ -38,6 +40,12 @@ interface Importer {
 
 /** Tried in order. */
 const importers: readonly Importer[] = [
+  {
+    format: 'ONNX',
+    accepts: 'an .onnx file',
+    matches: (path, isDirectory) => !isDirectory && isOnnxPath(path),
+    run: ({ path, output, set }) => importOnnx({ path, output, set }),
+  },
   {
     format: 'Hugging Face',
     accepts: 'a directory with config.json and safetensors',

@@ -206,6 +206,10 @@ export const diagnosticCodes = {
     title: 'cannot be written as ONNX',
     doc: 'An ONNX file holds one entry of a model, with weights of types that ONNX has.',
   },
+  HEW3115: {
+    title: 'an ONNX graph that no spec expresses',
+    doc: 'hew import writes a spec only if it elaborates to the graph that was read. The .onnx file itself can be compiled.',
+  },
   HEW3113: {
     title: 'bad dimension setting of an ONNX model',
     doc: '--set gives symbolic dimensions of the model a value (batch=1), bounds (sequence=1..512) or a formula (total=past+sequence).',

@@ -5,6 +5,9 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { legalisationRules } from '../../backends/wasm/legalise.js';
+import { exportOpset } from '../../compiler/onnx/export/export.js';
+import { exportTable } from '../../compiler/onnx/export/operators.js';
+import { operatorTables } from '../../compiler/onnx/operators.js';
 import { type DiagnosticCode, diagnosticCodes, exitCodes } from '../../ir/diagnostics.js';
 import { printDim } from '../../ir/dim.js';
 import type { AttrSpec, OpDecl, OperandSpec } from '../../ir/op.js';
@@ -21,6 +24,7 @@ export function generatedPages(): ReadonlyMap<string, string> {
     ['passes.md', passesPage()],
     ['errors.md', errorsPage()],
     ['ops.md', opsPage()],
+    ['onnx.md', onnxPage()],
   ]);
 }
 
@@ -185,6 +189,30 @@ function attributeItem([name, { kind, doc, default: fallback, oneOf }]: [string,
 function showDefault(value: NonNullable<AttrSpec['default']>): string {
   if (Array.isArray(value)) return `[${value.map((item) => showDefault(item)).join(', ')}]`;
   return typeof value === 'object' && 'terms' in value ? printDim(value) : String(value);
+}
+
+// ---- onnx.md
+
+function onnxPage(): string {
+  const decomposed = opNames.filter((name) => exportTable[name] === 'decomposed').map(code);
+  const sections = Object.entries(operatorTables).flatMap(([domain, operators]) => [
+    `### ${domain === '' ? 'Standard operators' : domain}`,
+    table(
+      ['operator', 'since opset', 'limits'],
+      Object.entries(operators).map(([name, { since, limits }]) => [name, String(since), limits ?? '']),
+    ),
+  ]);
+  return page(
+    'ONNX',
+    'An `.onnx` file is accepted wherever a spec is: `hew compile`, `run`, `eval`, `inspect`, `check`, `prune` and `export`.\n`hew import model.onnx -o DIR` writes a spec of the graph, one statement per node, and its weights as safetensors.\n`hew export SPEC --format onnx --entry NAME -o model.onnx` writes one entry of a model.',
+    '## Reading',
+    '- Opsets 1 to 24 of the standard operators and version 1 of `com.microsoft`; a newer opset is read as opset 24, with a warning. Functions of the model are expanded, also where their operator is known under another domain.\n- Symbolic dimensions stay symbols. `--set batch=1` fixes one, `--set sequence=1..512` bounds it, `--set total=past+sequence` says that one is a formula of others. Memory is planned for 1 to 256 of those that nothing is said about.\n- Shapes, axes, pads and the like must be constant or follow from the shapes of inputs (HEW3108 otherwise). Loops and scans with a known number of turns are unrolled; sequences exist only while compiling.\n- Tensors stay in the file, or in the files of external data, and are read by ranges. External data must lie in the folder of the model or below it.\n- 64-bit floats are computed as f32, with a warning. Strings, complex numbers, 8-bit floats and the integers that Hew lacks (16-bit, unsigned 32- and 64-bit) are refused (HEW3109).\n- An index into a table of weights must not be negative: it fails at run time, where ONNX counts from the end.\n- Afterwards the pass `lift` raises decomposed norms, activations, attention, rotary positions and experts to their own ops; see [passes.md](passes.md).',
+    'Everything that is not supported is reported at once by `hew check model.onnx`, with the node, the operator and the nearest form that is.',
+    '## Writing',
+    `The opset is ${exportOpset}. Layers are written out; states are inputs, and outputs named \`…_next\`. Weights above 1 GiB go into a file \`model.onnx.data\` beside the model. Quantized weights are QuantizeLinear and DequantizeLinear. These ops are written by their decomposition, the others by one operator or two: ${decomposed.join(', ')}.`,
+    '## Operators that are read',
+    ...sections,
+  );
 }
 
 if (import.meta.main) {

@@ -9,6 +9,7 @@ import { resolveSpec } from '../source.js';
 interface Flags extends ModelFlags {
   readonly format: string;
   readonly output: string;
+  readonly entry?: string;
   readonly type?: 'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0';
 }
 
@@ -30,6 +31,7 @@ export function exportCommand(program: Command, { output }: Session): void {
         'Q4_0',
       ]),
     )
+    .option('--entry <name>', 'ONNX: the entry to write, when the model has several')
     .addHelpText('after', example)
     .action((spec: string, flags: Flags) => run(resolveSpec(spec), flags, output));
 }
@@ -37,7 +39,8 @@ export function exportCommand(program: Command, { output }: Session): void {
 const example = `
 Examples:
   hew export out/small --format hf -o out/small-hf
-  hew export out/small --format gguf --type Q8_0 -o small.gguf`;
+  hew export out/small --format gguf --type Q8_0 -o small.gguf
+  hew export examples/pangu-2m/model.hew --format onnx --entry prefill -o pangu.onnx`;
 
 async function run(spec: string, flags: Flags, output: Output): Promise<void> {
   const progress = output.progress();
@@ -47,6 +50,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       format: flags.format,
       output: flags.output,
       type: flags.type,
+      entry: flags.entry,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
     });
     progress.end();
