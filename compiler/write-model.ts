@@ -24,6 +24,7 @@ import { specReferences } from './frontend/elaborate.js';
 import { nodeFiles } from './frontend/files.js';
 import { type LoadedUnit, loadUnits, plainText } from './frontend/units.js';
 import { companionDirectories, copyCompanions } from './huggingface/companions.js';
+import { isOnnxPath } from './onnx/model.js';
 
 // ---- weights
 
@@ -134,6 +135,11 @@ export async function writeModel(
     readonly tokenizerFile: string | undefined;
   },
 ): Promise<WrittenModel> {
+  if (isOnnxPath(options.spec)) {
+    fail('HEW6010', 'an ONNX model has no spec that could be written again', {
+      help: 'write the bundle alone with --bundle-only, or make a spec first with hew import',
+    });
+  }
   await mkdir(directory, { recursive: true });
   await writeSafetensors(join(directory, 'model.safetensors'), tensorsOf(module, model.source));
   const tokenizer = model.tokenizerFile === undefined ? undefined : readFileSync(model.tokenizerFile);
