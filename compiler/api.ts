@@ -149,6 +149,7 @@ export {
   type PruneReport,
   pruneModel,
 } from './prune.js';
+export { type QuantizeOptions, type QuantizeReport, quantizeModel } from './quantize.js';
 export { renderDiagnostics, type SourceLookup } from './render.js';
 export { createTokenizer } from './tokenizer.js';
 export { version } from './version.js';

@@ -2,9 +2,8 @@
  * Makes a model smaller: runs a pipeline of pruning passes on calibration data, writes the result as a model (spec,
  * configuration, safetensors) and as a bundle, and checks that what was written computes what the passes made.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import type { Outputs } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import { dimRange, type Func, type Module, modelDims } from '../ir/module.js';
@@ -13,7 +12,6 @@ import { type PipelineStep, parsePipeline, runPipeline, type StepReport } from '
 import { passes as registered } from '../passes/registry.js';
 import { hasChoices } from '../passes/split-loop.js';
 import { observedEntry } from '../passes/structure.js';
-import { claimTemporary, withTemporary } from './atomic-write.js';
 import type { CalibrationData } from './calibration.js';
 import { openCalibration } from './calibration-sources.js';
 import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
@@ -24,6 +22,7 @@ import { createExecutor, type Executor } from './executor.js';
 import { exportHuggingFace } from './huggingface/export.js';
 import { entryFlops, inspectModule } from './inspect.js';
 import { ObservationCache } from './observation-cache.js';
+import { checkReplaceable, writeResult } from './result-directory.js';
 import { compilerFingerprint } from './version.js';
 import { WorkDirectory } from './work-directory.js';
 import { type WrittenModel, writeModel } from './write-model.js';
@@ -92,7 +91,7 @@ export interface PruneReport {
   readonly seconds: number;
 }
 
-const reportName = 'prune.json';
+const kind = { report: 'prune.json', command: 'hew prune' };
 const huggingFaceFolder = 'hf';
 
 /** Fails as opening, observing and writing do; nothing is left at `output` then. */
@@ -101,7 +100,7 @@ export async function pruneModel(options: PruneOptions): Promise<PruneReport> {
   const steps = parsePipeline(options.pipeline, registered);
   checkOrder(steps);
   const target = resolve(options.output);
-  checkReplaceable(target);
+  checkReplaceable(target, kind);
   const model = openModel(options);
   try {
     const identity = `${compilerFingerprint()} ${model.checkpoint?.fingerprint() ?? ''}`;
@@ -256,15 +255,6 @@ export function layerFigures(module: Module): LayerFigures[] {
   });
 }
 
-/** Only nothing, an empty directory, or what an earlier run wrote is replaced. */
-function checkReplaceable(target: string): void {
-  if (!existsSync(target)) return;
-  const help = 'choose another output directory, or remove this one yourself';
-  const names = readdirSync(target);
-  if (names.length > 0 && !names.includes(reportName))
-    fail('HEW8003', `${target} exists and was not made by hew prune`, { help });
-}
-
 async function write(
   target: string,
   model: OpenedModel,
@@ -273,30 +263,15 @@ async function write(
   options: PruneOptions,
   reportOf: (written: WrittenModel | undefined, difference: number | undefined) => PruneReport,
 ): Promise<PruneReport> {
-  let report: PruneReport | undefined;
-  await mkdir(dirname(target), { recursive: true });
-  await withTemporary(target, async (temporary) => {
-    await mkdir(temporary);
+  return writeResult(target, kind, async (directory) => {
     const written = options.bundleOnly
       ? undefined
-      : await writeModel(temporary, model.module, options, model);
-    const bundle = { output: join(temporary, 'bundle') };
-    const difference = written && (await bundleOfWritten(temporary, bundle, model, outputs, data, options));
+      : await writeModel(directory, model.module, options, model);
+    const bundle = { output: join(directory, 'bundle') };
+    const difference = written && (await bundleOfWritten(directory, bundle, model, outputs, data, options));
     if (written === undefined) await compileOpened(model, bundle);
-    report = reportOf(written, difference);
-    await writeFile(join(temporary, reportName), `${JSON.stringify(report, undefined, 1)}\n`);
-    await replace(target, temporary);
+    return reportOf(written, difference);
   });
-  return report as PruneReport;
-}
-
-async function replace(target: string, temporary: string): Promise<void> {
-  checkReplaceable(target);
-  if (!existsSync(target) || readdirSync(target).length === 0) return rename(temporary, target);
-  const old = claimTemporary(target, 'old');
-  await rename(target, old);
-  await rename(temporary, target);
-  await rm(old, { recursive: true, force: true });
 }
 
 /**
@@ -344,5 +319,5 @@ function largest(
 
 /** The report that an earlier run left in its directory. */
 export function readPruneReport(directory: string): PruneReport {
-  return JSON.parse(readFileSync(join(directory, reportName), 'utf8')) as PruneReport;
+  return JSON.parse(readFileSync(join(directory, kind.report), 'utf8')) as PruneReport;
 }

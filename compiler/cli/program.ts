@@ -14,6 +14,7 @@ import { importCommand } from './commands/import.js';
 import { inspectCommand } from './commands/inspect.js';
 import { passesCommand } from './commands/passes.js';
 import { pruneCommand } from './commands/prune.js';
+import { quantizeCommand } from './commands/quantize.js';
 import { runCommand } from './commands/run.js';
 import { sampleCommand } from './commands/sample.js';
 import { type GlobalOptions, Output } from './output.js';
@@ -27,6 +28,7 @@ const commands: readonly CommandDefinition[] = [
   importCommand,
   exportCommand,
   pruneCommand,
+  quantizeCommand,
   runCommand,
   sampleCommand,
   evalCommand,

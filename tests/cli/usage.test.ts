@@ -8,7 +8,18 @@ import { writeLineModel } from './fixture.js';
 import { hew, parsed, scratchDirectory } from './run-cli.js';
 
 const directory = scratchDirectory();
-const commands = ['compile', 'run', 'sample', 'eval', 'eval-diffusion', 'check', 'fmt', 'inspect', 'passes'];
+const commands = [
+  'compile',
+  'quantize',
+  'run',
+  'sample',
+  'eval',
+  'eval-diffusion',
+  'check',
+  'fmt',
+  'inspect',
+  'passes',
+];
 
 test.each(commands)('%s has help with an example', async (command) => {
   const { code, stdout, stderr } = await hew([command, '--help']);

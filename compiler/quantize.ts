@@ -1,0 +1,162 @@
+/**
+ * `hew quantize`: runs a pipeline of quantization passes on calibration data and writes a bundle, with a report of what
+ * was done, what it costs on the calibration data and how large the weights are.
+ */
+import { join, resolve } from 'node:path';
+import type { Model, TypedArray } from '../backends/wasm/runtime/load.js';
+import { fail } from '../ir/diagnostics.js';
+import type { Module } from '../ir/module.js';
+import { parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
+import { passes as registered, standardPipeline } from '../passes/registry.js';
+import type { CalibrationData } from './calibration.js';
+import { calibrationLoss } from './calibration-loss.js';
+import { openCalibration } from './calibration-sources.js';
+import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+import { checkOrder, runDataPipeline } from './data-pipeline.js';
+import { evaluateTokens, readTokenFile } from './evaluate/tokens.js';
+import { loadModule } from './in-memory.js';
+import { inspectModule } from './inspect.js';
+import { loadBundle } from './load.js';
+import { checkReplaceable, writeResult } from './result-directory.js';
+
+export interface QuantizeOptions extends ModelOptions {
+  readonly pipeline: string;
+  /** Directory that is made; one that an earlier run made is replaced. */
+  readonly output: string;
+  /** As for `pruneModel`; by default a diffusion model draws samples. */
+  readonly calibration?: string | undefined;
+  readonly calibrationTensor?: string | undefined;
+  /** Tokens to measure the quality on, before and after. */
+  readonly evaluation?: string | undefined;
+  readonly evaluationTensor?: string | undefined;
+  readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
+}
+
+export interface QuantizeReport {
+  readonly output: string;
+  readonly pipeline: string;
+  readonly passes: readonly StepReport[];
+  /** Bytes of all parameters before and after the pipeline; `f32` are those before it if they were f32. */
+  readonly bytes: { readonly f32: number; readonly before: number; readonly after: number };
+  /** Mean NLL on the evaluation tokens. */
+  readonly nll: { readonly before: number; readonly after: number } | undefined;
+  /** ‖y - y₀‖ / ‖y₀‖ of the first output on calibration calls, for models without tokens. */
+  readonly relativeError: number | undefined;
+  readonly seconds: Readonly<Record<string, number>>;
+}
+
+const kind = { report: 'quantize.json', command: 'hew quantize' };
+const defaultSamples = 'sample:36,steps=50';
+
+/** Calls that the relative error is measured on. */
+const callsJudged = 100;
+
+/** Fails as opening, observing and writing do; nothing is left at `output` then. */
+export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeReport> {
+  const steps = parsePipeline(options.pipeline, registered);
+  checkOrder(steps);
+  const target = resolve(options.output);
+  checkReplaceable(target, kind);
+  const opened = openModel(options);
+  const stages = new Stages();
+  try {
+    const module = runPipeline(opened.module, parsePipeline(standardPipeline)).module;
+    const model = { ...opened, module };
+    const data = await stages.timed('calibration data', () => calibrationOf(model, options));
+    const { source } = opened;
+    const { onProgress } = options;
+    const { module: changed, reports } = await stages.timed('passes', () =>
+      runDataPipeline(module, steps, { source, data, onProgress }),
+    );
+    const quality = await stages.timed('evaluation', () => judge(model, changed, data, options));
+    return await writeResult(target, kind, async (directory) => {
+      const bundle = join(directory, 'bundle');
+      await stages.timed('bundle', () =>
+        compileOpened(
+          { ...opened, module: changed },
+          { output: bundle, onProgress: ({ stage, done, total }) => onProgress?.(stage, done, total) },
+        ),
+      );
+      await stages.timed('reload', () => checkReload(bundle, changed, opened, data));
+      return {
+        output: options.output,
+        pipeline: options.pipeline,
+        passes: reports,
+        bytes: bytesOf(module, changed),
+        ...quality,
+        seconds: stages.seconds,
+      };
+    });
+  } finally {
+    opened.close();
+  }
+}
+
+function bytesOf(module: Module, changed: Module): QuantizeReport['bytes'] {
+  const { parameters, parameterBytes } = inspectModule(module).totals;
+  return { f32: 4 * parameters, before: parameterBytes, after: inspectModule(changed).totals.parameterBytes };
+}
+
+/** How long each stage took. */
+class Stages {
+  readonly seconds: Record<string, number> = {};
+
+  async timed<T>(stage: string, work: () => T | Promise<T>): Promise<T> {
+    const started = performance.now();
+    const result = await work();
+    this.seconds[stage] = (performance.now() - started) / 1000;
+    return result;
+  }
+}
+
+function calibrationOf(model: OpenedModel, options: QuantizeOptions): Promise<CalibrationData> {
+  const isDiffusion = model.module.sampler?.kind === 'diffusion';
+  const from = options.calibration ?? (isDiffusion ? defaultSamples : undefined);
+  if (from === undefined) {
+    return fail('HEW6011', 'a language model needs calibration data', {
+      help: 'give tokens or text with --calib, or let the model write it: --calib generate:32x512',
+    });
+  }
+  const { calibrationTensor: tensor, onProgress } = options;
+  return openCalibration(model, from, { tensor, onProgress });
+}
+
+async function judge(
+  { module, source }: OpenedModel,
+  changed: Module,
+  data: CalibrationData,
+  { evaluation, evaluationTensor, onProgress }: QuantizeOptions,
+): Promise<Pick<QuantizeReport, 'nll' | 'relativeError'>> {
+  if (data.windows === undefined) {
+    const report = (done: number, total: number): void => onProgress?.('evaluation', done, total);
+    const settings = { source, data, original: module, first: callsJudged, onProgress: report };
+    return { nll: undefined, relativeError: await calibrationLoss(changed, settings) };
+  }
+  if (evaluation === undefined) return { nll: undefined, relativeError: undefined };
+  const windows = readTokenFile(evaluation, { tensor: evaluationTensor });
+  const nllOf = async (judged: Module, stage: string): Promise<number> =>
+    evaluateTokens(await loadModule(judged, source), windows, (done, total) =>
+      onProgress?.(stage, done, total),
+    ).nll;
+  const before = await nllOf(module, 'evaluation before');
+  return { nll: { before, after: await nllOf(changed, 'evaluation after') }, relativeError: undefined };
+}
+
+/** The bundle on disk computes what the module in memory does, bit for bit. Fails with HEW9001. */
+async function checkReload(
+  bundle: string,
+  module: Module,
+  { source }: OpenedModel,
+  data: CalibrationData,
+): Promise<void> {
+  const [call] = data.calls;
+  if (call === undefined) return;
+  const [output] = (await loadModule(module, source)).entry(data.entry).outputs;
+  if (output === undefined) return;
+  const outputs = [output.name];
+  const run = (model: Model): TypedArray =>
+    model.run(data.entry, call.inputs, { outputs })[output.name] as TypedArray;
+  const [wanted, found] = [run(await loadModule(module, source)), run(await loadBundle(bundle))];
+  const same = wanted.length === found.length && wanted.every((value, i) => Object.is(value, found[i]));
+  if (!same) fail('HEW9001', 'the bundle that was written differs from the quantized model');
+}

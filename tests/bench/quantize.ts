@@ -1,0 +1,152 @@
+/**
+ * The quality of quantized models. `npm run bench:quantize` prints the tables of docs/benchmarks.md: the relative error
+ * of the predicted noise of diffusion transformers, and the NLL of language models. Arguments name models;
+ * `--samples=720` also draws samples and compares them; `--noises=36` sets the calibration.
+ */
+import { existsSync } from 'node:fs';
+import { openCalibration } from '../../compiler/calibration-sources.js';
+import { openModel } from '../../compiler/compile.js';
+import { runDataPipeline } from '../../compiler/data-pipeline.js';
+import { calibrateOnSamples } from '../../compiler/diffusion-calibration.js';
+import { evaluateDiffusion } from '../../compiler/evaluate/diffusion.js';
+import { readGaussian } from '../../compiler/evaluate/frechet.js';
+import { evaluateTokens, readTokenFile } from '../../compiler/evaluate/tokens.js';
+import { loadModule } from '../../compiler/in-memory.js';
+import { inspectModule } from '../../compiler/inspect.js';
+import { ObservationCache } from '../../compiler/observation-cache.js';
+import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
+import { standardPipeline } from '../../passes/registry.js';
+import { printTable } from './measure.js';
+
+const w8a8 = {
+  'one range per tensor': 'quantize',
+  'range per timestep group, G = 10': 'quantize{activations=step}',
+  'dynamic per token': 'quantize{activations=token}',
+  PTQ4DiT: 'ptq4dit,quantize',
+  'PTQ4DiT, 10 groups': 'ptq4dit,quantize{activations=step}',
+  'HTG, G = 10': 'htg{groups=10},quantize{activations=step}',
+  'HTG, G = 10, scale by maximum': 'htg{groups=10,scale=max},quantize{activations=step}',
+  'HTG, dynamic per token': 'htg{groups=10},quantize{activations=token}',
+};
+
+const w4a8 = {
+  'one range per tensor, nearest': 'quantize{scheme=w4a8}',
+  'one range per tensor, GPTQ': 'quantize{scheme=w4a8,rounding=gptq}',
+  'HTG, nearest': 'htg{groups=10},quantize{scheme=w4a8,activations=step}',
+  'HTG, GPTQ': 'htg{groups=10},quantize{scheme=w4a8,activations=step,rounding=gptq}',
+  'HTG, GPTQ, groups of 64, asymmetric':
+    'htg{groups=10},quantize{scheme=w4a8,activations=step,rounding=gptq,group=64,asymmetric}',
+};
+
+const languageSchemes = {
+  'weights of 8 bits': 'quantize{scheme=w8}',
+  'weights of 4 bits, groups of 64, GPTQ': 'quantize{scheme=w4,group=64,rounding=gptq,every=1}',
+  'weights of 4 bits, groups of 64, asymmetric, GPTQ':
+    'quantize{scheme=w4,group=64,asymmetric,rounding=gptq,every=1}',
+  'W8A8, one range per tensor': 'quantize',
+  'W8A8, dynamic per token': 'quantize{activations=token}',
+};
+
+const flag = (name: string): number | undefined => {
+  const found = process.argv.find((arg) => arg.startsWith(`--${name}=`));
+  return found === undefined ? undefined : Number(found.split('=')[1]);
+};
+const named = process.argv.slice(2).filter((arg) => !arg.startsWith('--'));
+const wanted = (model: string): boolean => {
+  const weights = model === 'dit-1m' || model === 'pangu-2m' ? 'examples' : '../shared/models';
+  const isThere = existsSync(`${weights}/${model}/model.safetensors`);
+  if (!isThere) console.log(`${model}: ${weights}/${model} is absent`);
+  return isThere && (named.length === 0 || named.includes(model));
+};
+
+for (const model of ['dit-1m', 'dit-10m']) if (wanted(model)) await diffusionTable(model);
+for (const model of ['pangu-12m', 'moge-8m', 'mole-7m']) if (wanted(model)) await languageTable(model);
+
+function simplified(model: string) {
+  const opened = openModel({ spec: `examples/${model}/model.hew` });
+  return { ...opened, module: runPipeline(opened.module, parsePipeline(standardPipeline)).module };
+}
+
+async function diffusionTable(model: string): Promise<void> {
+  const opened = simplified(model);
+  const { module, source } = opened;
+  const started = performance.now();
+  const data = await calibrateOnSamples(module, source, { samples: flag('noises') ?? 36 });
+  console.error(`${model}: calibration data in ${seconds(started)}`);
+  const reference = await loadModule(module, source);
+  const cache = new ObservationCache();
+  const n = flag('samples') ?? 0;
+  const glyphnet = openModel({ spec: 'examples/glyphnet/model.hew' });
+  const features =
+    n === 0 || glyphnet.source === undefined ? undefined : await loadModule(glyphnet.module, glyphnet.source);
+  const real = features && readGaussian('../shared/models/glyphnet/golden.safetensors');
+  const rows: string[][] = [];
+  for (const [scheme, cases] of Object.entries({ W8A8: w8a8, W4A8: w4a8 })) {
+    for (const [what, pipeline] of Object.entries(cases)) {
+      const began = performance.now();
+      const changed = (await runDataPipeline(module, parsePipeline(pipeline), { source, data, cache }))
+        .module;
+      const passes = seconds(began);
+      const quantized = await loadModule(changed, source);
+      const { report } = await evaluateDiffusion(quantized, reference, { n, seed: 77, features, real });
+      const last = report.steps.at(-1)?.eps ?? 0;
+      const count = report.steps.length;
+      const rest = (report.epsError * count - last) / (count - 1);
+      const share =
+        inspectModule(changed).totals.parameterBytes / (4 * inspectModule(module).totals.parameters);
+      const row = [
+        scheme,
+        what,
+        report.epsError.toFixed(4),
+        last.toFixed(3),
+        rest.toFixed(4),
+        share.toFixed(3),
+      ];
+      if (n > 0)
+        row.push(
+          (report.psnr ?? 0).toFixed(1),
+          (report.features?.toReference.value ?? 0).toFixed(2),
+          `${((report.features?.accuracy.value ?? 0) * 100).toFixed(1)} %`,
+        );
+      rows.push(row);
+      console.error(`${model}: ${row.join(' | ')} (passes ${passes}, in all ${seconds(began)})`);
+    }
+  }
+  const drawn = n > 0 ? ['PSNR dB', 'Frechet to f32', 'class accuracy'] : [];
+  printTable(
+    `${model}: relative error of the predicted noise over 50 DDIM steps`,
+    ['scheme', 'case', 'mean', 't = 0', 'other steps', 'bytes of f32', ...drawn],
+    rows,
+  );
+  opened.close();
+  glyphnet.close();
+}
+
+async function languageTable(model: string): Promise<void> {
+  const opened = simplified(model);
+  const { module, source } = opened;
+  const folder = `../shared/models/${model}`;
+  const data = await openCalibration({ ...opened, module }, `../shared/models/calibration.safetensors`, {
+    tensor: 'tokens',
+  });
+  const windows = readTokenFile(`${folder}/golden.safetensors`, { tensor: 'eval_tokens' });
+  const cache = new ObservationCache();
+  const nllOf = async (judged: typeof module): Promise<number> =>
+    evaluateTokens(await loadModule(judged, source), windows).nll;
+  const base = await nllOf(module);
+  const rows = [['unquantized', base.toFixed(4), '', '']];
+  for (const [what, pipeline] of Object.entries(languageSchemes)) {
+    const changed = (await runDataPipeline(module, parsePipeline(pipeline), { source, data, cache })).module;
+    const nll = await nllOf(changed);
+    const share =
+      inspectModule(changed).totals.parameterBytes / (4 * inspectModule(module).totals.parameters);
+    rows.push([what, nll.toFixed(4), `+${(nll - base).toFixed(4)}`, share.toFixed(3)]);
+    console.error(`${model}: ${rows.at(-1)?.join(' | ')}`);
+  }
+  printTable(`${model}: NLL of the evaluation windows`, ['case', 'NLL', 'difference', 'bytes of f32'], rows);
+  opened.close();
+}
+
+function seconds(since: number): string {
+  return `${((performance.now() - since) / 1000).toFixed(0)} s`;
+}

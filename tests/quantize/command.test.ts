@@ -1,0 +1,59 @@
+/** `hew quantize`: from a spec to a bundle that runs, and what it refuses. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { hew, scratchDirectory } from '../cli/run-cli.js';
+
+const directory = scratchDirectory();
+const model = 'examples/dit-1m/model.hew';
+const small = ['--calib', 'sample:2,steps=2'];
+
+test('writes a bundle of integers whose outputs are those that were measured', async () => {
+  const output = join(directory, 'w8a8');
+  const argv = [
+    'quantize',
+    model,
+    ...small,
+    '-o',
+    output,
+    '--pipeline',
+    'htg{groups=2},quantize{activations=step,groups=2}',
+  ];
+  const { code, stdout, stderr } = await hew(argv);
+  expect(stderr).not.toMatch(/error/);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/blocks\.\{block\}\.attn\.qkv\.weight: 8 bits, integer inputs/);
+  const report = JSON.parse(readFileSync(join(output, 'quantize.json'), 'utf8'));
+  expect(report.bytes.after / report.bytes.f32).toBeLessThan(0.35);
+  expect(report.relativeError).toBeGreaterThan(0);
+  expect(report.relativeError).toBeLessThan(0.1);
+  expect(Object.keys(report.seconds)).toEqual([
+    'calibration data',
+    'passes',
+    'evaluation',
+    'bundle',
+    'reload',
+  ]);
+  const picture = join(directory, 'one.png');
+  const sampled = await hew([
+    'sample',
+    join(output, 'bundle'),
+    '--classes',
+    '3',
+    '--steps',
+    '2',
+    '-o',
+    picture,
+  ]);
+  expect(sampled.code).toBe(0);
+  expect(existsSync(picture)).toBe(true);
+});
+
+test('keeps what it did not make, and needs data for a language model', async () => {
+  writeFileSync(join(directory, 'mine.txt'), 'x');
+  const kept = await hew(['quantize', model, ...small, '-o', directory]);
+  expect(kept.stderr).toMatch(/HEW8003.*was not made by hew quantize/);
+  const text = await hew(['quantize', 'examples/pangu-2m/model.hew', '-o', join(directory, 'text')]);
+  expect(text.stderr).toMatch(/HEW6011.*needs calibration data/);
+  expect(existsSync(join(directory, 'text'))).toBe(false);
+});
