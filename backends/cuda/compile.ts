@@ -9,6 +9,7 @@ import type { Library } from './emit/kernel.js';
 import { emitKernels, sourceText } from './emit/module.js';
 import { legalise } from './legalise.js';
 import type { PlanStep } from './manifest.js';
+import { mergeKernels } from './merge.js';
 import type { ComputeDType } from './narrow.js';
 import { calledKernels, planEntry } from './plan.js';
 import { scheduleModule } from './schedule.js';
@@ -58,7 +59,7 @@ export function lower(module: Module, compute: ComputeDType, options: PipelineOp
     ...emptyReport,
   };
   const { module: fused, reports } = runPipeline(legal, parsePipeline(loweringPipeline), options);
-  return { module: fused, reports: [report, ...reports] };
+  return { module: mergeKernels(fused), reports: [report, ...reports] };
 }
 
 const emptyReport: PassReport = { counts: {}, notes: [] };

@@ -6,8 +6,6 @@
 /** Products of few rows: bound by reading the weight once. A warp computes whole columns, for all rows. */
 export const gemv = `// ---- out[m, n] = element(m, n, sum_k x[m, k] w[n, k]) for few rows m: each warp owns columns ----
 
-// Weight vectors that are read ahead, per column and lane.
-constexpr int kAhead = 4;
 
 template <class W> struct WeightVector { uint4 raw; };
 template <> struct WeightVector<float> { float4 low, high; };
@@ -37,6 +35,8 @@ __device__ __forceinline__ void dot_columns(const X* x, const W* (&w)[Columns], 
   if constexpr (K % 8 == 0) {
     constexpr int kVectors = K / 8;
     constexpr int kSteps = (kVectors + 31) / 32;
+    // Weight vectors of a lane that are read ahead, per column.
+    constexpr int kAhead = Columns == 1 ? 8 : 4;
     WeightVector<W> next[kAhead][Columns];
 #pragma unroll
     for (int s = 0; s < kAhead; s++)

@@ -144,9 +144,10 @@ __device__ __forceinline__ int mul(int a, int b) { return static_cast<int>(stati
 __device__ __forceinline__ long long add(long long a, long long b) { return static_cast<long long>(static_cast<unsigned long long>(a) + static_cast<unsigned long long>(b)); }
 __device__ __forceinline__ long long sub(long long a, long long b) { return static_cast<long long>(static_cast<unsigned long long>(a) - static_cast<unsigned long long>(b)); }
 __device__ __forceinline__ long long mul(long long a, long long b) { return static_cast<long long>(static_cast<unsigned long long>(a) * static_cast<unsigned long long>(b)); }
-__device__ __forceinline__ float add(float a, float b) { return a + b; }
-__device__ __forceinline__ float sub(float a, float b) { return a - b; }
-__device__ __forceinline__ float mul(float a, float b) { return a * b; }
+// Each rounds by itself, as the operations of a graph do: the compiler fuses no multiply with an add.
+__device__ __forceinline__ float add(float a, float b) { return __fadd_rn(a, b); }
+__device__ __forceinline__ float sub(float a, float b) { return __fsub_rn(a, b); }
+__device__ __forceinline__ float mul(float a, float b) { return __fmul_rn(a, b); }
 template <class T> __device__ __forceinline__ T quotient(T a, T b) { return b == 0 ? T(0) : b == -1 ? sub(T(0), a) : a / b; }
 
 // Conversions to integers truncate and saturate; NaN becomes 0.

@@ -21,8 +21,14 @@ export const emitAppend: KernelEmitter = (context) => {
   code.line(`const ${index} i = static_cast<${index}>(block) * kThreads + threadIdx.x;`);
   code.line('if (!fits && i == 0) fail(kContextFull, start, count);');
   code.line(`if (fits && i < count * ${row}) ${out}[start * ${row} + i] = ${added}[i];`);
-  code.line(`if (${out} == ${from} || i >= ${context.size(cacheSize)}) return;`);
-  code.line(`const bool replaced = fits && i >= start * ${row} && i < (start + count) * ${row};`);
-  code.line(`if (!replaced) ${out}[i] = ${from}[i];`);
-  return [{ count: addDims(cacheSize, productOfDims(x.type.shape)), per: threads }];
+  code.line(`if (${out} == ${from}) return;`);
+  code.block(
+    `for (${index} at = i; at < ${context.size(cacheSize)}; at += static_cast<${index}>(gridDim.x) * kThreads)`,
+    () => {
+      code.line(`const bool replaced = fits && at >= start * ${row} && at < (start + count) * ${row};`);
+      code.line(`if (!replaced) ${out}[at] = ${from}[at];`);
+    },
+  );
+  // At least one block reports a position that does not fit, even when nothing is appended.
+  return [{ count: addDims(productOfDims(x.type.shape), 1), per: threads }];
 };

@@ -49,8 +49,20 @@ export interface GridAxis {
 /** The number of blocks of a launch is the product over the axes. */
 export type Grid = readonly GridAxis[];
 
-/** Writes the body of a kernel and says how many blocks run it. */
-export type KernelEmitter = (context: KernelContext) => Grid;
+/** A launch of a kernel that takes several, one after the other. */
+export interface Phase {
+  /** Distinguishes the names of the global functions. */
+  readonly suffix: string;
+  readonly grid: Grid;
+  readonly code: Code;
+}
+
+/** Writes the body of a kernel and says how many blocks run it; or makes the bodies of several launches. */
+export type KernelEmitter = (context: KernelContext) => Grid | readonly Phase[];
+
+export function isPhases(made: Grid | readonly Phase[]): made is readonly Phase[] {
+  return made.some((part) => 'suffix' in part);
+}
 
 /** The op a kernel function is named for: the first of its class. */
 export function rootOf(func: Func): Op {

@@ -14,9 +14,9 @@ import { threadPerElement } from './pointwise.js';
 import { storageType } from './size.js';
 
 /** Products of at most this many rows run row by row over each weight. */
-const mostVectorRows = 8;
-/** Columns of a warp in such products. */
-const columnsPerWarp = 2;
+export const mostVectorRows = 8;
+/** Columns of a warp in such products: two share what is read of x, where there are enough to fill a GPU all the same. */
+const columnsPerWarp = (columns: number): number => (columns > 16384 ? 2 : 1);
 const tile = 64;
 const tensorTile = 128;
 
@@ -27,10 +27,10 @@ const nothing: Grid = [{ count: dim(0), per: 1 }];
 function declareElement(
   context: KernelContext,
   roots: readonly Op[],
+  result: Value,
   index: (row: string) => string[],
 ): void {
-  const { code, func } = context;
-  const [result] = func.results as [Value];
+  const { code } = context;
   const sums = `const float (&sums)[${roots.length}]`;
   code.block(
     `const auto element = [&](int row, int column, ${sums})`,
@@ -67,8 +67,33 @@ function constantSize(context: KernelContext, value: Dim): number {
   return constantOf(context.resolve(value)) as number;
 }
 
+/** Linear layers of one input with results of their own (see merge.ts), as vector products: each has a range of blocks. */
+function emitSiblings(context: KernelContext, roots: readonly OpOf<'linear'>[]): Grid {
+  const { code, func } = context;
+  context.libraries.add('gemv');
+  let first = 0;
+  for (const root of roots) {
+    const [x, w] = root.operands as [Value, Value];
+    const [columns, inner] = w.type.shape.map((d) => constantSize(context, d)) as [number, number];
+    const rows = constantSize(context, productOfDims(x.type.shape.slice(0, -1)));
+    const result = func.results.find((r) => r === root.results[0]) as Value;
+    const perWarp = columnsPerWarp(columns);
+    const blocks = Math.ceil(columns / (8 * perWarp));
+    code.block(`if (block >= ${first} && block < ${first + blocks})`, () => {
+      declareElement(context, [root], result, leadIndex(context, result.type.shape));
+      code.line(`const ${storageType[w.type.dtype]}* const weights[] = {${context.pointer(w)}};`);
+      code.line(
+        `vector_product<${rows}, ${columns}, ${inner}, ${perWarp}>(block - ${first}, ${context.pointer(x)}, weights, ${context.pointer(result)}, element);`,
+      );
+    });
+    first += blocks;
+  }
+  return [{ count: dim(first), per: 1 }];
+}
+
 export const emitLinear: KernelEmitter = (context) => {
   const roots = linearRoots(context);
+  if (context.func.results.length > 1) return emitSiblings(context, roots);
   const [x, w] = (roots[0] as OpOf<'linear'>).operands as [Value, Value];
   const rows = productOfDims(x.type.shape.slice(0, -1));
   const [columns, inner] = w.type.shape.map((d) => constantSize(context, d)) as [number, number];
@@ -78,12 +103,11 @@ export const emitLinear: KernelEmitter = (context) => {
   const rowCount = constantOf(context.resolve(rows));
   if (rowCount === 0 || columns === 0) return nothing;
   code.line(`constexpr int N = ${columns}, K = ${inner};`);
-  code.line('release_successor();');
-  declareElement(context, roots, leadIndex(context, result.type.shape));
+  declareElement(context, roots, result, leadIndex(context, result.type.shape));
   const weightType = storageType[w.type.dtype];
   const out = context.pointer(result);
   if (rowCount !== undefined && rowCount <= mostVectorRows) {
-    const perWarp = roots.length > 1 ? 1 : columnsPerWarp;
+    const perWarp = roots.length > 1 ? 1 : columnsPerWarp(columns);
     context.libraries.add('gemv');
     code.line(`const ${weightType}* const weights[] = {${weights}};`);
     code.line(
@@ -228,13 +252,13 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
   const slotCount = constantOf(context.resolve(slots));
   if (slotCount === 0 || columns === 0) return nothing;
   code.line(`constexpr int N = ${columns}, K = ${inner}, kExperts = ${experts};`);
-  code.line('release_successor();');
-  declareElement(context, [root], leadIndex(context, result.type.shape));
+  declareElement(context, [root], result, leadIndex(context, result.type.shape));
   const [from, chosen, weights, out] = [x, index, w, result].map(context.pointer);
   const weightType = storageType[w.type.dtype];
   if (slotCount !== undefined && slotCount <= 4 * mostVectorRows) {
     context.libraries.add('gemv');
-    code.line(`constexpr int kBlocks = (N + ${8 * columnsPerWarp - 1}) / ${8 * columnsPerWarp};`);
+    const perWarp = columnsPerWarp(columns);
+    code.line(`constexpr int kBlocks = (N + ${8 * perWarp - 1}) / ${8 * perWarp};`);
     code.line('const int slot = block / kBlocks;');
     code.line('await_predecessor();');
     code.line(`const int expert = checked_index(${chosen}[slot], kExperts);`);
@@ -245,11 +269,11 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
       '};',
     );
     code.line(
-      `vector_product<1, N, K, ${columnsPerWarp}>(block % kBlocks, ${from} + (long long)${row} * K, own, ${out} + (long long)slot * N, own_element);`,
+      `vector_product<1, N, K, ${perWarp}>(block % kBlocks, ${from} + (long long)${row} * K, own, ${out} + (long long)slot * N, own_element);`,
     );
     return [
       { count: slots, per: 1 },
-      { count: dim(columns), per: 8 * columnsPerWarp },
+      { count: dim(columns), per: 8 * perWarp },
     ];
   }
   context.libraries.add('tiledProduct');

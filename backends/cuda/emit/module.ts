@@ -6,7 +6,15 @@ import { printFunc } from '../../../ir/print.js';
 import { libraries } from '../device/libraries.js';
 import { prelude } from '../device/prelude.js';
 import { runtime } from '../device/runtime.js';
-import { type Grid, type KernelContext, kernelContext, type Library, scratch, threads } from './kernel.js';
+import {
+  type Grid,
+  isPhases,
+  type KernelContext,
+  kernelContext,
+  type Library,
+  scratch,
+  threads,
+} from './kernel.js';
 import { storageType } from './size.js';
 import { emitterOf, scratchOf } from './table.js';
 
@@ -48,19 +56,23 @@ function globalName(name: string, taken: Set<string>): string {
 
 function emitKernel(module: Module, func: Func, name: string, used: Set<Library>): EmittedKernel {
   const context = kernelContext(module, func, used);
-  const grid = emitterOf(func)(context);
+  const made = emitterOf(func)(context);
+  const phases = isPhases(made) ? made : [{ suffix: '', grid: made, code: context.code }];
   const comment = printFunc({ ...func, name: func.name })
     .trimEnd()
     .split('\n')
     .map((line) => `// ${line.trim()}`);
-  const code = [
-    ...comment,
-    `extern "C" __global__ void __launch_bounds__(${threads}) ${name}(${parameters(context)}) {`,
-    '  const unsigned block = blockIdx.x;',
-    String(context.code),
-    '}',
-  ].join('\n');
-  return { launches: [{ name, grid }], symbols: context.symbols, code };
+  const launches = phases.map(({ suffix, grid }) => ({ name: `${name}${suffix}`, grid }));
+  const functions = phases.map(({ code }, i) =>
+    [
+      `extern "C" __global__ void __launch_bounds__(${threads}) ${launches[i]?.name}(${parameters(context)}) {`,
+      '  release_successor();',
+      '  const unsigned block = blockIdx.x;',
+      String(code),
+      '}',
+    ].join('\n'),
+  );
+  return { launches, symbols: context.symbols, code: [...comment, ...functions].join('\n') };
 }
 
 /** Pointers that are read are not `__restrict__`: an append may write its argument. */

@@ -1,10 +1,9 @@
 /** Rotary positions: a thread per pair of channels. */
 import { type Dim, divDims } from '../../../ir/dim.js';
 import type { OpOf, Value } from '../../../ir/module.js';
-import { Expressions } from './expression.js';
+import { Expressions, storeResult } from './expression.js';
 import type { KernelEmitter } from './kernel.js';
 import { threadPerElement } from './pointwise.js';
-import { storageType } from './size.js';
 
 export const emitRope: KernelEmitter = (context) => {
   const { code, root } = context;
@@ -21,10 +20,11 @@ export const emitRope: KernelEmitter = (context) => {
       : [pair, `(${pair} + ${context.size(half)})`];
     const [a, b] = [first, second].map((at) => expressions.value(x, [...outer, at]));
     const [c, s] = [cos, sin].map((table) => expressions.value(table, [token, pair]));
-    const store = (at: string, value: string): void =>
-      code.line(
-        `${expressions.element(result, [...outer, at])} = convert<${storageType[result.type.dtype]}>(${value});`,
-      );
+    const store = (at: string, value: string): void => {
+      const rotated = code.fresh('v');
+      code.line(`const float ${rotated} = ${value};`);
+      storeResult(context, result, [...outer, at], new Map([[root.results[0] as Value, rotated]]));
+    };
     store(first, `${a} * ${c} - ${b} * ${s}`);
     store(second, `${b} * ${c} + ${a} * ${s}`);
   });

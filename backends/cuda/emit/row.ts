@@ -3,10 +3,12 @@ import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions, storeResult } from './expression.js';
-import { type Grid, type KernelContext, type KernelEmitter, warps } from './kernel.js';
+import { type Grid, type KernelContext, type KernelEmitter, threads, warps } from './kernel.js';
 
 /** Rows up to this length are a warp's. */
 const longestOfWarp = 512;
+/** Most elements of a thread that stay in registers. */
+const mostOwn = 32;
 
 interface Row {
   readonly width: string;
@@ -14,6 +16,12 @@ interface Row {
   reduce(name: string, by: 'sum' | 'max', term: (x: string) => string): void;
   /** Writes the row: `finish` turns an element of x into the root's result, the epilogue does the rest. */
   write(finish: (x: string, column: string) => string): void;
+}
+
+/** Elements of a row that a thread keeps in registers, so that it reads them once and all at a time. */
+function ownElements(width: number | undefined, step: number): { count: number; exact: boolean } | undefined {
+  if (width === undefined || width === 0 || width > mostOwn * step) return undefined;
+  return { count: Math.ceil(width / step), exact: width % step === 0 };
 }
 
 function overRows(context: KernelContext, body: (row: Row) => void): Grid {
@@ -36,11 +44,29 @@ function overRows(context: KernelContext, body: (row: Row) => void): Grid {
   }
   const [start, step] = byWarp ? ['threadIdx.x % 32', '32'] : ['threadIdx.x', 'kThreads'];
   const outer = declareIndex(context, lead.map(context.size), 'row', indexType);
-  const overColumns = (each: (x: string, index: string[]) => void): void =>
-    code.block(`for (int column = ${start}; column < ${width}; column += ${step})`, () => {
-      const index = [...outer, 'column'];
-      each(new Expressions(context).value(x, index), index);
+  const index = [...outer, 'column'];
+  const own = ownElements(constant, byWarp ? 32 : threads);
+  const overOwn = (each: () => void): void => {
+    code.line('#pragma unroll');
+    code.block(`for (int j = 0; j < ${own?.count}; j++)`, () => {
+      code.line(`const int column = j * ${step} + ${start};`);
+      if (own?.exact === false) code.line(`if (column >= ${width}) continue;`);
+      each();
     });
+  };
+  if (own !== undefined) {
+    code.line(`float own[${own.count}];`);
+    overOwn(() => code.line(`own[j] = ${new Expressions(context).value(x, index)};`));
+  }
+  const overColumns = (each: (x: string, index: string[]) => void): void => {
+    if (own !== undefined) {
+      overOwn(() => each('own[j]', index));
+      return;
+    }
+    code.block(`for (int column = ${start}; column < ${width}; column += ${step})`, () =>
+      each(new Expressions(context).value(x, index), index),
+    );
+  };
   body({
     width,
     reduce: (name, by, term) => {

@@ -2,7 +2,7 @@
 import { type Dim, dim } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { emitAppend } from './append.js';
-import { emitAttention } from './attention.js';
+import { attentionScratch, emitAttention } from './attention.js';
 import { emitAvgPool, emitConvolution, emitMaxPool } from './convolution.js';
 import { type KernelEmitter, rootOf } from './kernel.js';
 import { emitGroupedLinear, emitLinear, emitMatmul } from './matmul.js';
@@ -37,7 +37,9 @@ const emitters: Readonly<Record<string, KernelEmitter>> = {
   avg_pool2d: emitAvgPool,
 };
 
-const scratchSizes: Readonly<Record<string, (module: Module, func: Func) => Dim>> = {};
+const scratchSizes: Readonly<Record<string, (module: Module, func: Func) => Dim>> = {
+  attention: attentionScratch,
+};
 
 export function emitterOf(func: Func): KernelEmitter {
   if (func.kernel === 'pointwise') return emitPointwise;

@@ -5,6 +5,7 @@
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) silu_1(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -21,9 +22,9 @@ extern "C" __global__ void __launch_bounds__(256) silu_1(const float* in0, float
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_1(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 768, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = load(in2[column]);
     const float v1 = sums[0] + v0;
@@ -44,6 +45,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_1(const float* in0, con
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_1(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -59,6 +61,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_1(const float* in0, floa
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_2(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -74,6 +77,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_2(const float* in0, floa
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_3(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -89,6 +93,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_3(const float* in0, floa
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_4(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -106,6 +111,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_4(const float* in0, floa
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_add_1(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -113,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_add_1(const float* in0, 
   const int i0 = i % 128;
   const int rest1 = i / 128;
   const float v2 = load(in0[rest1 * 6 * 128 + 1 * 128 + i0]);
-  const float v3 = (v2 + 1.0f);
+  const float v3 = add(v2, 1.0f);
   out0[rest1 * 128 + i0] = convert<float>(v3);
 }
 
@@ -124,34 +130,45 @@ extern "C" __global__ void __launch_bounds__(256) slice_add_1(const float* in0, 
 // return %5
 // }
 extern "C" __global__ void __launch_bounds__(256) layer_norm_mul_add_1(const float* in0, const float* in1, const float* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= (B * 64)) return;
   const int i0 = row % 64;
   const int rest1 = row / 64;
-  float partial2 = 0.0f;
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v3 = load(in0[rest1 * 64 * 128 + i0 * 128 + column]);
-    partial2 += v3;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v2 = load(in0[rest1 * 64 * 128 + i0 * 128 + column]);
+    own[j] = v2;
   }
-  const float sum = warp_sum(partial2);
+  float partial3 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial3 += own[j];
+  }
+  const float sum = warp_sum(partial3);
   const float mean = sum / 128;
   float partial4 = 0.0f;
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v5 = load(in0[rest1 * 64 * 128 + i0 * 128 + column]);
-    partial4 += (v5 - mean) * (v5 - mean);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial4 += (own[j] - mean) * (own[j] - mean);
   }
   const float squares = warp_sum(partial4);
   const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v6 = load(in0[rest1 * 64 * 128 + i0 * 128 + column]);
-    const float v7 = (v6 - mean) * factor;
-    const float v8 = load(in1[rest1 * 128 + column]);
-    const float v9 = (v7 * v8);
-    const float v10 = load(in2[rest1 * 128 + column]);
-    const float v11 = (v9 + v10);
-    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v11);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v5 = (own[j] - mean) * factor;
+    const float v6 = load(in1[rest1 * 128 + column]);
+    const float v7 = mul(v5, v6);
+    const float v8 = load(in2[rest1 * 128 + column]);
+    const float v9 = add(v7, v8);
+    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v9);
   }
 }
 
@@ -160,9 +177,9 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_mul_add_1(const flo
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_2(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 384, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const int i0 = row % 64;
     const int rest1 = row / 64;
@@ -185,6 +202,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_2(const float* in0, con
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_5(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -204,6 +222,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_5(const float* in0, floa
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_6(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -223,6 +242,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_6(const float* in0, floa
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_7(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -242,6 +262,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_7(const float* in0, floa
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) attention_1(const float* in0, const float* in1, const float* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int row = block * kWarps + threadIdx.x / 32;
@@ -250,9 +271,9 @@ extern "C" __global__ void __launch_bounds__(256) attention_1(const float* in0, 
   const int rest1 = row / 4;
   const int i2 = rest1 % 64;
   const int rest3 = rest1 / 64;
-  const int visible = 64;
+  const int oldest = 0, visible = 64;
   const int key_head = i0 * 4 / 4;
-  attend_row<32, 32>(&in0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32], &in1[rest3 * 64 * 4 * 32 + key_head * 32], &in2[rest3 * 64 * 4 * 32 + key_head * 32], 128, 128, visible, 0.176776692f, &out0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32]);
+  attend_row<32, 32>(&in0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32], &in1[rest3 * 64 * 4 * 32 + oldest * 4 * 32 + key_head * 32], &in2[rest3 * 64 * 4 * 32 + oldest * 4 * 32 + key_head * 32], 128, 128, visible, 0.176776692f, &out0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32]);
 }
 
 // func @linear_mul_add.1 kernel matmul(%0: f32[B, tokens, hd*heads], %1: bf16[d, hd*heads], %2: bf16[d], %3: f32[B, 1, d], %4: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
@@ -262,9 +283,9 @@ extern "C" __global__ void __launch_bounds__(256) attention_1(const float* in0, 
 // return %7
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_mul_add_1(const float* in0, const bf16* in1, const bf16* in2, const float* in3, const float* in4, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const int i0 = row % 64;
     const int rest1 = row / 64;
@@ -272,8 +293,8 @@ extern "C" __global__ void __launch_bounds__(256) linear_mul_add_1(const float* 
     const float v3 = sums[0] + v2;
     const float v4 = load(in4[rest1 * 64 * 128 + i0 * 128 + column]);
     const float v5 = load(in3[rest1 * 128 + column]);
-    const float v6 = (v5 * v3);
-    const float v7 = (v4 + v6);
+    const float v6 = mul(v5, v3);
+    const float v7 = add(v4, v6);
     return v7;
   };
   await_predecessor();
@@ -293,6 +314,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_mul_add_1(const float* 
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_add_2(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -300,7 +322,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_add_2(const float* in0, 
   const int i0 = i % 128;
   const int rest1 = i / 128;
   const float v2 = load(in0[rest1 * 6 * 128 + 4 * 128 + i0]);
-  const float v3 = (v2 + 1.0f);
+  const float v3 = add(v2, 1.0f);
   out0[rest1 * 128 + i0] = convert<float>(v3);
 }
 
@@ -310,9 +332,9 @@ extern "C" __global__ void __launch_bounds__(256) slice_add_2(const float* in0, 
 // return %4
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_gelu_tanh_1(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 512, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const int i0 = row % 64;
     const int rest1 = row / 64;
@@ -338,9 +360,9 @@ extern "C" __global__ void __launch_bounds__(256) linear_gelu_tanh_1(const float
 // return %7
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_mul_add_2(const float* in0, const bf16* in1, const bf16* in2, const float* in3, const float* in4, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 512;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const int i0 = row % 64;
     const int rest1 = row / 64;
@@ -348,8 +370,8 @@ extern "C" __global__ void __launch_bounds__(256) linear_mul_add_2(const float* 
     const float v3 = sums[0] + v2;
     const float v4 = load(in4[rest1 * 64 * 128 + i0 * 128 + column]);
     const float v5 = load(in3[rest1 * 128 + column]);
-    const float v6 = (v5 * v3);
-    const float v7 = (v4 + v6);
+    const float v6 = mul(v5, v3);
+    const float v7 = add(v4, v6);
     return v7;
   };
   await_predecessor();
@@ -367,6 +389,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_mul_add_2(const float* 
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) cache_append_1(const float* in0, const float* in1, const int* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int start = in2[0], count = 1;
@@ -374,9 +397,11 @@ extern "C" __global__ void __launch_bounds__(256) cache_append_1(const float* in
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
   if (!fits && i == 0) fail(kContextFull, start, count);
   if (fits && i < count * (B * 8192)) out0[start * (B * 8192) + i] = in1[i];
-  if (out0 == in0 || i >= (B * 32768)) return;
-  const bool replaced = fits && i >= start * (B * 8192) && i < (start + count) * (B * 8192);
-  if (!replaced) out0[i] = in0[i];
+  if (out0 == in0) return;
+  for (int at = i; at < (B * 32768); at += static_cast<int>(gridDim.x) * kThreads) {
+    const bool replaced = fits && at >= start * (B * 8192) && at < (start + count) * (B * 8192);
+    if (!replaced) out0[at] = in0[at];
+  }
 }
 
 // func @add.1 kernel pointwise(%0: i32[]) -> (i32[]) {
@@ -385,6 +410,7 @@ extern "C" __global__ void __launch_bounds__(256) cache_append_1(const float* in
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -399,6 +425,7 @@ extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) conv2d_1(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -432,6 +459,7 @@ extern "C" __global__ void __launch_bounds__(256) conv2d_1(const float* in0, con
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) transpose_1(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -451,6 +479,7 @@ extern "C" __global__ void __launch_bounds__(256) transpose_1(const float* in0, 
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) add_2(const float* in0, const float* in1, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -461,7 +490,7 @@ extern "C" __global__ void __launch_bounds__(256) add_2(const float* in0, const 
   const int rest3 = rest1 / 64;
   const float v4 = load(in0[rest3 * 64 * 128 + i2 * 128 + i0]);
   const float v5 = load(in1[i2 * 128 + i0]);
-  const float v6 = (v4 + v5);
+  const float v6 = add(v4, v5);
   out0[rest3 * 64 * 128 + i2 * 128 + i0] = convert<float>(v6);
 }
 
@@ -470,6 +499,7 @@ extern "C" __global__ void __launch_bounds__(256) add_2(const float* in0, const 
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) cast_1(const int* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -484,6 +514,7 @@ extern "C" __global__ void __launch_bounds__(256) cast_1(const int* in0, float* 
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const float* in1, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -492,7 +523,7 @@ extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const 
   const int rest1 = i / 128;
   const float v2 = load(in0[rest1]);
   const float v3 = load(in1[i0]);
-  const float v4 = (v2 * v3);
+  const float v4 = mul(v2, v3);
   out0[rest1 * 128 + i0] = convert<float>(v4);
 }
 
@@ -501,6 +532,7 @@ extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const 
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) cos_1(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -517,6 +549,7 @@ extern "C" __global__ void __launch_bounds__(256) cos_1(const float* in0, float*
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) sin_1(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -533,6 +566,7 @@ extern "C" __global__ void __launch_bounds__(256) sin_1(const float* in0, float*
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) concat_1(const float* in0, const float* in1, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -557,9 +591,9 @@ extern "C" __global__ void __launch_bounds__(256) concat_1(const float* in0, con
 // return %4
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_silu_1(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 256;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = load(in2[column]);
     const float v1 = sums[0] + v0;
@@ -584,9 +618,9 @@ extern "C" __global__ void __launch_bounds__(256) linear_silu_1(const float* in0
 // return %8
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_gather_cast_add_1(const float* in0, const bf16* in1, const bf16* in2, const bf16* in3, const int* in4, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = load(in2[column]);
     const float v1 = sums[0] + v0;
@@ -594,7 +628,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_gather_cast_add_1(const
     const int row3 = checked_index(v2, 37);
     const float v4 = load(in3[row3 * 128 + column]);
     const float v5 = v4;
-    const float v6 = (v1 + v5);
+    const float v6 = add(v1, v5);
     return v6;
   };
   await_predecessor();
@@ -612,6 +646,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_gather_cast_add_1(const
 // return %0
 // }
 extern "C" __global__ void __launch_bounds__(256) full_1(float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -630,6 +665,7 @@ extern "C" __global__ void __launch_bounds__(256) full_1(float* out0, const int 
 // return %0
 // }
 extern "C" __global__ void __launch_bounds__(256) full_2(int* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -642,9 +678,9 @@ extern "C" __global__ void __launch_bounds__(256) full_2(int* out0) {
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_3(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 256, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = load(in2[column]);
     const float v1 = sums[0] + v0;
@@ -665,6 +701,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_3(const float* in0, con
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_8(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -682,6 +719,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_8(const float* in0, floa
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_add_3(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -689,7 +727,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_add_3(const float* in0, 
   const int i0 = i % 128;
   const int rest1 = i / 128;
   const float v2 = load(in0[rest1 * 2 * 128 + 1 * 128 + i0]);
-  const float v3 = (v2 + 1.0f);
+  const float v3 = add(v2, 1.0f);
   out0[rest1 * 128 + i0] = convert<float>(v3);
 }
 
@@ -698,9 +736,9 @@ extern "C" __global__ void __launch_bounds__(256) slice_add_3(const float* in0, 
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_4(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 16, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const int i0 = row % 64;
     const int rest1 = row / 64;
@@ -723,6 +761,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_4(const float* in0, con
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) transpose_2(const float* in0, float* out0, const int B) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;

@@ -1,104 +1,13 @@
 // ---- kernels of the model ----
 
-// func @rms_norm_cast.1 kernel row(%0: f32[T, d], %1: bf16[d]) -> (bf16[T, d]) {
-// %2 = rms_norm(%0, %1) : f32[T, d]
-// %3 = cast(%2, dtype=bf16) : bf16[T, d]
-// return %3
+// func @cast_rope.1m_cast.2m kernel rope(%0: bf16[T, kv, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (bf16[T, kv, hd]) {
+// %3 = cast(%0, dtype=f32) : f32[T, kv, hd]
+// %4 = rope(%3, %1, %2) : f32[T, kv, hd]
+// %5 = cast(%4, dtype=bf16) : bf16[T, kv, hd]
+// return %5
 // }
-extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_1(const float* in0, const bf16* in1, bf16* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
-  if (row >= T) return;
-  float partial0 = 0.0f;
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v1 = load(in0[row * 128 + column]);
-    partial0 += v1 * v1;
-  }
-  const float squares = warp_sum(partial0);
-  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v2 = load(in0[row * 128 + column]);
-    const float v4 = load(in1[column]);
-    const float v3 = v2 * factor * v4;
-    const float v5 = rounded<bf16>(v3);
-    out0[row * 128 + column] = convert<bf16>(v5);
-  }
-}
-
-// func @linear.1 kernel matmul(%0: bf16[T, d], %1: bf16[hd*heads, d]) -> (bf16[T, hd*heads]) {
-// %2 = linear(%0, %1) : bf16[T, hd*heads]
-// return %2
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_1(const bf16* in0, const bf16* in1, bf16* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 128, K = 128;
+extern "C" __global__ void __launch_bounds__(256) cast_rope_1m_cast_2m(const bf16* in0, const float* in1, const float* in2, bf16* out0, const int T) {
   release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
-  };
-  const bf16* const weights[] = {in1};
-  tensor_product<N, K>(block, T, in0, weights, out0, element);
-}
-
-// func @cast.1 kernel pointwise(%0: bf16[T, heads, hd]) -> (f32[T, heads, hd]) {
-// %1 = cast(%0, dtype=f32) : f32[T, heads, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_1(const bf16* in0, float* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 128)) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const int i2 = rest1 % 4;
-  const int rest3 = rest1 / 4;
-  const float v4 = load(in0[rest3 * 4 * 32 + i2 * 32 + i0]);
-  const float v5 = v4;
-  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<float>(v5);
-}
-
-// func @linear.2 kernel matmul(%0: bf16[T, d], %1: bf16[hd*kv, d]) -> (bf16[T, hd*kv]) {
-// %2 = linear(%0, %1) : bf16[T, hd*kv]
-// return %2
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_2(const bf16* in0, const bf16* in1, bf16* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 64, K = 128;
-  release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
-  };
-  const bf16* const weights[] = {in1};
-  tensor_product<N, K>(block, T, in0, weights, out0, element);
-}
-
-// func @cast.2 kernel pointwise(%0: bf16[T, kv, hd]) -> (f32[T, kv, hd]) {
-// %1 = cast(%0, dtype=f32) : f32[T, kv, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_2(const bf16* in0, float* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 64)) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const int i2 = rest1 % 2;
-  const int rest3 = rest1 / 2;
-  const float v4 = load(in0[rest3 * 2 * 32 + i2 * 32 + i0]);
-  const float v5 = v4;
-  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<float>(v5);
-}
-
-// func @rope.1 kernel rope(%0: f32[T, kv, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (f32[T, kv, hd]) {
-// %3 = rope(%0, %1, %2) : f32[T, kv, hd]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) rope_1(const float* in0, const float* in1, const float* in2, float* out0, const int T) {
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -108,53 +17,27 @@ extern "C" __global__ void __launch_bounds__(256) rope_1(const float* in0, const
   const int i2 = rest1 % 2;
   const int rest3 = rest1 / 2;
   const float v4 = load(in0[rest3 * 2 * 32 + i2 * 32 + i0]);
-  const float v5 = load(in0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)]);
-  const float v6 = load(in1[rest3 * 16 + i0]);
-  const float v7 = load(in2[rest3 * 16 + i0]);
-  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<float>(v4 * v6 - v5 * v7);
-  out0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)] = convert<float>(v5 * v6 + v4 * v7);
+  const float v5 = v4;
+  const float v6 = load(in0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)]);
+  const float v7 = v6;
+  const float v8 = load(in1[rest3 * 16 + i0]);
+  const float v9 = load(in2[rest3 * 16 + i0]);
+  const float v10 = v5 * v8 - v7 * v9;
+  const float v11 = rounded<bf16>(v10);
+  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<bf16>(v11);
+  const float v12 = v7 * v8 + v5 * v9;
+  const float v13 = rounded<bf16>(v12);
+  out0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)] = convert<bf16>(v13);
 }
 
-// func @cast.3 kernel pointwise(%0: f32[T, kv, hd]) -> (bf16[T, kv, hd]) {
-// %1 = cast(%0, dtype=bf16) : bf16[T, kv, hd]
-// return %1
+// func @cast_rope.3m_cast.4m kernel rope(%0: bf16[T, heads, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (bf16[T, heads, hd]) {
+// %3 = cast(%0, dtype=f32) : f32[T, heads, hd]
+// %4 = rope(%3, %1, %2) : f32[T, heads, hd]
+// %5 = cast(%4, dtype=bf16) : bf16[T, heads, hd]
+// return %5
 // }
-extern "C" __global__ void __launch_bounds__(256) cast_3(const float* in0, bf16* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 64)) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const int i2 = rest1 % 2;
-  const int rest3 = rest1 / 2;
-  const float v4 = load(in0[rest3 * 2 * 32 + i2 * 32 + i0]);
-  const float v5 = rounded<bf16>(v4);
-  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<bf16>(v5);
-}
-
-// func @cache_append.1 kernel append(%0: bf16[context, kv, hd], %1: bf16[T, kv, hd], %2: i32[]) -> (bf16[context, kv, hd]) {
-// %3 = cache_append(%0, %1, %2) : bf16[context, kv, hd]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) cache_append_1(const bf16* in0, const bf16* in1, const int* in2, bf16* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int start = in2[0], count = T;
-  const bool fits = start >= 0 && start + count <= 2048;
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (!fits && i == 0) fail(kContextFull, start, count);
-  if (fits && i < count * 64) out0[start * 64 + i] = in1[i];
-  if (out0 == in0 || i >= 131072) return;
-  const bool replaced = fits && i >= start * 64 && i < (start + count) * 64;
-  if (!replaced) out0[i] = in0[i];
-}
-
-// func @rope.2 kernel rope(%0: f32[T, heads, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (f32[T, heads, hd]) {
-// %3 = rope(%0, %1, %2) : f32[T, heads, hd]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) rope_2(const float* in0, const float* in1, const float* in2, float* out0, const int T) {
+extern "C" __global__ void __launch_bounds__(256) cast_rope_3m_cast_4m(const bf16* in0, const float* in1, const float* in2, bf16* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -164,29 +47,252 @@ extern "C" __global__ void __launch_bounds__(256) rope_2(const float* in0, const
   const int i2 = rest1 % 4;
   const int rest3 = rest1 / 4;
   const float v4 = load(in0[rest3 * 4 * 32 + i2 * 32 + i0]);
-  const float v5 = load(in0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)]);
-  const float v6 = load(in1[rest3 * 16 + i0]);
-  const float v7 = load(in2[rest3 * 16 + i0]);
-  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<float>(v4 * v6 - v5 * v7);
-  out0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)] = convert<float>(v5 * v6 + v4 * v7);
+  const float v5 = v4;
+  const float v6 = load(in0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)]);
+  const float v7 = v6;
+  const float v8 = load(in1[rest3 * 16 + i0]);
+  const float v9 = load(in2[rest3 * 16 + i0]);
+  const float v10 = v5 * v8 - v7 * v9;
+  const float v11 = rounded<bf16>(v10);
+  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<bf16>(v11);
+  const float v12 = v7 * v8 + v5 * v9;
+  const float v13 = rounded<bf16>(v12);
+  out0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)] = convert<bf16>(v13);
 }
 
-// func @cast.4 kernel pointwise(%0: f32[T, heads, hd]) -> (bf16[T, heads, hd]) {
-// %1 = cast(%0, dtype=bf16) : bf16[T, heads, hd]
-// return %1
+// func @linear_cast_linear_cast_silu_mul.5m kernel matmul(%0: bf16[T, d], %1: bf16[ffn, d], %2: bf16[ffn, d]) -> (bf16[T, ffn]) {
+// %3 = linear(%0, %1) : bf16[T, ffn]
+// %4 = cast(%3, dtype=f32) : f32[T, ffn]
+// %5 = linear(%0, %2) : bf16[T, ffn]
+// %6 = cast(%5, dtype=f32) : f32[T, ffn]
+// %7 = silu(%6) : f32[T, ffn]
+// %8 = mul(%7, %4) : f32[T, ffn]
+// %9 = cast(%8, dtype=bf16) : bf16[T, ffn]
+// return %9
 // }
-extern "C" __global__ void __launch_bounds__(256) cast_4(const float* in0, bf16* out0, const int T) {
+extern "C" __global__ void __launch_bounds__(256) linear_cast_linear_cast_silu_mul_5m(const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int N = 384, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[2]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = rounded<bf16>(sums[1]);
+    const float v2 = v1;
+    const float v3 = silu(v2);
+    const float v4 = v0;
+    const float v5 = mul(v3, v4);
+    const float v6 = rounded<bf16>(v5);
+    return v6;
+  };
+  const bf16* const weights[] = {in1, in2};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @cast_rope.6m_cast.7m kernel rope(%0: bf16[1, kv, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (bf16[1, kv, hd]) {
+// %3 = cast(%0, dtype=f32) : f32[1, kv, hd]
+// %4 = rope(%3, %1, %2) : f32[1, kv, hd]
+// %5 = cast(%4, dtype=bf16) : bf16[1, kv, hd]
+// return %5
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_rope_6m_cast_7m(const bf16* in0, const float* in1, const float* in2, bf16* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 128)) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const int i2 = rest1 % 4;
-  const int rest3 = rest1 / 4;
-  const float v4 = load(in0[rest3 * 4 * 32 + i2 * 32 + i0]);
-  const float v5 = rounded<bf16>(v4);
-  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<bf16>(v5);
+  if (i >= 32) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = v2;
+  const float v4 = load(in0[rest1 * 32 + (i0 + 16)]);
+  const float v5 = v4;
+  const float v6 = load(in1[i0]);
+  const float v7 = load(in2[i0]);
+  const float v8 = v3 * v6 - v5 * v7;
+  const float v9 = rounded<bf16>(v8);
+  out0[rest1 * 32 + i0] = convert<bf16>(v9);
+  const float v10 = v5 * v6 + v3 * v7;
+  const float v11 = rounded<bf16>(v10);
+  out0[rest1 * 32 + (i0 + 16)] = convert<bf16>(v11);
+}
+
+// func @cast_rope.8m_cast.9m kernel rope(%0: bf16[1, heads, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (bf16[1, heads, hd]) {
+// %3 = cast(%0, dtype=f32) : f32[1, heads, hd]
+// %4 = rope(%3, %1, %2) : f32[1, heads, hd]
+// %5 = cast(%4, dtype=bf16) : bf16[1, heads, hd]
+// return %5
+// }
+extern "C" __global__ void __launch_bounds__(256) cast_rope_8m_cast_9m(const bf16* in0, const float* in1, const float* in2, bf16* out0) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (i >= 64) return;
+  const int i0 = i % 16;
+  const int rest1 = i / 16;
+  const float v2 = load(in0[rest1 * 32 + i0]);
+  const float v3 = v2;
+  const float v4 = load(in0[rest1 * 32 + (i0 + 16)]);
+  const float v5 = v4;
+  const float v6 = load(in1[i0]);
+  const float v7 = load(in2[i0]);
+  const float v8 = v3 * v6 - v5 * v7;
+  const float v9 = rounded<bf16>(v8);
+  out0[rest1 * 32 + i0] = convert<bf16>(v9);
+  const float v10 = v5 * v6 + v3 * v7;
+  const float v11 = rounded<bf16>(v10);
+  out0[rest1 * 32 + (i0 + 16)] = convert<bf16>(v11);
+}
+
+// func @linear_cast_linear_cast_silu_mul.10m kernel matmul(%0: bf16[1, d], %1: bf16[ffn, d], %2: bf16[ffn, d]) -> (bf16[1, ffn]) {
+// %3 = linear(%0, %1) : bf16[1, ffn]
+// %4 = cast(%3, dtype=f32) : f32[1, ffn]
+// %5 = linear(%0, %2) : bf16[1, ffn]
+// %6 = cast(%5, dtype=f32) : f32[1, ffn]
+// %7 = silu(%6) : f32[1, ffn]
+// %8 = mul(%7, %4) : f32[1, ffn]
+// %9 = cast(%8, dtype=bf16) : bf16[1, ffn]
+// return %9
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_cast_linear_cast_silu_mul_10m(const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int N = 384, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[2]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = rounded<bf16>(sums[1]);
+    const float v2 = v1;
+    const float v3 = silu(v2);
+    const float v4 = v0;
+    const float v5 = mul(v3, v4);
+    const float v6 = rounded<bf16>(v5);
+    return v6;
+  };
+  const bf16* const weights[] = {in1, in2};
+  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
+}
+
+// func @linears.11m kernel matmul(%0: bf16[1, d], %1: bf16[hd*heads, d], %2: bf16[hd*kv, d], %3: bf16[hd*kv, d]) -> (bf16[1, hd*heads], bf16[1, hd*kv], bf16[1, hd*kv]) {
+// %4 = linear(%0, %1) : bf16[1, hd*heads]
+// %5 = linear(%0, %2) : bf16[1, hd*kv]
+// %6 = linear(%0, %3) : bf16[1, hd*kv]
+// return %4, %5, %6
+// }
+extern "C" __global__ void __launch_bounds__(256) linears_11m(const bf16* in0, const bf16* in1, const bf16* in2, const bf16* in3, bf16* out0, bf16* out1, bf16* out2) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  if (block >= 0 && block < 16) {
+    const auto element = [&](int row, int column, const float (&sums)[1]) {
+      const float v0 = rounded<bf16>(sums[0]);
+      return v0;
+    };
+    const bf16* const weights[] = {in1};
+    vector_product<1, 128, 128, 1>(block - 0, in0, weights, out0, element);
+  }
+  if (block >= 16 && block < 24) {
+    const auto element = [&](int row, int column, const float (&sums)[1]) {
+      const float v1 = rounded<bf16>(sums[0]);
+      return v1;
+    };
+    const bf16* const weights[] = {in2};
+    vector_product<1, 64, 128, 1>(block - 16, in0, weights, out1, element);
+  }
+  if (block >= 24 && block < 32) {
+    const auto element = [&](int row, int column, const float (&sums)[1]) {
+      const float v2 = rounded<bf16>(sums[0]);
+      return v2;
+    };
+    const bf16* const weights[] = {in3};
+    vector_product<1, 64, 128, 1>(block - 24, in0, weights, out2, element);
+  }
+}
+
+// func @rms_norm_cast.1 kernel row(%0: f32[T, d], %1: bf16[d]) -> (bf16[T, d]) {
+// %2 = rms_norm(%0, %1) : f32[T, d]
+// %3 = cast(%2, dtype=bf16) : bf16[T, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_1(const float* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= T) return;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v0 = load(in0[row * 128 + column]);
+    own[j] = v0;
+  }
+  float partial1 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial1 += own[j] * own[j];
+  }
+  const float squares = warp_sum(partial1);
+  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v3 = load(in1[column]);
+    const float v2 = own[j] * factor * v3;
+    const float v4 = rounded<bf16>(v2);
+    out0[row * 128 + column] = convert<bf16>(v4);
+  }
+}
+
+// func @linear.1 kernel matmul(%0: bf16[T, d], %1: bf16[hd*heads, d]) -> (bf16[T, hd*heads]) {
+// %2 = linear(%0, %1) : bf16[T, hd*heads]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_1(const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @linear.2 kernel matmul(%0: bf16[T, d], %1: bf16[hd*kv, d]) -> (bf16[T, hd*kv]) {
+// %2 = linear(%0, %1) : bf16[T, hd*kv]
+// return %2
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_2(const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int N = 64, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const bf16* const weights[] = {in1};
+  tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+
+// func @cache_append.1 kernel append(%0: bf16[context, kv, hd], %1: bf16[T, kv, hd], %2: i32[]) -> (bf16[context, kv, hd]) {
+// %3 = cache_append(%0, %1, %2) : bf16[context, kv, hd]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) cache_append_1(const bf16* in0, const bf16* in1, const int* in2, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int start = in2[0], count = T;
+  const bool fits = start >= 0 && start + count <= 2048;
+  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (!fits && i == 0) fail(kContextFull, start, count);
+  if (fits && i < count * 64) out0[start * 64 + i] = in1[i];
+  if (out0 == in0) return;
+  for (int at = i; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
+    const bool replaced = fits && at >= start * 64 && at < (start + count) * 64;
+    if (!replaced) out0[at] = in0[at];
+  }
 }
 
 // func @attention.1 kernel attention(%0: bf16[T, heads, hd], %1: bf16[context, kv, hd], %2: bf16[context, kv, hd], %3: i32[]) -> (bf16[T, heads, hd]) {
@@ -194,15 +300,18 @@ extern "C" __global__ void __launch_bounds__(256) cast_4(const float* in0, bf16*
 // return %4
 // }
 extern "C" __global__ void __launch_bounds__(256) attention_1(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int row = block * kWarps + threadIdx.x / 32;
   if (row >= (T * 4)) return;
   const int i0 = row % 4;
   const int rest1 = row / 4;
-  const int visible = max(0, min(2048, in3[0] + rest1 + 1));
+  const int end = max(0, min(2048, in3[0] + rest1 + 1));
+  const int oldest = 0;
+  const int visible = end - oldest;
   const int key_head = i0 * 2 / 4;
-  attend_row<32, 32>(&in0[rest1 * 4 * 32 + i0 * 32], &in1[key_head * 32], &in2[key_head * 32], 64, 64, visible, 0.176776692f, &out0[rest1 * 4 * 32 + i0 * 32]);
+  attend_row<32, 32>(&in0[rest1 * 4 * 32 + i0 * 32], &in1[oldest * 2 * 32 + key_head * 32], &in2[oldest * 2 * 32 + key_head * 32], 64, 64, visible, 0.176776692f, &out0[rest1 * 4 * 32 + i0 * 32]);
 }
 
 // func @linear_cast.1 kernel matmul(%0: bf16[T, hd*heads], %1: bf16[d, hd*heads]) -> (f32[T, d]) {
@@ -211,9 +320,9 @@ extern "C" __global__ void __launch_bounds__(256) attention_1(const bf16* in0, c
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_cast_1(const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     const float v1 = v0;
@@ -229,68 +338,35 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_1(const bf16* in0,
 // return %4
 // }
 extern "C" __global__ void __launch_bounds__(256) rms_norm_add_1(const float* in0, const bf16* in1, const float* in2, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= T) return;
-  float partial0 = 0.0f;
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v1 = load(in0[row * 128 + column]);
-    partial0 += v1 * v1;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v0 = load(in0[row * 128 + column]);
+    own[j] = v0;
   }
-  const float squares = warp_sum(partial0);
+  float partial1 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial1 += own[j] * own[j];
+  }
+  const float squares = warp_sum(partial1);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v2 = load(in0[row * 128 + column]);
-    const float v4 = load(in1[column]);
-    const float v3 = v2 * factor * v4;
-    const float v5 = load(in2[row * 128 + column]);
-    const float v6 = (v5 + v3);
-    out0[row * 128 + column] = convert<float>(v6);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v3 = load(in1[column]);
+    const float v2 = own[j] * factor * v3;
+    const float v4 = load(in2[row * 128 + column]);
+    const float v5 = add(v4, v2);
+    out0[row * 128 + column] = convert<float>(v5);
   }
-}
-
-// func @linear_cast.2 kernel matmul(%0: bf16[T, d], %1: bf16[ffn, d]) -> (f32[T, ffn]) {
-// %2 = linear(%0, %1) : bf16[T, ffn]
-// %3 = cast(%2, dtype=f32) : f32[T, ffn]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_cast_2(const bf16* in0, const bf16* in1, float* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 384, K = 128;
-  release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
-  };
-  const bf16* const weights[] = {in1};
-  tensor_product<N, K>(block, T, in0, weights, out0, element);
-}
-
-// func @linear_cast_silu_mul.1 kernel matmul(%0: bf16[T, d], %1: bf16[ffn, d], %2: f32[T, ffn]) -> (bf16[T, ffn]) {
-// %3 = linear(%0, %1) : bf16[T, ffn]
-// %4 = cast(%3, dtype=f32) : f32[T, ffn]
-// %5 = silu(%4) : f32[T, ffn]
-// %6 = mul(%5, %2) : f32[T, ffn]
-// %7 = cast(%6, dtype=bf16) : bf16[T, ffn]
-// return %7
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_cast_silu_mul_1(const bf16* in0, const bf16* in1, const float* in2, bf16* out0, const int T) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 384, K = 128;
-  release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    const float v2 = silu(v1);
-    const float v3 = load(in2[row * 384 + column]);
-    const float v4 = (v2 * v3);
-    const float v5 = rounded<bf16>(v4);
-    return v5;
-  };
-  const bf16* const weights[] = {in1};
-  tensor_product<N, K>(block, T, in0, weights, out0, element);
 }
 
 // func @linear_cast.3 kernel matmul(%0: bf16[T, ffn], %1: bf16[d, ffn]) -> (f32[T, d]) {
@@ -299,9 +375,9 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_silu_mul_1(const b
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_cast_3(const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 384;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     const float v1 = v0;
@@ -317,6 +393,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_3(const bf16* in0,
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) gather_cast_1(const bf16* in0, const int* in1, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -337,6 +414,7 @@ extern "C" __global__ void __launch_bounds__(256) gather_cast_1(const bf16* in0,
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) iota_add_cast_1(const int* in0, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -352,6 +430,7 @@ extern "C" __global__ void __launch_bounds__(256) iota_add_cast_1(const int* in0
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const float* in1, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -360,7 +439,7 @@ extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const 
   const int rest1 = i / 16;
   const float v2 = load(in0[rest1]);
   const float v3 = load(in1[i0]);
-  const float v4 = (v2 * v3);
+  const float v4 = mul(v2, v3);
   out0[rest1 * 16 + i0] = convert<float>(v4);
 }
 
@@ -369,6 +448,7 @@ extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const 
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) cos_1(const float* in0, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -385,6 +465,7 @@ extern "C" __global__ void __launch_bounds__(256) cos_1(const float* in0, float*
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) sin_1(const float* in0, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -402,6 +483,7 @@ extern "C" __global__ void __launch_bounds__(256) sin_1(const float* in0, float*
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -416,22 +498,32 @@ extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) rms_norm_1(const float* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= T) return;
-  float partial0 = 0.0f;
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v1 = load(in0[row * 128 + column]);
-    partial0 += v1 * v1;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v0 = load(in0[row * 128 + column]);
+    own[j] = v0;
   }
-  const float squares = warp_sum(partial0);
+  float partial1 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial1 += own[j] * own[j];
+  }
+  const float squares = warp_sum(partial1);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v2 = load(in0[row * 128 + column]);
-    const float v4 = load(in1[column]);
-    const float v3 = v2 * factor * v4;
-    out0[row * 128 + column] = convert<float>(v3);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v3 = load(in1[column]);
+    const float v2 = own[j] * factor * v3;
+    out0[row * 128 + column] = convert<float>(v2);
   }
 }
 
@@ -440,6 +532,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_1(const float* in0, c
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) cast_5(const float* in0, bf16* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -457,9 +550,9 @@ extern "C" __global__ void __launch_bounds__(256) cast_5(const float* in0, bf16*
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_cast_4(const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 4096, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     const float v1 = v0;
@@ -475,6 +568,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_4(const bf16* in0,
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) slice_cast_1(const float* in0, bf16* out0, const int T) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -489,15 +583,15 @@ extern "C" __global__ void __launch_bounds__(256) slice_cast_1(const float* in0,
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_3(const bf16* in0, const bf16* in1, bf16* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 4096, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     return v0;
   };
   const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
 }
 
 // func @cast.6 kernel pointwise(%0: bf16[vocab]) -> (f32[vocab]) {
@@ -505,6 +599,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_3(const bf16* in0, cons
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) cast_6(const bf16* in0, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -520,123 +615,34 @@ extern "C" __global__ void __launch_bounds__(256) cast_6(const bf16* in0, float*
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_2(const float* in0, const bf16* in1, bf16* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= 1) return;
-  float partial0 = 0.0f;
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v1 = load(in0[column]);
-    partial0 += v1 * v1;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v0 = load(in0[column]);
+    own[j] = v0;
   }
-  const float squares = warp_sum(partial0);
+  float partial1 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial1 += own[j] * own[j];
+  }
+  const float squares = warp_sum(partial1);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v2 = load(in0[column]);
-    const float v4 = load(in1[column]);
-    const float v3 = v2 * factor * v4;
-    const float v5 = rounded<bf16>(v3);
-    out0[column] = convert<bf16>(v5);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v3 = load(in1[column]);
+    const float v2 = own[j] * factor * v3;
+    const float v4 = rounded<bf16>(v2);
+    out0[column] = convert<bf16>(v4);
   }
-}
-
-// func @linear.4 kernel matmul(%0: bf16[1, d], %1: bf16[hd*heads, d]) -> (bf16[1, hd*heads]) {
-// %2 = linear(%0, %1) : bf16[1, hd*heads]
-// return %2
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_4(const bf16* in0, const bf16* in1, bf16* out0) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 128, K = 128;
-  release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
-  };
-  const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
-}
-
-// func @cast.7 kernel pointwise(%0: bf16[1, heads, hd]) -> (f32[1, heads, hd]) {
-// %1 = cast(%0, dtype=f32) : f32[1, heads, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_7(const bf16* in0, float* out0) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 128) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = v2;
-  out0[rest1 * 32 + i0] = convert<float>(v3);
-}
-
-// func @linear.5 kernel matmul(%0: bf16[1, d], %1: bf16[hd*kv, d]) -> (bf16[1, hd*kv]) {
-// %2 = linear(%0, %1) : bf16[1, hd*kv]
-// return %2
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_5(const bf16* in0, const bf16* in1, bf16* out0) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 64, K = 128;
-  release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
-  };
-  const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
-}
-
-// func @cast.8 kernel pointwise(%0: bf16[1, kv, hd]) -> (f32[1, kv, hd]) {
-// %1 = cast(%0, dtype=f32) : f32[1, kv, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_8(const bf16* in0, float* out0) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 64) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = v2;
-  out0[rest1 * 32 + i0] = convert<float>(v3);
-}
-
-// func @rope.3 kernel rope(%0: f32[1, kv, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (f32[1, kv, hd]) {
-// %3 = rope(%0, %1, %2) : f32[1, kv, hd]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) rope_3(const float* in0, const float* in1, const float* in2, float* out0) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 32) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = load(in0[rest1 * 32 + (i0 + 16)]);
-  const float v4 = load(in1[i0]);
-  const float v5 = load(in2[i0]);
-  out0[rest1 * 32 + i0] = convert<float>(v2 * v4 - v3 * v5);
-  out0[rest1 * 32 + (i0 + 16)] = convert<float>(v3 * v4 + v2 * v5);
-}
-
-// func @cast.9 kernel pointwise(%0: f32[1, kv, hd]) -> (bf16[1, kv, hd]) {
-// %1 = cast(%0, dtype=bf16) : bf16[1, kv, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_9(const float* in0, bf16* out0) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 64) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = rounded<bf16>(v2);
-  out0[rest1 * 32 + i0] = convert<bf16>(v3);
 }
 
 // func @cache_append.2 kernel append(%0: bf16[context, kv, hd], %1: bf16[1, kv, hd], %2: i32[]) -> (bf16[context, kv, hd]) {
@@ -644,6 +650,7 @@ extern "C" __global__ void __launch_bounds__(256) cast_9(const float* in0, bf16*
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) cache_append_2(const bf16* in0, const bf16* in1, const int* in2, bf16* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int start = in2[0], count = 1;
@@ -651,58 +658,40 @@ extern "C" __global__ void __launch_bounds__(256) cache_append_2(const bf16* in0
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
   if (!fits && i == 0) fail(kContextFull, start, count);
   if (fits && i < count * 64) out0[start * 64 + i] = in1[i];
-  if (out0 == in0 || i >= 131072) return;
-  const bool replaced = fits && i >= start * 64 && i < (start + count) * 64;
-  if (!replaced) out0[i] = in0[i];
-}
-
-// func @rope.4 kernel rope(%0: f32[1, heads, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (f32[1, heads, hd]) {
-// %3 = rope(%0, %1, %2) : f32[1, heads, hd]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) rope_4(const float* in0, const float* in1, const float* in2, float* out0) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 64) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = load(in0[rest1 * 32 + (i0 + 16)]);
-  const float v4 = load(in1[i0]);
-  const float v5 = load(in2[i0]);
-  out0[rest1 * 32 + i0] = convert<float>(v2 * v4 - v3 * v5);
-  out0[rest1 * 32 + (i0 + 16)] = convert<float>(v3 * v4 + v2 * v5);
-}
-
-// func @cast.10 kernel pointwise(%0: f32[1, heads, hd]) -> (bf16[1, heads, hd]) {
-// %1 = cast(%0, dtype=bf16) : bf16[1, heads, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_10(const float* in0, bf16* out0) {
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 128) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = rounded<bf16>(v2);
-  out0[rest1 * 32 + i0] = convert<bf16>(v3);
+  if (out0 == in0) return;
+  for (int at = i; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
+    const bool replaced = fits && at >= start * 64 && at < (start + count) * 64;
+    if (!replaced) out0[at] = in0[at];
+  }
 }
 
 // func @attention.2 kernel attention(%0: bf16[1, heads, hd], %1: bf16[context, kv, hd], %2: bf16[context, kv, hd], %3: i32[]) -> (bf16[1, heads, hd]) {
 // %4 = attention(%0, %1, %2, %3, causal=true, scale=0.1767766952966369) : bf16[1, heads, hd]
 // return %4
 // }
-extern "C" __global__ void __launch_bounds__(256) attention_2(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0) {
+extern "C" __global__ void __launch_bounds__(256) attention_2(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, char* scratch) {
+  release_successor();
   const unsigned block = blockIdx.x;
+  constexpr int kRows = 2, kWidth = 32, kSplits = 32, kKeyHeads = 2;
+  const int head = block / kSplits, split = block % kSplits;
   await_predecessor();
-  const int row = block * kWarps + threadIdx.x / 32;
-  if (row >= 4) return;
-  const int visible = max(0, min(2048, in3[0] + 0 + 1));
-  const int key_head = row * 2 / 4;
-  attend_row<32, 32>(&in0[row * 32], &in1[key_head * 32], &in2[key_head * 32], 64, 64, visible, 0.176776692f, &out0[row * 32]);
+  const int end = max(0, min(2048, in3[0] + 0 + 1));
+  const int oldest = 0;
+  const int visible = end - oldest;
+  const long long skipped = static_cast<long long>(oldest) * kKeyHeads * kWidth + head * kWidth;
+  const auto query = [&](int r) { return in0 + (head * 2 + r) * kWidth; };
+  auto* out = reinterpret_cast<PartialRow<kWidth>*>(scratch) + block * kRows;
+  attend_split<kRows, kWidth, kSplits>(query, in1 + skipped, in2 + skipped, kKeyHeads * kWidth, kKeyHeads * kWidth, visible, split, 0.176776692f, out);
+}
+extern "C" __global__ void __launch_bounds__(256) attention_2_combine(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, char* scratch) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int kRows = 2, kWidth = 32, kSplits = 32;
+  await_predecessor();
+  const int query = block * kWarps + threadIdx.x / 32;
+  if (query >= 4) return;
+  const auto* parts = reinterpret_cast<const PartialRow<kWidth>*>(scratch) + query / kRows * kSplits * kRows + query % kRows;
+  combine_splits<kWidth, kSplits>(parts, kRows, out0 + query * kWidth);
 }
 
 // func @linear_cast.5 kernel matmul(%0: bf16[1, hd*heads], %1: bf16[d, hd*heads]) -> (f32[1, d]) {
@@ -711,16 +700,16 @@ extern "C" __global__ void __launch_bounds__(256) attention_2(const bf16* in0, c
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_cast_5(const bf16* in0, const bf16* in1, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 128;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     const float v1 = v0;
     return v1;
   };
   const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
 }
 
 // func @rms_norm_add.2 kernel row(%0: f32[1, d], %1: bf16[d], %2: f32[1, d]) -> (f32[1, d]) {
@@ -729,68 +718,35 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_5(const bf16* in0,
 // return %4
 // }
 extern "C" __global__ void __launch_bounds__(256) rms_norm_add_2(const float* in0, const bf16* in1, const float* in2, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= 1) return;
-  float partial0 = 0.0f;
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v1 = load(in0[column]);
-    partial0 += v1 * v1;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v0 = load(in0[column]);
+    own[j] = v0;
   }
-  const float squares = warp_sum(partial0);
+  float partial1 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial1 += own[j] * own[j];
+  }
+  const float squares = warp_sum(partial1);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
-  for (int column = threadIdx.x % 32; column < 128; column += 32) {
-    const float v2 = load(in0[column]);
-    const float v4 = load(in1[column]);
-    const float v3 = v2 * factor * v4;
-    const float v5 = load(in2[column]);
-    const float v6 = (v5 + v3);
-    out0[column] = convert<float>(v6);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v3 = load(in1[column]);
+    const float v2 = own[j] * factor * v3;
+    const float v4 = load(in2[column]);
+    const float v5 = add(v4, v2);
+    out0[column] = convert<float>(v5);
   }
-}
-
-// func @linear_cast.6 kernel matmul(%0: bf16[1, d], %1: bf16[ffn, d]) -> (f32[1, ffn]) {
-// %2 = linear(%0, %1) : bf16[1, ffn]
-// %3 = cast(%2, dtype=f32) : f32[1, ffn]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_cast_6(const bf16* in0, const bf16* in1, float* out0) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 384, K = 128;
-  release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
-  };
-  const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
-}
-
-// func @linear_cast_silu_mul.2 kernel matmul(%0: bf16[1, d], %1: bf16[ffn, d], %2: f32[1, ffn]) -> (bf16[1, ffn]) {
-// %3 = linear(%0, %1) : bf16[1, ffn]
-// %4 = cast(%3, dtype=f32) : f32[1, ffn]
-// %5 = silu(%4) : f32[1, ffn]
-// %6 = mul(%5, %2) : f32[1, ffn]
-// %7 = cast(%6, dtype=bf16) : bf16[1, ffn]
-// return %7
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_cast_silu_mul_2(const bf16* in0, const bf16* in1, const float* in2, bf16* out0) {
-  const unsigned block = blockIdx.x;
-  constexpr int N = 384, K = 128;
-  release_successor();
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    const float v2 = silu(v1);
-    const float v3 = load(in2[column]);
-    const float v4 = (v2 * v3);
-    const float v5 = rounded<bf16>(v4);
-    return v5;
-  };
-  const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
 }
 
 // func @linear_cast.7 kernel matmul(%0: bf16[1, ffn], %1: bf16[d, ffn]) -> (f32[1, d]) {
@@ -799,16 +755,16 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_silu_mul_2(const b
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) linear_cast_7(const bf16* in0, const bf16* in1, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 128, K = 384;
-  release_successor();
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     const float v1 = v0;
     return v1;
   };
   const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 2>(block, in0, weights, out0, element);
+  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
 }
 
 // func @gather_cast.2 kernel pointwise(%0: bf16[vocab, d], %1: i32[1]) -> (f32[1, d]) {
@@ -817,6 +773,7 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_7(const bf16* in0,
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) gather_cast_2(const bf16* in0, const int* in1, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -835,6 +792,7 @@ extern "C" __global__ void __launch_bounds__(256) gather_cast_2(const bf16* in0,
 // return %3
 // }
 extern "C" __global__ void __launch_bounds__(256) iota_add_cast_2(const int* in0, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -850,13 +808,14 @@ extern "C" __global__ void __launch_bounds__(256) iota_add_cast_2(const int* in0
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) mul_2(const float* in0, const float* in1, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
   if (i >= 16) return;
   const float v0 = load(in0[0]);
   const float v1 = load(in1[i]);
-  const float v2 = (v0 * v1);
+  const float v2 = mul(v0, v1);
   out0[i] = convert<float>(v2);
 }
 
@@ -865,6 +824,7 @@ extern "C" __global__ void __launch_bounds__(256) mul_2(const float* in0, const 
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) cos_2(const float* in0, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -879,6 +839,7 @@ extern "C" __global__ void __launch_bounds__(256) cos_2(const float* in0, float*
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) sin_2(const float* in0, float* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
@@ -894,6 +855,7 @@ extern "C" __global__ void __launch_bounds__(256) sin_2(const float* in0, float*
 // return %2
 // }
 extern "C" __global__ void __launch_bounds__(256) add_2(const int* in0, int* out0) {
+  release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
