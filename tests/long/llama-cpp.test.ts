@@ -16,7 +16,10 @@ import { decoderShapes, type TinyCheckpoint, writeCheckpoint } from '../huggingf
 
 const folder = 'tests/llama-cpp';
 const isInstalled = existsSync(join(folder, 'node_modules/node-llama-cpp'));
-if (!isInstalled) console.log(`skipped: llama.cpp is not installed (npm ci --ignore-scripts in ${folder})`);
+if (!isInstalled)
+  console.log(
+    `skipped: llama.cpp is not installed (npm install --no-save --ignore-scripts --omit=optional in ${folder})`,
+  );
 
 const scratch = scratchDirectory();
 const count = 32;

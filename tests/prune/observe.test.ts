@@ -37,6 +37,7 @@ function placeOf(statistic: StatisticName): { func: string; values: readonly Val
     projected_norm: [attention.result, attention.o.op.operands[1] as Value],
     cosine: [stream.input, stream.output],
     moment: [norm.result, stream.output],
+    normed_moment: [norm.result, stream.output],
   };
   return { func, values: places[statistic] ?? [norm.result] };
 }
