@@ -1,7 +1,10 @@
 /** Everything that can be said about a model without writing a bundle. */
 import { type Diagnostic, diagnostic, HewError } from '../ir/diagnostics.js';
+import { parsePipeline } from '../passes/pipeline.js';
+import { standardPipeline } from '../passes/registry.js';
 import { emitModule, lowerModule } from './build.js';
 import { checkTarget, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+import { emitForCuda } from './cuda.js';
 
 export interface CheckOptions extends ModelOptions {
   readonly target?: string | undefined;
@@ -13,10 +16,13 @@ export interface CheckOptions extends ModelOptions {
  */
 export async function checkModel(options: CheckOptions): Promise<readonly Diagnostic[]> {
   return collect([], async () => {
-    checkTarget(options.target ?? 'wasm');
+    const target = options.target ?? 'wasm';
+    checkTarget(target);
     const model = openModel(options);
     try {
-      return await collect([...model.warnings, ...weightsNote(model)], () => checkTargetSupport(model));
+      return await collect([...model.warnings, ...weightsNote(model)], () =>
+        checkTargetSupport(model, target),
+      );
     } finally {
       model.close();
     }
@@ -43,7 +49,11 @@ function weightsNote({ module, checkpoint }: OpenedModel): Diagnostic[] {
 }
 
 /** Compiles all but the weights, without optimising. */
-async function checkTargetSupport({ module }: OpenedModel): Promise<Diagnostic[]> {
+async function checkTargetSupport({ module }: OpenedModel, target: string): Promise<Diagnostic[]> {
+  if (target === 'cuda') {
+    await emitForCuda(module, parsePipeline(standardPipeline), {}, 'bf16');
+    return [];
+  }
   const lowered = await lowerModule(module);
   await emitModule(lowered.module, { optimize: false });
   return [];

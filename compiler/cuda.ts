@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { CudaModule } from '../backends/cuda/compile.js';
 import type { ComputeDType } from '../backends/cuda/narrow.js';
 import { fail } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';
@@ -35,6 +36,19 @@ export interface CudaReport {
   };
 }
 
+/** Source and plan of a module, and what the passes did. Fails with HEW6003. */
+export async function emitForCuda(
+  module: Module,
+  steps: readonly PipelineStep[],
+  pipelineOptions: PipelineOptions,
+  compute: ComputeDType,
+): Promise<{ readonly cuda: CudaModule; readonly reports: readonly StepReport[] }> {
+  const { emitCuda, lower } = await import('../backends/cuda/compile.js');
+  const simplified = runPipeline(module, steps, pipelineOptions);
+  const lowered = lower(simplified.module, compute, pipelineOptions);
+  return { cuda: emitCuda(lowered.module), reports: [...simplified.reports, ...lowered.reports] };
+}
+
 /** Fails with HEW6003 and HEW6210, and as writing a bundle does. */
 export async function compileForCuda(
   module: Module,
@@ -42,13 +56,8 @@ export async function compileForCuda(
   pipelineOptions: PipelineOptions,
   options: CudaCompileOptions,
 ): Promise<CudaReport> {
-  const [{ emitCuda, lower }, { packageCuda, sourceFile, weightFiles }] = await Promise.all([
-    import('../backends/cuda/compile.js'),
-    import('../backends/cuda/package.js'),
-  ]);
-  const simplified = runPipeline(module, steps, pipelineOptions);
-  const lowered = lower(simplified.module, options.compute, pipelineOptions);
-  const cuda = emitCuda(lowered.module);
+  const { packageCuda, sourceFile, weightFiles } = await import('../backends/cuda/package.js');
+  const { cuda, reports } = await emitForCuda(module, steps, pipelineOptions, options.compute);
   const binary = await compileSource(cuda.source);
   const manifest = packageCuda({
     cuda,
@@ -67,7 +76,7 @@ export async function compileForCuda(
   ]);
   await writeBundle(options.output, manifest, files);
   return {
-    passes: [...simplified.reports, ...lowered.reports],
+    passes: reports,
     bytes: { ...cuda.schedule.bytes, code: (binary ?? source).length },
   };
 }

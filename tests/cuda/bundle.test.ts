@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compile, load } from 'hew';
+import { check, compile, load } from 'hew';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { emitCuda, lower } from '../../backends/cuda/compile.js';
 import type { CudaManifest } from '../../backends/cuda/manifest.js';
@@ -92,4 +92,21 @@ test.skipIf(reason !== undefined)('nvcc takes the kernels of pangu-2m', { timeou
   const { source } = emitCuda(lower(model.module, 'bf16').module);
   const binary = await compileSource(source, ['arch=compute_90a,code=sm_90a']);
   expect(binary?.length).toBeGreaterThan(10_000);
+});
+
+test('check asks the target that is named what it supports', async () => {
+  const windowed = join(directory, 'windowed.hew');
+  writeFileSync(
+    windowed,
+    `dim T <= 16
+
+entry main(q: [T, 2, 8], k: [T, 2, 8], v: [T, 2, 8]) -> (o: [T, 2, 8]) {
+  return (o = attention(q, k, v, causal=true, window=4, scale=0.35))
+}
+`,
+  );
+  const codes = async (target: string): Promise<string[]> =>
+    (await check({ spec: windowed, target })).map(({ code }) => code);
+  expect(await codes('wasm')).toEqual([]);
+  expect(await codes('cuda')).toEqual(['HEW6003']);
 });
