@@ -7,8 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { pruneModel } from 'hew';
 import { beforeAll, expect, test } from 'vitest';
-import { writePanguFiles } from './pangu-files.js';
-import { parsed, scratchDirectory } from './run-cli.js';
+import { writePanguFiles } from '../cli/pangu-files.js';
+import { parsed, scratchDirectory } from '../cli/run-cli.js';
 
 const main = fileURLToPath(new URL('../../dist/compiler/cli/main.js', import.meta.url));
 const directory = scratchDirectory();
