@@ -56,6 +56,7 @@ export function supports(op: Op, chip: Chip): true | string {
 function rootSupport(op: Op): true | string {
   const [first] = op.operands as [Value];
   const rank = first.type.shape.length;
+  if (op.name.startsWith('reduce_') && rank === 0) return 'a single number has nothing to reduce';
   const axis = (op.attrs as { axis?: number }).axis;
   if (
     (op.name === 'softmax' || op.name === 'argmax') &&

@@ -178,7 +178,9 @@ function round(program: VectorProgram, x: Register, mode: string): Register {
 /** exp(b log |a|), negative where a is and b is odd. */
 const power: Formula = (program, [a, b], op) => {
   const base = a as Operand;
-  const logarithm = call(program, 'Ln', call(program, 'Abs', spread(program, base)));
+  // The logarithm of 0 is made finite, so that 0 to the 0 is 1.
+  const finite = call(program, 'Ln', call(program, 'Abs', spread(program, base)));
+  const logarithm = withScalar(program, 'Maxs', finite, '-30000.0f');
   const magnitude = call(
     program,
     'Exp',
