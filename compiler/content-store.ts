@@ -26,7 +26,7 @@ export interface StoredItem {
 }
 
 /** The name of the item for a key. */
-export const itemName = (key: string): string => createHash('sha256').update(key).digest('hex');
+const itemName = (key: string): string => createHash('sha256').update(key).digest('hex');
 
 const ending = '.safetensors';
 
