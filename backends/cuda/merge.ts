@@ -17,8 +17,8 @@ import {
   withFunctions,
 } from '../../ir/module.js';
 import type { TensorType } from '../../ir/type.js';
+import { resolver } from '../kernel-function.js';
 import { mostVectorRows } from './emit/matmul.js';
-import { resolver } from './emit/size.js';
 
 export function mergeKernels(module: Module): Module {
   const merger = new Merger(module);

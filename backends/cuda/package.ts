@@ -5,12 +5,12 @@ import { type Func, type Module, modelDims, type Param } from '../../ir/module.j
 import { type Recipe, recipeParts } from '../../ir/recipe.js';
 import { storedBytes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
+import { resolver } from '../kernel-function.js';
 import { samplerSpec } from '../sampler.js';
 import type { Placement, Schedule } from '../schedule.js';
 import { shardFiles, shards } from '../weight-image.js';
 import type { CudaModule } from './compile.js';
 import { threads } from './emit/kernel.js';
-import { resolver } from './emit/size.js';
 import type { CudaEntry, CudaManifest, CudaSlot, CudaState, PlanStep } from './manifest.js';
 import type { ComputeDType } from './narrow.js';
 import { planSize } from './plan.js';

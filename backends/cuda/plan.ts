@@ -6,6 +6,7 @@
 import { type Dim, productOfDims } from '../../ir/dim.js';
 import { type Func, type Module, modelDims, type Op, type OpOf, type Value } from '../../ir/module.js';
 import { dtypes, type TensorType } from '../../ir/type.js';
+import { resolver } from '../kernel-function.js';
 import { always, outputNeeds } from '../needs.js';
 import {
   type FunctionPlan,
@@ -15,7 +16,6 @@ import {
   sameLocation,
 } from '../schedule.js';
 import type { EmittedKernel } from './emit/module.js';
-import { resolver } from './emit/size.js';
 import type { PlanSize, PlanStep, PlanTerm, Pointer } from './manifest.js';
 
 export type KernelLookup = (callee: string) => EmittedKernel;

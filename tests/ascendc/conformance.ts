@@ -1,8 +1,8 @@
 /** The cases of the conformance suite as kernels of this target, run on the model of the chip. */
 import { supports } from '../../backends/ascendc/capabilities.js';
 import type { Chip } from '../../backends/ascendc/chips.js';
-import { kernelSymbols } from '../../backends/ascendc/emit/kernel.js';
 import { emitFunc } from '../../backends/ascendc/emit/table.js';
+import { kernelSymbols } from '../../backends/kernel-function.js';
 import { dimNames } from '../../ir/dim.js';
 import { bindSymbols, interpretEntry } from '../../ir/interpret.js';
 import { type Func, modelDims, type Value } from '../../ir/module.js';
@@ -50,7 +50,7 @@ export function prepare(c: OpCase, chip: Chip, blocks: number): Prepared | strin
         dtype: result.type.dtype,
         shape: evalShape(result.type.shape, symbols),
       })),
-      symbols: kernelSymbols(fused, func).map((name) => symbols.get(name) as number),
+      symbols: kernelSymbols(func, modelDims(fused)).map((name) => symbols.get(name) as number),
     },
   };
 }

@@ -2,14 +2,11 @@
  * Runs emitted kernels without the rest of the backend: one kernel function is wrapped in a module of its own, called
  * on tensors, and its results read back. Memory around every buffer is filled with a pattern that must survive.
  */
+
 import binaryen from 'binaryen';
+import { kernelSymbols } from '../../backends/kernel-function.js';
 import { type AsmOptions, type Expr, none } from '../../backends/wasm/emit/asm.js';
-import {
-  failFunction,
-  kernelContext,
-  kernelSymbols,
-  type Libraries,
-} from '../../backends/wasm/emit/context.js';
+import { failFunction, kernelContext, type Libraries } from '../../backends/wasm/emit/context.js';
 import type { KernelEmitter, Layout, ScratchSize } from '../../backends/wasm/emit/kernel.js';
 import { MathLibrary } from '../../backends/wasm/emit/math.js';
 import { Memory } from '../../backends/wasm/emit/memory.js';

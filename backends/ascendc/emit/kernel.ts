@@ -5,13 +5,12 @@
  *
  * A kernel is one class with Init, Process, CopyIn, Compute and CopyOut, and the entry that makes it.
  */
-import { type Dim, dimBounds, dimNames, productOfDims } from '../../../ir/dim.js';
+import { type Dim, dimBounds, productOfDims } from '../../../ir/dim.js';
 import { dimRange, type Func, type Module, modelDims, type Op, type Value } from '../../../ir/module.js';
-import { opTable } from '../../../ir/ops/table.js';
 import type { TensorType } from '../../../ir/type.js';
-import { opRoles } from '../../../passes/kernel-class.js';
+import { kernelSymbols, resolver, rootOf } from '../../kernel-function.js';
 import type { Chip } from '../chips.js';
-import { elementType, resolver, sizeText } from './size.js';
+import { elementType, sizeText } from './size.js';
 
 export interface KernelContext {
   readonly module: Module;
@@ -60,30 +59,6 @@ export interface KernelBody {
   readonly occupancy: Readonly<Record<string, number>>;
 }
 
-/** The op a kernel function is named for: the first of its class. */
-export function rootOf(func: Func): Op {
-  const root = func.body.find((op) => opRoles[op.name] === func.kernel);
-  if (root === undefined) throw new Error(`kernel @${func.name} has no op of class ${func.kernel}`);
-  return root;
-}
-
-/** Run-time symbols a kernel mentions in its types and attributes, sorted. */
-export function kernelSymbols(module: Module, func: Func): string[] {
-  const values = [...func.args, ...func.results, ...func.body.flatMap((op) => op.results)];
-  const mentioned = [...values.flatMap((v) => v.type.shape), ...func.body.flatMap(attributeDims)];
-  const names = new Set(mentioned.flatMap((d) => [...dimNames(d)]));
-  const dims = modelDims(module);
-  return [...names].filter((name) => !dims.has(name)).sort();
-}
-
-function attributeDims(op: Op): readonly Dim[] {
-  return Object.entries(opTable[op.name].attrs).flatMap(([name, { kind }]) => {
-    const value = (op.attrs as Readonly<Record<string, unknown>>)[name];
-    if (kind === 'dim') return [value as Dim];
-    return kind === 'dims' ? (value as readonly Dim[]) : [];
-  });
-}
-
 export function kernelContext(module: Module, func: Func, chip: Chip): KernelContext {
   const resolve = resolver(modelDims(module));
   const counts = new Map<string, number>();
@@ -96,7 +71,7 @@ export function kernelContext(module: Module, func: Func, chip: Chip): KernelCon
     func,
     chip,
     root: rootOf(func),
-    symbols: kernelSymbols(module, func),
+    symbols: kernelSymbols(func, modelDims(module)),
     resolve,
     size: (value) => sizeText(resolve(value)),
     greatest: (value) => Math.ceil(dimBounds(value, (name) => dimRange(module, name)).max),

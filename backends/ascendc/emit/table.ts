@@ -1,5 +1,6 @@
 /** The kernels of this target by the op they are named for. */
 import type { Func, Module } from '../../../ir/module.js';
+import { rootOf } from '../../kernel-function.js';
 import type { Chip } from '../chips.js';
 import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
@@ -9,7 +10,6 @@ import {
   type KernelBody,
   type KernelContext,
   kernelContext,
-  rootOf,
 } from './kernel.js';
 import { emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';

@@ -1,11 +1,11 @@
 /** Attention: a warp per query and head, or, for one token over a long cache, blocks that share the keys of a head. */
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
 import { type Func, type Module, modelDims, type OpOf, type Value } from '../../../ir/module.js';
+import { resolver, rootOf } from '../../kernel-function.js';
 import { Code } from './code.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
-import { type KernelContext, type KernelEmitter, type Phase, rootOf, scratch, warps } from './kernel.js';
-import { resolver } from './size.js';
+import { type KernelContext, type KernelEmitter, type Phase, scratch, warps } from './kernel.js';
 
 function constantSize(context: KernelContext, value: Dim): number | undefined {
   return constantOf(context.resolve(value));

@@ -5,14 +5,13 @@
  *
  * Every block has 256 threads. `block` is the index of the block, so that a kernel may be a part of a larger launch.
  */
-import { type Dim, dimBounds, dimNames, productOfDims } from '../../../ir/dim.js';
+import { type Dim, dimBounds, productOfDims } from '../../../ir/dim.js';
 import { dimRange, type Func, type Module, modelDims, type Op, type Value } from '../../../ir/module.js';
-import { opTable } from '../../../ir/ops/table.js';
 import type { TensorType } from '../../../ir/type.js';
-import { opRoles } from '../../../passes/kernel-class.js';
+import { kernelSymbols, resolver, rootOf } from '../../kernel-function.js';
 import type { libraries } from '../device/libraries.js';
 import { Code } from './code.js';
-import { resolver, sizeText } from './size.js';
+import { sizeText } from './size.js';
 
 export const threads = 256;
 export const warps = threads / 32;
@@ -64,30 +63,6 @@ export function isPhases(made: Grid | readonly Phase[]): made is readonly Phase[
   return made.some((part) => 'suffix' in part);
 }
 
-/** The op a kernel function is named for: the first of its class. */
-export function rootOf(func: Func): Op {
-  const root = func.body.find((op) => opRoles[op.name] === func.kernel);
-  if (root === undefined) throw new Error(`kernel @${func.name} has no op of class ${func.kernel}`);
-  return root;
-}
-
-/** Run-time symbols a kernel mentions in its types and attributes, sorted. */
-export function kernelSymbols(module: Module, func: Func): string[] {
-  const values = [...func.args, ...func.results, ...func.body.flatMap((op) => op.results)];
-  const mentioned = [...values.flatMap((v) => v.type.shape), ...func.body.flatMap(attributeDims)];
-  const names = new Set(mentioned.flatMap((d) => [...dimNames(d)]));
-  const dims = modelDims(module);
-  return [...names].filter((name) => !dims.has(name)).sort();
-}
-
-function attributeDims(op: Op): readonly Dim[] {
-  return Object.entries(opTable[op.name].attrs).flatMap(([name, { kind }]) => {
-    const value = (op.attrs as Readonly<Record<string, unknown>>)[name];
-    if (kind === 'dim') return [value as Dim];
-    return kind === 'dims' ? (value as readonly Dim[]) : [];
-  });
-}
-
 export function maxElements(module: Module, type: TensorType): number {
   return Math.ceil(dimBounds(productOfDims(type.shape), (name) => dimRange(module, name)).max);
 }
@@ -103,7 +78,7 @@ export function kernelContext(module: Module, func: Func, used: Set<Library>): K
     func,
     root: rootOf(func),
     code: new Code(),
-    symbols: kernelSymbols(module, func),
+    symbols: kernelSymbols(func, modelDims(module)),
     libraries: used,
     resolve,
     size: (value) => sizeText(resolve(value)),

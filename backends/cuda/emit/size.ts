@@ -1,12 +1,6 @@
 /** Dimensions as C++ expressions of the run-time symbols. */
-import { constantOf, type Dim, dim, substituteDim } from '../../../ir/dim.js';
+import { constantOf, type Dim } from '../../../ir/dim.js';
 import type { DType } from '../../../ir/type.js';
-
-/** Replaces model dimensions by their values, so that only run-time symbols are left. */
-export function resolver(values: ReadonlyMap<string, number>): (value: Dim) => Dim {
-  const replacements = new Map([...values].map(([name, value]) => [name, dim(value)]));
-  return (value) => substituteDim(value, replacements);
-}
 
 /** A resolved dimension, such as `(T * 4 + 1)`. */
 export function sizeText(value: Dim): string {

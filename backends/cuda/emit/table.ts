@@ -1,10 +1,11 @@
 /** The kernels of this target by the op they are named for. */
 import { type Dim, dim } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
+import { rootOf } from '../../kernel-function.js';
 import { emitAppend } from './append.js';
 import { attentionScratch, emitAttention } from './attention.js';
 import { emitAvgPool, emitConvolution, emitMaxPool } from './convolution.js';
-import { type KernelEmitter, rootOf } from './kernel.js';
+import type { KernelEmitter } from './kernel.js';
 import { emitGroupedLinear, emitLinear, emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
 import { emitReduction } from './reduction.js';

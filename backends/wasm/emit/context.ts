@@ -1,11 +1,10 @@
 /** The context of a kernel's emitter, made from the kernel function by the calling convention of kernel.ts. */
 import type binaryen from 'binaryen';
-import { type Dim, dimNames } from '../../../ir/dim.js';
-import type { Func, Op, Value } from '../../../ir/module.js';
-import { opTable } from '../../../ir/ops/table.js';
-import { opRoles } from '../../../passes/kernel-class.js';
+import type { Dim } from '../../../ir/dim.js';
+import type { Func, Value } from '../../../ir/module.js';
+import { kernelSymbols, resolver, rootOf } from '../../kernel-function.js';
 import { Asm, type AsmOptions, i32, type Local, none } from './asm.js';
-import { type KernelContext, type Layout, resolver } from './kernel.js';
+import type { KernelContext, Layout } from './kernel.js';
 import type { MathLibrary } from './math.js';
 import type { Memory } from './memory.js';
 
@@ -17,29 +16,6 @@ export interface Libraries {
 
 /** Name, inside the module, of the imported function that reports a failure: (code, a, b) -> never returns. */
 export const failFunction = 'fail';
-
-/** The op a kernel function is named for: the first of its class. */
-export function rootOf(func: Func): Op {
-  const root = func.body.find((op) => opRoles[op.name] === func.kernel);
-  if (root === undefined) throw new Error(`kernel @${func.name} has no op of class ${func.kernel}`);
-  return root;
-}
-
-/** Run-time symbols a kernel mentions in its types and attributes, sorted; `dims` are the model dimensions. */
-export function kernelSymbols(func: Func, dims: ReadonlyMap<string, number>): string[] {
-  const values = [...func.args, ...func.results, ...func.body.flatMap((op) => op.results)];
-  const mentioned = [...values.flatMap((v) => v.type.shape), ...func.body.flatMap(attributeDims)];
-  const names = new Set(mentioned.flatMap((d) => [...dimNames(d)]));
-  return [...names].filter((name) => !dims.has(name)).sort();
-}
-
-function attributeDims(op: Op): readonly Dim[] {
-  return Object.entries(opTable[op.name].attrs).flatMap(([name, { kind }]) => {
-    const value = (op.attrs as Readonly<Record<string, unknown>>)[name];
-    if (kind === 'dim') return [value as Dim];
-    return kind === 'dims' ? (value as readonly Dim[]) : [];
-  });
-}
 
 /**
  * `layouts` holds the arguments that are not row-major, `dims` the values of the model dimensions. The emitted body

@@ -5,7 +5,7 @@
  * memory, then the run-time symbols the kernel uses, in sorted order; all i32, nothing is returned.
  */
 import type binaryen from 'binaryen';
-import { type Dim, dim, substituteDim } from '../../../ir/dim.js';
+import type { Dim } from '../../../ir/dim.js';
 import type { Func, Op, Value } from '../../../ir/module.js';
 import type { DType } from '../../../ir/type.js';
 import { dtypes } from '../../../ir/type.js';
@@ -45,12 +45,6 @@ export function bytesOf(dtype: DType): number {
   const { bits } = dtypes[dtype];
   if (bits < 8) throw new Error(`an element of ${dtype} has no address`);
   return bits / 8;
-}
-
-/** Replaces model dimensions by their values, so that only run-time symbols are left. */
-export function resolver(values: ReadonlyMap<string, number>): (value: Dim) => Dim {
-  const replacements = new Map([...values].map(([name, value]) => [name, dim(value)]));
-  return (value) => substituteDim(value, replacements);
 }
 
 /** Failure codes passed to the host. */

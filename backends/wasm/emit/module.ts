@@ -17,12 +17,13 @@ import {
 } from '../../../ir/module.js';
 import type { TensorType } from '../../../ir/type.js';
 import { symbolsOf } from '../../../ir/verify.js';
+import { kernelSymbols, resolver } from '../../kernel-function.js';
 import { always, outputNeeds } from '../../needs.js';
 import { type FunctionPlan, type Location, type Placement, sameLocation } from '../../schedule.js';
 import type { WasmSchedule } from '../schedule.js';
 import { Asm, type AsmOptions, type Expr, i32, type Local, none, type Size } from './asm.js';
-import { failFunction, kernelContext, kernelSymbols, type Libraries } from './context.js';
-import { bytesOf, type Layout, resolver } from './kernel.js';
+import { failFunction, kernelContext, type Libraries } from './context.js';
+import { bytesOf, type Layout } from './kernel.js';
 import { MathLibrary } from './math.js';
 import { isFourBit, Memory } from './memory.js';
 import { kernelTable } from './table.js';

@@ -2,9 +2,9 @@
 import { type Dim, dim } from '../../../ir/dim.js';
 import type { Func, OpOf, Value } from '../../../ir/module.js';
 import { isFloat } from '../../../ir/type.js';
+import { rootOf } from '../../kernel-function.js';
 import { emitAppend } from './append.js';
 import { attentionScratch, emitAttention } from './attention.js';
-import { rootOf } from './context.js';
 import { convolutionMatrices, convolutionScratch, emitConvolution } from './convolution.js';
 import { packsIntegers } from './dequantized-panels.js';
 import { emitDynamicQuantize } from './dynamic-quantize.js';
