@@ -4,7 +4,7 @@
  * which has no dependencies and works in browsers.
  */
 
-export { type ComputeDType, computeDTypes } from '../backends/cuda/narrow.js';
+export { type ComputeDType, computeDTypes } from '../backends/narrow.js';
 export {
   type EndEvent,
   encodePrompt,

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { ComputeDType } from '../backends/cuda/narrow.js';
+import type { ComputeDType } from '../backends/narrow.js';
 import type { WasmModule } from '../backends/wasm/compile.js';
 import { type Diagnostic, diagnostic, didYouMean, fail, HewError } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';

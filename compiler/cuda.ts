@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { CudaModule } from '../backends/cuda/compile.js';
-import type { ComputeDType } from '../backends/cuda/narrow.js';
+import type { ComputeDType } from '../backends/narrow.js';
 import { fail } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
@@ -56,13 +56,11 @@ export async function compileForCuda(
   pipelineOptions: PipelineOptions,
   options: CudaCompileOptions,
 ): Promise<CudaReport> {
-  const { packageCuda, sourceFile, weightFiles } = await import('../backends/cuda/package.js');
+  const { packageCuda, sourceFile } = await import('../backends/cuda/package.js');
+  const { weightFiles } = await import('../backends/native/package.js');
   const { cuda, reports } = await emitForCuda(module, steps, pipelineOptions, options.compute);
   const binary = await compileSource(cuda.source);
-  const manifest = packageCuda({
-    cuda,
-    compute: options.compute,
-    binary: binary === undefined ? null : binaryFile,
+  const manifest = packageCuda(cuda, options.compute, binary === undefined ? null : binaryFile, {
     compilerVersion: version,
     tokenizerFile: options.tokenizer && 'tokenizer.json',
     weights: options.weights,

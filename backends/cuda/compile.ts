@@ -3,16 +3,16 @@ import { diagnostic, HewError } from '../../ir/diagnostics.js';
 import { entriesOf, type Module, type Op } from '../../ir/module.js';
 import type { PassReport } from '../../passes/pass.js';
 import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } from '../../passes/pipeline.js';
-import type { Schedule } from '../schedule.js';
+import type { ComputeDType } from '../narrow.js';
+import type { NativeModule } from '../native/package.js';
+import { calledKernels, planEntry } from '../native/plan.js';
+import { scheduleModule } from '../native/schedule.js';
 import { supports } from './capabilities.js';
 import type { Library } from './emit/kernel.js';
 import { emitKernels, sourceText } from './emit/module.js';
+import { scratchOf } from './emit/table.js';
 import { legalise } from './legalise.js';
-import type { PlanStep } from './manifest.js';
 import { mergeKernels } from './merge.js';
-import type { ComputeDType } from './narrow.js';
-import { calledKernels, planEntry } from './plan.js';
-import { scheduleModule } from './schedule.js';
 
 /** Passes that follow legalisation; they end in a module whose work is all in kernels. */
 const loweringPipeline = 'canonicalize,cse,dce,fuse,dce';
@@ -22,12 +22,9 @@ export interface LoweredModule {
   readonly reports: readonly StepReport[];
 }
 
-export interface CudaModule {
-  readonly module: Module;
-  readonly schedule: Schedule;
+export interface CudaModule extends NativeModule {
   /** CUDA C++ that needs no header. */
   readonly source: string;
-  readonly plans: ReadonlyMap<string, readonly PlanStep[]>;
 }
 
 /** Fails with HEW6003, listing every op that the target cannot run. */
@@ -66,7 +63,7 @@ const emptyReport: PassReport = { counts: {}, notes: [] };
 
 /** Plans and emits a lowered module; `prefix` stands before the names of its kernels. */
 export function emitCuda(module: Module, prefix = ''): CudaModule {
-  const schedule = scheduleModule(module);
+  const schedule = scheduleModule(module, (kernel) => scratchOf(module, kernel));
   const used = new Set<Library>();
   const kernels = emitKernels(module, calledKernels(module), used, prefix);
   const lookup = (callee: string) => kernels.get(callee) ?? noKernel(callee);

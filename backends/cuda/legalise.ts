@@ -3,7 +3,7 @@ import type { Module } from '../../ir/module.js';
 import type { OpName } from '../../ir/ops/table.js';
 import type { Rule } from '../../passes/rules/rule.js';
 import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
-import { type ComputeDType, narrow } from './narrow.js';
+import { type ComputeDType, narrow } from '../narrow.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
 const decomposed = [

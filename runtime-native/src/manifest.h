@@ -25,7 +25,7 @@ struct Size {
   int64_t value(const Symbols& symbols) const;
 };
 
-// An address of the image; see backends/cuda/manifest.ts.
+// An address of the image; see backends/native/manifest.ts.
 struct Pointer {
   uint64_t address = 0;
   // Advances with each turn of the loop at `depth`.

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { check, compile, load } from 'hew';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { emitCuda, lower } from '../../backends/cuda/compile.js';
-import type { CudaManifest } from '../../backends/cuda/manifest.js';
+import type { CudaManifest } from '../../backends/native/manifest.js';
 import { openModel } from '../../compiler/compile.js';
 import { compileSource } from '../../compiler/cuda.js';
 

@@ -2,8 +2,8 @@
 import { describe, expect, test } from 'vitest';
 import { supports } from '../../backends/cuda/capabilities.js';
 import { emitCuda, lower } from '../../backends/cuda/compile.js';
-import type { PlanStep } from '../../backends/cuda/manifest.js';
-import { computeDTypes, narrow } from '../../backends/cuda/narrow.js';
+import { computeDTypes, narrow } from '../../backends/narrow.js';
+import type { PlanStep } from '../../backends/native/manifest.js';
 import { openModel } from '../../compiler/compile.js';
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
 import { interpretEntry } from '../../ir/interpret.js';

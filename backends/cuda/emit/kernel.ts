@@ -9,6 +9,7 @@ import { type Dim, dimBounds, productOfDims } from '../../../ir/dim.js';
 import { dimRange, type Func, type Module, modelDims, type Op, type Value } from '../../../ir/module.js';
 import type { TensorType } from '../../../ir/type.js';
 import { kernelSymbols, resolver, rootOf } from '../../kernel-function.js';
+import type { Grid } from '../../native/plan.js';
 import type { libraries } from '../device/libraries.js';
 import { Code } from './code.js';
 import { sizeText } from './size.js';
@@ -38,15 +39,6 @@ export interface KernelContext {
 
 /** The name of the scratch pointer. */
 export const scratch = 'scratch';
-
-/** `count` items of which one block takes `per`, rounded up. */
-export interface GridAxis {
-  readonly count: Dim;
-  readonly per: number;
-}
-
-/** The number of blocks of a launch is the product over the axes. */
-export type Grid = readonly GridAxis[];
 
 /** A launch of a kernel that takes several, one after the other. */
 export interface Phase {

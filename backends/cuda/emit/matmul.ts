@@ -7,9 +7,10 @@
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
 import type { Op, OpOf, Value } from '../../../ir/module.js';
 import { isFloat } from '../../../ir/type.js';
+import type { Grid } from '../../native/plan.js';
 import { roundedTo } from './elementwise.js';
 import { declareIndex, Expressions, storeResult } from './expression.js';
-import type { Grid, KernelContext, KernelEmitter } from './kernel.js';
+import type { KernelContext, KernelEmitter } from './kernel.js';
 import { threadPerElement } from './pointwise.js';
 import { storageType } from './size.js';
 

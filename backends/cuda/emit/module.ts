@@ -3,18 +3,11 @@
 import { constantOf } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { printFunc } from '../../../ir/print.js';
+import type { Grid } from '../../native/plan.js';
 import { libraries } from '../device/libraries.js';
 import { prelude } from '../device/prelude.js';
 import { runtime } from '../device/runtime.js';
-import {
-  type Grid,
-  isPhases,
-  type KernelContext,
-  kernelContext,
-  type Library,
-  scratch,
-  threads,
-} from './kernel.js';
+import { isPhases, type KernelContext, kernelContext, type Library, scratch, threads } from './kernel.js';
 import { storageType } from './size.js';
 import { emitterOf, scratchOf } from './table.js';
 

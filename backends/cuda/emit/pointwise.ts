@@ -1,8 +1,9 @@
 /** Pointwise kernels: a thread per element of the result. */
 import { type Dim, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
+import type { Grid } from '../../native/plan.js';
 import { declareIndex, storeResult } from './expression.js';
-import { type Grid, type KernelContext, type KernelEmitter, threads } from './kernel.js';
+import { type KernelContext, type KernelEmitter, threads } from './kernel.js';
 
 /** A thread per element of `shape`; the body gets its index. */
 export function threadPerElement(

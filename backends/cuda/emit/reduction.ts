@@ -3,9 +3,10 @@ import { productOfDims } from '../../../ir/dim.js';
 import type { Op, Value } from '../../../ir/module.js';
 import { castTo } from '../../../ir/numeric.js';
 import { type DType, isFloat } from '../../../ir/type.js';
+import type { Grid } from '../../native/plan.js';
 import { floatLiteral, literal } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
-import { type Grid, type KernelContext, type KernelEmitter, warps } from './kernel.js';
+import { type KernelContext, type KernelEmitter, warps } from './kernel.js';
 import { registerType, storageType } from './size.js';
 
 interface Fold {

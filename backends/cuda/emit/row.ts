@@ -1,9 +1,10 @@
 /** Row kernels: rms_norm, layer_norm and softmax over the last axis. A warp or, for long rows, a block takes a row. */
 import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
+import type { Grid } from '../../native/plan.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions, storeResult } from './expression.js';
-import { type Grid, type KernelContext, type KernelEmitter, threads, warps } from './kernel.js';
+import { type KernelContext, type KernelEmitter, threads, warps } from './kernel.js';
 
 /** Rows up to this length are a warp's. */
 const longestOfWarp = 512;

@@ -7,8 +7,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { supports } from '../../../backends/cuda/capabilities.js';
 import { emitCuda, lower } from '../../../backends/cuda/compile.js';
-import type { ComputeDType } from '../../../backends/cuda/narrow.js';
-import { packageCuda, weightFiles } from '../../../backends/cuda/package.js';
+import { packageCuda } from '../../../backends/cuda/package.js';
+import type { ComputeDType } from '../../../backends/narrow.js';
+import { weightFiles } from '../../../backends/native/package.js';
 import { bindSymbols, interpretEntry } from '../../../ir/interpret.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { encodeBytes } from '../../../ir/numeric.js';
@@ -106,10 +107,7 @@ function main(output: string): void {
       writeFileSync(join(directory, file), bytes);
       files[file] = bytes.length;
     }
-    const packaged = packageCuda({
-      cuda,
-      compute,
-      binary: 'kernels.cubin',
+    const packaged = packageCuda(cuda, compute, 'kernels.cubin', {
       compilerVersion: 'conformance',
       tokenizerFile: undefined,
       weights: true,

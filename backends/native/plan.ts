@@ -15,10 +15,26 @@ import {
   type Schedule,
   sameLocation,
 } from '../schedule.js';
-import type { EmittedKernel } from './emit/module.js';
 import type { PlanSize, PlanStep, PlanTerm, Pointer } from './manifest.js';
 
-export type KernelLookup = (callee: string) => EmittedKernel;
+/** `count` items of which one block takes `per`, rounded up. */
+export interface GridAxis {
+  readonly count: Dim;
+  readonly per: number;
+}
+
+/** The number of blocks of a launch is the product over the axes. */
+export type Grid = readonly GridAxis[];
+
+/** How a kernel function runs: one launch, or several in order. */
+export interface PlannedKernel {
+  readonly launches: readonly { readonly name: string; readonly grid: Grid }[];
+  readonly symbols: readonly string[];
+  /** Whether a pointer to scratch memory is given even where there is none. */
+  readonly alwaysTakesScratch?: boolean;
+}
+
+export type KernelLookup = (callee: string) => PlannedKernel;
 
 export function planEntry(
   module: Module,
@@ -92,10 +108,11 @@ class Flattener {
   }
 
   private launches(op: OpOf<'kernel'>, plan: FunctionPlan, frame: Frame): PlanStep[] {
-    const { launches, symbols } = this.kernels(op.attrs.callee);
+    const { launches, symbols, alwaysTakesScratch } = this.kernels(op.attrs.callee);
     const [scratch] = plan.privates.get(op as Op) ?? [];
     const pointers = [...op.operands, ...op.results].map((value) => this.pointer(value, plan, frame));
     if (scratch !== undefined) pointers.push(frame.frame + scratch);
+    else if (alwaysTakesScratch === true) pointers.push(0);
     return launches.map(({ name, grid }) => ({
       kernel: name,
       grid: grid.map(({ count, per }) => [planSize(this.resolve, count), per] as const),

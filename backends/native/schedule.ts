@@ -1,14 +1,14 @@
-/** Memory of this target: one image of weights, states, inputs, outputs and intermediates. Weights are row-major. */
-import { evalDim, productOfDims } from '../../ir/dim.js';
-import { type Module, modelDims } from '../../ir/module.js';
+/** Memory of native targets: one image of weights, states, inputs, outputs and intermediates. Weights are row-major. */
+import { type Dim, evalDim, productOfDims } from '../../ir/dim.js';
+import { type Func, type Module, modelDims } from '../../ir/module.js';
 import { storedBytes } from '../../ir/type.js';
 import { place, placeModule, type Schedule } from '../schedule.js';
-import { scratchOf } from './emit/table.js';
 
 /** Of every tensor: what vector loads, asynchronous copies and tensor maps need, with room. */
 export const alignment = 256;
 
-export function scheduleModule(module: Module): Schedule {
+/** `scratchBytes`: private memory of a kernel while it runs. */
+export function scheduleModule(module: Module, scratchBytes: (kernel: Func) => Dim): Schedule {
   const dims = modelDims(module);
   return placeModule(module, {
     alignment,
@@ -17,7 +17,7 @@ export function scheduleModule(module: Module): Schedule {
       const bytes = storedBytes(type.dtype, evalDim(productOfDims(type.shape), dims));
       return place(module, bytes, loop, take, alignment);
     },
-    scratchBytes: (kernel) => scratchOf(module, kernel),
+    scratchBytes,
   });
 }
 

@@ -3,7 +3,7 @@
  * that dtype, and sum in f32. Everything else, above all the residual stream, stays f32. What this costs is one rounding
  * of each operand and result, as in the mixed precision that such models are trained in.
  */
-import { type FuncBuilder, mapFunctions, rewriteFunc } from '../../ir/builder.js';
+import { type FuncBuilder, mapFunctions, rewriteFunc } from '../ir/builder.js';
 import {
   type AttrsOfOp,
   defOf,
@@ -12,8 +12,8 @@ import {
   type Op,
   type State,
   type Value,
-} from '../../ir/module.js';
-import type { DType } from '../../ir/type.js';
+} from '../ir/module.js';
+import type { DType } from '../ir/type.js';
 
 export const computeDTypes = ['f32', 'bf16', 'f16'] as const;
 export type ComputeDType = (typeof computeDTypes)[number];

@@ -1,5 +1,5 @@
 /**
- * The manifest of a CUDA bundle: what the native runtime reads. All tensors lie in one image of device memory, at byte
+ * The manifests of bundles that the native runtime runs. All tensors lie in one image of device memory, at byte
  * addresses; the plan of an entry is a list of launches, copies and loops over it. Sizes are polynomials of the entry's
  * run-time symbols.
  */
@@ -47,21 +47,21 @@ export interface LoopStep extends Masked {
 
 export type PlanStep = LaunchStep | CopyStep | LoopStep;
 
-export interface CudaSlot {
+export interface NativeSlot {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly PlanSize[];
   readonly address: number;
 }
 
-export interface CudaEntry {
+export interface NativeEntry {
   readonly symbols: readonly string[];
-  readonly inputs: readonly CudaSlot[];
-  readonly outputs: readonly CudaSlot[];
+  readonly inputs: readonly NativeSlot[];
+  readonly outputs: readonly NativeSlot[];
   readonly plan: readonly PlanStep[];
 }
 
-export interface CudaState {
+export interface NativeState {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -69,21 +69,12 @@ export interface CudaState {
   readonly bytes: number;
 }
 
-export interface CudaManifest {
+export interface NativeManifest {
   readonly format: 'hew-bundle';
   readonly version: 1;
-  readonly target: 'cuda';
   readonly name: string;
   readonly hew: string;
   readonly files: Readonly<Record<string, FileRecord>>;
-  readonly cuda: {
-    readonly source: string;
-    /** Compiled code, absent when the machine that compiled had no nvcc: the runtime then compiles the source. */
-    readonly binary: string | null;
-    /** Threads of every block. */
-    readonly threads: number;
-    readonly compute: string;
-  };
   readonly memory: { readonly weights: number; readonly total: number };
   readonly weights: readonly {
     readonly file: string;
@@ -101,8 +92,20 @@ export interface CudaManifest {
     readonly fan_in: number;
   }[];
   readonly symbols: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
-  readonly entries: Readonly<Record<string, CudaEntry>>;
-  readonly states: readonly CudaState[];
+  readonly entries: Readonly<Record<string, NativeEntry>>;
+  readonly states: readonly NativeState[];
   readonly tokenizer: { readonly file: string } | null;
   readonly sampler: Sampler | null;
+}
+
+export interface CudaManifest extends NativeManifest {
+  readonly target: 'cuda';
+  readonly cuda: {
+    readonly source: string;
+    /** Compiled code, absent when the machine that compiled had no nvcc: the runtime then compiles the source. */
+    readonly binary: string | null;
+    /** Threads of every block. */
+    readonly threads: number;
+    readonly compute: string;
+  };
 }
