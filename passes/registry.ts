@@ -7,6 +7,7 @@ import { cse } from './cse.js';
 import { dce } from './dce.js';
 import { fold } from './fold.js';
 import { fuse } from './fuse.js';
+import { joinExperts } from './join-experts.js';
 import { lift } from './lift/lift.js';
 import type { Pass } from './pass.js';
 import { prune } from './prune/prune.js';
@@ -15,6 +16,7 @@ import { ptq4dit } from './quantize/ptq4dit.js';
 import { quantize } from './quantize/quantize.js';
 import { refit } from './refit/refit.js';
 import { slnp } from './slnp.js';
+import { smooth } from './smooth/smooth.js';
 import { splitLoops } from './split-loop.js';
 
 export const passes: readonly Pass[] = [
@@ -32,7 +34,9 @@ export const passes: readonly Pass[] = [
   splitLoops,
   refit,
   htg,
+  joinExperts,
   ptq4dit,
+  smooth,
   quantize,
 ];
 

@@ -127,7 +127,8 @@ export function reachedFrom(structure: Structure, entry: Func): Structure {
   };
 }
 
-function reachableFunctions(module: Module, entry: Func): Set<string> {
+/** Names of the functions that an entry calls, and its own. */
+export function reachableFunctions(module: Module, entry: Func): Set<string> {
   const names = new Set<string>();
   const visit = (func: Func): void => {
     if (names.has(func.name)) return;

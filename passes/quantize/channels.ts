@@ -11,7 +11,8 @@ import type { Tensor } from '../../ir/tensor.js';
 import { elementCount, evalShape } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
 
-const movement: ReadonlySet<string> = new Set(['reshape', 'slice', 'split', 'transpose']);
+/** Ops that only move elements. */
+export const movement: ReadonlySet<string> = new Set(['reshape', 'slice', 'split', 'transpose']);
 
 /** A place where moved channels are computed with: operand `operand` of an op, or a result of the function. */
 export interface Landing {
@@ -59,7 +60,7 @@ export function landingsOf(module: Module, func: Func, linear: OpOf<'linear'>): 
 }
 
 /** The channels that a landing's trailing `count` elements are, the same for every row; undefined when rows differ. */
-export function channelsOfRow({ channel }: Landing, count: number): Int32Array | undefined {
+export function channelsOfRow({ channel }: Pick<Landing, 'channel'>, count: number): Int32Array | undefined {
   const { data } = channel;
   for (let i = count; i < data.length; i++) if (data[i] !== data[i % count]) return undefined;
   return Int32Array.from(data.subarray(0, count));

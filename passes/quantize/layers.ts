@@ -4,7 +4,7 @@ import { defOf, type Func, type Module, modelDims, type Op, type OpOf, type Valu
 import { readersOf } from '../absorb/writers.js';
 import type { PassData } from '../pass.js';
 import type { Observation, Probe, StatisticName } from '../probe.js';
-import { observedEntry, structureOf } from '../structure.js';
+import { observedEntry, reachableFunctions, structureOf } from '../structure.js';
 import type { Range } from './activations.js';
 
 /** A place where the weight of a layer is read. */
@@ -93,7 +93,7 @@ function* productsWithWeights(module: Module): Generator<string> {
 
 function layerOf(module: Module, weight: string, readers: readonly Reader[]): Layer {
   const entry = observedEntry(module);
-  const reached = entry && new Set(reachedFunctions(module, entry));
+  const reached = entry && reachableFunctions(module, entry);
   const observed = readers.find(({ func }) => reached?.has(func.name)) ?? (readers[0] as Reader);
   const { op, func } = observed;
   const input = inputOf(observed);
@@ -102,15 +102,6 @@ function layerOf(module: Module, weight: string, readers: readonly Reader[]): La
   const columns = evalDim(input.type.shape.at(-1) as never, modelDims(module));
   const place = isCondition ? 'condition' : func.loop === undefined ? 'edges' : 'body';
   return { kind: op.name, weight, readers, observed, place, loop: func.loop, columns };
-}
-
-function reachedFunctions(module: Module, entry: Func): string[] {
-  const names = [entry.name];
-  for (const name of names) {
-    for (const op of module.functions.get(name)?.body ?? [])
-      if (op.name === 'repeat' && !names.includes(op.attrs.callee)) names.push(op.attrs.callee);
-  }
-  return names;
 }
 
 // ---- statistics
