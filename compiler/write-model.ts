@@ -15,6 +15,7 @@ import { fillName } from '../ir/recipe.js';
 import { type DType, elementCount, evalShape, storedBytes } from '../ir/type.js';
 import { parsePipeline, runPipeline } from '../passes/pipeline.js';
 import { standardPipeline } from '../passes/registry.js';
+import { splitLoop } from '../passes/split-loop.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
 import { type FileDType, isFileDType } from './checkpoint/dtypes.js';
 import { type TensorEntry, writeSafetensors } from './checkpoint/write-safetensors.js';
@@ -170,10 +171,8 @@ export async function writeModel(
     return { files, config, fixedDims: [...candidate.fixed.keys()] };
   }
   return fail('HEW6010', 'the spec cannot express what the passes made of the model', {
-    notes: [
-      'no value of its configuration gives the same functions, as when only some of the post-norms are absorbed',
-    ],
-    help: 'absorb all post-norms, or write the bundle alone with --bundle-only',
+    notes: ['no value of its configuration gives the same functions'],
+    help: 'where some layers lost their post-norms, write those as PostNorm(x, eps, absorbed) in the spec, with a `config … : bool` for the last; or write the bundle alone with --bundle-only',
   });
 }
 
@@ -302,12 +301,25 @@ export function functionsOf(module: Module): string {
   return [...sizes.sort(), ...params.sort(), ...texts].join('\n');
 }
 
+/** Loops whose turns are alike are one in a spec, also where an earlier difference made several of them. */
+function splitAs(wanted: Module, module: Module): Module {
+  let split = module;
+  for (const [name, { indices }] of module.loops) {
+    const parts = [...wanted.loops].filter(
+      ([part]) => part === name || (part.startsWith(`${name}_`) && !module.loops.has(part)),
+    );
+    const ends = parts.map((_, i) => parts.slice(0, i + 1).reduce((sum, [, p]) => sum + p.indices.length, 0));
+    if (ends.at(-1) === indices.length) split = splitLoop(split, name, ends.slice(0, -1));
+  }
+  return split;
+}
+
 /** The same of a spec on disk; undefined when it does not elaborate. */
 function functionsOfSpec(spec: string, module: Module): string | undefined {
   try {
     const reopened = openModel({ spec });
     try {
-      return functionsOf({ ...reopened.module, name: module.name });
+      return functionsOf({ ...splitAs(module, reopened.module), name: module.name });
     } finally {
       reopened.close();
     }

@@ -240,19 +240,36 @@ export const checkpointFunctions: Readonly<Record<string, CheckpointFunction>> =
   tensor_size: tensorSize,
 };
 
-/** The name within the current path, the first turn standing for a loop. */
-function tensorNamed(call: CallExpression, position: number, context: Context) {
-  const argument = call.arguments[position];
+interface TensorInfo {
+  readonly shape: readonly number[];
+}
+
+/**
+ * What the checkpoint says of a tensor named within the current path. In a loop, the first turn's answer counts, and the
+ * loop is told for how many turns it holds.
+ */
+function askTensor<T>(
+  call: CallExpression,
+  context: Context,
+  answer: (tensor: TensorInfo | undefined) => T,
+): { readonly answer: T } | undefined {
+  const argument = call.arguments[0];
   const value = argument && evaluateConstant(argument.value, context);
   if (value === undefined) return undefined;
   if (value.kind !== 'string') {
     report(context, 'HEW2003', `${call.callee.name} needs the name of a tensor`, { span: call.span });
     return undefined;
   }
-  const loop = context.frame?.loop;
-  const turn = loop === undefined ? undefined : context.session.draft.loops.get(loop)?.indices[0];
-  const index = loop === undefined || turn === undefined ? undefined : { loop, value: turn };
-  return { tensor: context.session.checkpoint?.tensor(fillName(joinPath(context.path, value.value), index)) };
+  const { frame, session } = context;
+  const name = joinPath(context.path, value.value);
+  const { loop, turns } = turnsOf(name, context);
+  if (frame === undefined || loop === undefined) return { answer: answer(session.checkpoint?.tensor(name)) };
+  const answers = turns.map((turn) =>
+    answer(session.checkpoint?.tensor(fillName(name, { loop, value: turn }))),
+  );
+  const other = answers.findIndex((each) => each !== answers[0]);
+  if (other > 0) frame.agreeingTurns = Math.min(frame.agreeingTurns, other);
+  return { answer: answers[0] as T };
 }
 
 function checkArity(call: CallExpression, count: number, usage: string, context: Context): boolean {
@@ -265,18 +282,16 @@ function checkArity(call: CallExpression, count: number, usage: string, context:
 /** `has_tensor("lm_head.weight")`: whether the checkpoint has it. */
 function hasTensor(call: CallExpression, context: Context): SpecValue {
   if (!checkArity(call, 1, 'has_tensor(name)', context)) return poison;
-  const named = tensorNamed(call, 0, context);
-  return named === undefined ? poison : bool(named.tensor !== undefined);
+  const found = askTensor(call, context, (info) => info !== undefined);
+  return found === undefined ? poison : bool(found.answer);
 }
 
 /** `tensor_size("final_layer.linear.weight", 0, fallback)`: size of an axis of a tensor of the checkpoint. */
 function tensorSize(call: CallExpression, context: Context): SpecValue {
   if (!checkArity(call, 3, 'tensor_size(name, axis, fallback)', context)) return poison;
-  const named = tensorNamed(call, 0, context);
   const [, axisArgument, fallback] = call.arguments;
   const axis = axisArgument && evaluateSize(axisArgument.value, context);
-  if (named === undefined || axis === undefined || fallback === undefined) return poison;
-  const size = named.tensor?.shape[axis.size];
-  if (size !== undefined) return int(size);
-  return evaluate(fallback.value, context);
+  const found = axis && askTensor(call, context, (info) => info?.shape[axis.size]);
+  if (found === undefined || fallback === undefined) return poison;
+  return found.answer === undefined ? evaluate(fallback.value, context) : int(found.answer);
 }

@@ -5,7 +5,7 @@
  */
 
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
-import { dim, printDim, subDims } from '../../ir/dim.js';
+import { addDims, type Dim, dim, printDim, subDims } from '../../ir/dim.js';
 import type { Func, Value } from '../../ir/module.js';
 import type { ForStatement, Statement } from './ast.js';
 import { Environment, Frame, type Variable } from './scope.js';
@@ -14,33 +14,62 @@ import { asTensor, withType } from './tensors.js';
 import { evaluateSize } from './types.js';
 import { int, poison, tensor } from './values.js';
 
-const zero = { dim: dim(0), size: 0 };
+const zero: Size = { dim: dim(0), size: 0 };
 
 /** No model repeats a layer more often. */
 const turnLimit = 100_000;
 
 type RunBlock = (statements: readonly Statement[], context: Context) => void;
 
+/**
+ * Turns for which the checkpoint answers a question of the body otherwise than for the turns before them run in a loop
+ * of their own: one loop in the spec is several in the module where layers differ.
+ */
 export function runLoop(statement: ForStatement, context: Context, runBlock: RunBlock): void {
-  const { frame: outer, session } = context;
-  const loop = declareLoop(statement, context);
-  if (outer === undefined || loop === undefined) return;
+  let range = rangeOf(statement, context);
+  while (range !== undefined && context.frame !== undefined) {
+    const takeBack = context.session.mark();
+    const agreeing = runTurns(statement, range, context, runBlock);
+    const turns = range.to.size - range.from.size;
+    if (agreeing === turns) return;
+    const split: Size = { dim: addDims(range.from.dim, dim(agreeing)), size: range.from.size + agreeing };
+    takeBack();
+    runTurns(statement, { from: range.from, to: split }, context, runBlock);
+    range = { from: split, to: range.to };
+  }
+}
+
+/** Elaborates a loop over a range; how many of its first turns the checkpoint gives the same answers. */
+function runTurns(statement: ForStatement, range: Range, context: Context, runBlock: RunBlock): number {
+  const { session } = context;
+  const outer = context.frame as Frame;
+  const loop = declareLoop(statement, range, context);
   const name = uniqueName(`${outer.builder.name}.${loop}`, session.draft.functions);
   const frame = new Frame(new FuncBuilder(name, moduleScope(session.draft, loop), { loop }), outer, loop);
   const environment = new Environment(context.environment);
   environment.bind(statement.variable.name, { kind: 'turn', frame, span: statement.variable.span });
   const errors = session.diagnostics.length;
   runBlock(statement.body, { ...context, frame, environment });
+  const turns = range.to.size - range.from.size;
+  if (frame.agreeingTurns < turns) return frame.agreeingTurns;
   countTurns(frame, { ...context, frame }, statement);
   if (session.diagnostics.length > errors || session.hasErrors) poisonCarried(frame, outer);
   else callPerTurn(frame, loop, statement, context);
+  return turns;
 }
 
-/** The loop's name in the module; the same statement under the same path is the same loop in every entry. */
-function declareLoop({ variable, first, end, span }: ForStatement, context: Context): string | undefined {
-  const { session, frame } = context;
-  if (frame === undefined) return undefined;
-  if (frame.loop !== undefined) {
+interface Size {
+  readonly dim: Dim;
+  readonly size: number;
+}
+
+interface Range {
+  readonly from: Size;
+  readonly to: Size;
+}
+
+function rangeOf({ first, end, span }: ForStatement, context: Context): Range | undefined {
+  if (context.frame?.loop !== undefined) {
     report(context, 'HEW2014', 'a loop cannot stand inside a loop', {
       span: { ...span, end: span.start + 'for'.length },
       help: 'write the inner repetition as a dimension of the tensors, or stack its weights: weight w[e in n]: ...',
@@ -51,21 +80,24 @@ function declareLoop({ variable, first, end, span }: ForStatement, context: Cont
   const to = evaluateSize(end, context);
   if (from === undefined || to === undefined) return undefined;
   const turns = to.size - from.size;
-  if (turns < 1 || turns > turnLimit || from.size < 0) {
-    const what = first === undefined ? `${turns} times` : `from ${from.size} to ${to.size}`;
-    report(context, 'HEW2014', `a loop cannot run ${what}`, { span: end.span });
-    return undefined;
-  }
-  const count = subDims(to.dim, from.dim);
+  if (turns >= 1 && turns <= turnLimit && from.size >= 0) return { from, to };
+  const what = first === undefined ? `${turns} times` : `from ${from.size} to ${to.size}`;
+  report(context, 'HEW2014', `a loop cannot run ${what}`, { span: end.span });
+  return undefined;
+}
+
+/** The loop's name in the module; the same statement under the same path is the same loop in every entry. */
+function declareLoop({ variable, span }: ForStatement, { from, to }: Range, context: Context): string {
+  const { session } = context;
   const key = [span.file, span.start, context.path, printDim(from.dim), printDim(to.dim)].join(' ');
   const known = session.loopNames.get(key);
   if (known !== undefined) return known;
   const name = uniqueName(variable.name, session.draft.loops, '_');
   session.loopNames.set(key, name);
   session.draft.loops.set(name, {
-    count,
-    ...(first === undefined ? {} : { first: from.dim }),
-    indices: Array.from({ length: turns }, (_, i) => from.size + i),
+    count: subDims(to.dim, from.dim),
+    ...(from === zero ? {} : { first: from.dim }),
+    indices: Array.from({ length: to.size - from.size }, (_, i) => from.size + i),
   });
   return name;
 }

@@ -63,6 +63,8 @@ export class Frame {
   readonly params = new Map<string, Value>();
   /** Counts the turns, once the loop's variable is used as a number. */
   counter: Variable | undefined;
+  /** Of a loop: how many of its first turns the checkpoint gave the same answers so far. */
+  agreeingTurns = Number.POSITIVE_INFINITY;
 
   constructor(
     readonly builder: FuncBuilder,

@@ -102,6 +102,22 @@ export class Session {
     this.diagnostics.push(diagnostic(code, message, parts));
   }
 
+  /** A function that takes everything back that is declared or reported after this call. */
+  mark(): () => void {
+    const { draft, paramSpans, loopNames, weightsUsed, reported, diagnostics, work } = this;
+    const maps = [draft.loops, draft.params, draft.states, draft.functions, paramSpans, loopNames];
+    const restores = [
+      ...maps.map((map) => restoreMap<unknown>(map)),
+      ...[weightsUsed, reported].map((set) => restoreSet(set)),
+    ];
+    const reports = diagnostics.length;
+    return () => {
+      for (const restore of restores) restore();
+      diagnostics.length = reports;
+      this.work = work;
+    };
+  }
+
   get hasErrors(): boolean {
     return this.diagnostics.some((d) => d.severity === 'error');
   }
@@ -117,6 +133,22 @@ export class Session {
     });
     return true;
   }
+}
+
+function restoreMap<V>(map: Map<string, V>): () => void {
+  const before = [...map];
+  return () => {
+    map.clear();
+    for (const [key, value] of before) map.set(key, value);
+  };
+}
+
+function restoreSet(set: Set<string>): () => void {
+  const before = [...set];
+  return () => {
+    set.clear();
+    for (const item of before) set.add(item);
+  };
 }
 
 export interface CallSite {

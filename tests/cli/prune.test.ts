@@ -18,6 +18,10 @@ function prune(pipeline: string, output: string, ...more: string[]) {
   return hew(['prune', ...model, '--pipeline', pipeline, '-o', output, '--no-cache', ...more]);
 }
 
+function reportOf(output: string): PruneReport {
+  return parsed(readFileSync(join(output, 'prune.json'), 'utf8')) as unknown as PruneReport;
+}
+
 beforeAll(async () => {
   model = await writePanguFiles(directory);
 });
@@ -102,11 +106,8 @@ describe('hew prune', () => {
     expect(stdout).toMatch(/\d+ params of at most \d+ params \(\d\d\.\d\d %\)/);
     expect(stdout).toMatch(/chosen: .*=\d+.*, calibration loss \d/);
     expect(stdout).toMatch(/equal shares: /);
-    const { before, after } = parsed(readFileSync(join(output, 'prune.json'), 'utf8')) as Record<
-      string,
-      { parameters: number }
-    >;
-    expect(after?.parameters).toBeLessThanOrEqual(0.9 * (before?.parameters ?? 0));
+    const { before, after } = reportOf(output);
+    expect(after.parameters).toBeLessThanOrEqual(0.9 * before.parameters);
     const nothing = await hew(args);
     expect(nothing.stderr).toMatch(/HEW6002.*nothing says what to prune/);
   }, 120_000);
@@ -117,19 +118,48 @@ describe('hew prune', () => {
     expect(parsed(result.stdout)).toMatchObject({ after: { dims: { ffn: 12 } } });
   }, 120_000);
 
-  test('writes the bundle alone when a spec cannot say what was made', async () => {
+  test('writes layers that lost different norms as a spec', async () => {
     const output = path('partial');
-    const pipeline = 'absorb-post-norm{share=0.5}';
-    const refused = await prune(pipeline, output);
+    const { code } = await prune('absorb-post-norm{share=0.5}', output);
+    expect(code).toBe(0);
+    const { layers, reloadDifference } = reportOf(output);
+    expect(reloadDifference).toBe(0);
+    expect(new Set(layers.map(({ loop }) => loop)).size).toBeGreaterThan(1);
+    expect(new Set(layers.map(({ parameters }) => parameters)).size).toBeGreaterThan(1);
+    expect(parsed(readFileSync(join(output, 'config.json'), 'utf8'))).toMatchObject({
+      sandwich_norm: true,
+      absorbed_post_norms: true,
+    });
+    // What was written is a model like any other: the rest of its norms can go too.
+    const rest = path('partial-rest');
+    const again = ['prune', join(output, 'model.hew'), '--calib', path('tokens.safetensors'), '-o', rest];
+    expect((await hew([...again, '--pipeline', 'absorb-post-norm', '--no-cache'])).code).toBe(0);
+    expect(new Set(reportOf(rest).layers.map(({ parameters }) => parameters)).size).toBe(1);
+  }, 120_000);
+
+  test('writes the bundle alone when a spec cannot say what was made', async () => {
+    const output = path('bundle-only');
+    const spec = path('strict.hew');
+    const text = readFileSync('examples/pangu/pangu.hew', 'utf8');
+    writeFileSync(
+      spec,
+      text.replaceAll(/PostNorm\((\w+), rms_norm_eps, \w+\)/g, 'RMSNorm($1, rms_norm_eps)'),
+    );
+    const strict = [
+      'prune',
+      spec,
+      ...model.slice(1),
+      '--pipeline',
+      'absorb-post-norm{share=0.5}',
+      '-o',
+      output,
+    ];
+    const refused = await hew(strict);
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(/HEW6010.*spec cannot express/);
     expect(existsSync(output)).toBe(false);
-    expect((await prune(pipeline, output, '--bundle-only')).code).toBe(0);
+    expect((await hew([...strict, '--bundle-only'])).code).toBe(0);
     expect(readdirSync(output).sort()).toEqual(['bundle', 'prune.json']);
-    // Layers that lost a norm run in loops of their own.
-    const { layers } = parsed(readFileSync(join(output, 'prune.json'), 'utf8')) as unknown as PruneReport;
-    expect(new Set(layers.map(({ loop }) => loop)).size).toBeGreaterThan(1);
-    expect(new Set(layers.map(({ parameters }) => parameters)).size).toBeGreaterThan(1);
   }, 120_000);
 
   test.each([

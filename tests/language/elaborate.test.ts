@@ -198,6 +198,69 @@ entry run(x: [d]) -> (y: [rows]) {
     expect([...given.weightsUsed]).toEqual(['table', 'bias']);
   });
 
+  it('run as several loops where the checkpoint answers differently from turn to turn', () => {
+    const spec = `
+dim d = 2
+dim layers = 5
+module Layer(x: [d]) -> [d] {
+  weight scale: [d] = "scale"
+  let y = x * scale
+  if has_tensor("bias") {
+    weight bias: [d] = "bias"
+    y = y + bias
+  }
+  return y
+}
+module Body(x: [d]) -> [d] {
+  for layer in 1 : layers { x = Layer(x) at "layers.{layer}" }
+  return x
+}
+entry run(x: [d]) -> (y: [d]) { return (y = Body(x)) }
+entry again(x: [d]) -> (y: [d]) { return (y = Body(x)) }
+`;
+    const scales = Object.fromEntries([1, 2, 3, 4].map((i) => [`layers.${i}.scale`, [2]]));
+    const loopsOf = (tensors: Readonly<Record<string, readonly number[]>>) =>
+      [...build(spec, tensors).module.loops].map(([name, { indices }]) => `${name}: ${indices}`);
+    expect(loopsOf(scales)).toEqual(['layer: 1,2,3,4']);
+    const mixed = { ...scales, 'layers.1.bias': [2], 'layers.3.bias': [2], 'layers.4.bias': [2] };
+    expect(loopsOf(mixed)).toEqual(['layer: 1', 'layer_2: 2', 'layer_3: 3,4']);
+    const { module, weightsUsed } = build(spec, mixed);
+    expect([...module.functions.keys()].filter((name) => name.startsWith('again'))).toHaveLength(4);
+    expect([...module.params.keys()]).toEqual([
+      'layers.{layer}.scale',
+      'layers.{layer}.bias',
+      'layers.{layer_2}.scale',
+      'layers.{layer_3}.scale',
+      'layers.{layer_3}.bias',
+    ]);
+    expect([...weightsUsed].sort()).toEqual(Object.keys(mixed).sort());
+  });
+
+  it('report what a turn lacks, whatever the turns before have', () => {
+    const spec = `
+dim d = 2
+entry run(x: [d]) -> (y: [d]) {
+  for layer in 3 {
+    if has_tensor("{layer}.bias") {
+      weight bias: [d] = "{layer}.bias"
+      x = x + bias
+    } else {
+      weight scale: [d] = "{layer}.scale"
+      x = x * scale
+    }
+  }
+  return (y = x)
+}
+`;
+    const { diagnostics } = elaborate('test.hew', {
+      files: memoryFiles({ 'test.hew': spec }),
+      tensors: checkpoint({ '0.bias': [2], '1.scale': [2] }),
+    });
+    expect(diagnostics.map(({ code, message }) => `${code} ${message}`)).toEqual([
+      "HEW4002 '2.scale' is missing from the checkpoint",
+    ]);
+  });
+
   it('take their dims, names and functions from imported files', () => {
     const files = memoryFiles({
       'm/test.hew': 'extend "base.hew"\nsampler text { top_k = k, stop = [1, 2] }\n',
