@@ -1,25 +1,39 @@
-/** The cases of the conformance suite as kernels of this target, run on the model of the chip. */
+/** Modules of one kernel, such as the cases of the conformance suite, run on the model of the chip. */
 import { supports } from '../../backends/ascendc/capabilities.js';
 import type { Chip } from '../../backends/ascendc/chips.js';
 import { emitFunc } from '../../backends/ascendc/emit/table.js';
 import { kernelSymbols } from '../../backends/kernel-function.js';
 import { dimNames } from '../../ir/dim.js';
 import { bindSymbols, interpretEntry } from '../../ir/interpret.js';
-import { type Func, modelDims, type Value } from '../../ir/module.js';
+import { type Func, type Module, modelDims, type Value } from '../../ir/module.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import { evalShape } from '../../ir/type.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
 import { caseModule, caseTitle, differences, type OpCase } from '../conformance/case.js';
-import { type KernelCall, runKernels } from './run-kernels.js';
+import { type KernelCall, type KernelOutcome, runKernels } from './run-kernels.js';
+
+/** A module whose entry is one op, or ops that become one kernel. */
+export interface Subject {
+  readonly title: string;
+  readonly module: Module;
+  readonly inputs: Readonly<Record<string, Tensor>>;
+  readonly tolerance?: OpCase['tolerance'];
+}
 
 export interface Prepared {
-  readonly case: OpCase;
+  readonly subject: Subject;
   readonly call: KernelCall;
 }
 
-/** The case as one kernel, or why there is none. */
-export function prepare(c: OpCase, chip: Chip, blocks: number): Prepared | string {
-  const { module, inputs } = caseModule(c, { weights: 'arguments' });
+export const subjectOf = (c: OpCase): Subject => ({
+  title: caseTitle(c),
+  ...caseModule(c, { weights: 'arguments' }),
+  tolerance: c.tolerance,
+});
+
+/** The subject as one kernel, or why there is none. */
+export function prepare(subject: Subject, chip: Chip, blocks: number): Prepared | string {
+  const { module, inputs } = subject;
   const fused = runPipeline(module, parsePipeline('fuse')).module;
   const entry = fused.functions.get('main') as Func;
   const [op, ...others] = entry.body;
@@ -41,7 +55,7 @@ export function prepare(c: OpCase, chip: Chip, blocks: number): Prepared | strin
     [...dimNames(value.type.shape.at(-1) ?? ({} as never))].some((name) => !modelDims(fused).has(name));
   if (weights.some(runTime)) return 'the width of a weight is known when it is compiled';
   return {
-    case: c,
+    subject,
     call: {
       kernel: emitFunc(fused, func, chip),
       blocks,
@@ -55,23 +69,25 @@ export function prepare(c: OpCase, chip: Chip, blocks: number): Prepared | strin
   };
 }
 
-/** What is wrong with each case, in words; none when all agree with the interpreter. */
-export function runCases(chip: Chip, prepared: readonly Prepared[]): string[] {
+/** What is wrong with each subject, in words; none when all agree with the interpreter. */
+export function runSubjects(chip: Chip, prepared: readonly Prepared[]): string[] {
   const outcomes = runKernels(
     chip,
     prepared.map(({ call }) => call),
   );
-  return outcomes.flatMap((outcome, i) => {
-    const { case: c } = prepared[i] as Prepared;
-    if ('fault' in outcome) return [`${caseTitle(c)}: ${outcome.fault}`];
-    const { module, inputs } = caseModule(c, { weights: 'arguments' });
-    const wanted = interpretEntry(module, 'main', inputs);
-    const names = Object.keys(wanted);
-    const actual = Object.fromEntries(
-      names.map((name, k) => [name, withoutNaN(wanted[name] as Tensor, outcome.outputs[k] as Tensor)]),
-    );
-    return differences(wanted, actual, c.tolerance).map((text) => `${caseTitle(c)}: ${text}`);
-  });
+  return outcomes.flatMap((outcome, i) => faultsOf((prepared[i] as Prepared).subject, outcome));
+}
+
+/** The fault of a run, or where its results differ from the interpreter's. */
+export function faultsOf(subject: Subject, outcome: KernelOutcome): string[] {
+  const { title, module, inputs, tolerance } = subject;
+  if ('fault' in outcome) return [`${title}: ${outcome.fault}`];
+  const wanted = interpretEntry(module, 'main', inputs);
+  const names = Object.keys(wanted);
+  const actual = Object.fromEntries(
+    names.map((name, k) => [name, withoutNaN(wanted[name] as Tensor, outcome.outputs[k] as Tensor)]),
+  );
+  return differences(wanted, actual, tolerance).map((text) => `${title}: ${text}`);
 }
 
 /** The vector unit's minimum and maximum say nothing of NaN, so a NaN that is wanted may be anything. */

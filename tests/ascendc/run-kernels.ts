@@ -1,8 +1,17 @@
 /** Compiles emitted kernels with g++ against the model of the chip, and runs them. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Chip } from '../../backends/ascendc/chips.js';
 import { prelude, preludeName } from '../../backends/ascendc/device/prelude.js';
 import type { EmittedKernel } from '../../backends/ascendc/emit/kernel.js';
@@ -64,22 +73,38 @@ function compileKernels(directory: string, kernels: readonly EmittedKernel[]): s
   );
   writeFileSync(join(directory, preludeName), prelude);
   const program = join(directory, 'kernels');
-  const sources = readdirSync(`${host}/src`).map((name) => `${host}/src/${name}`);
   execFileSync('g++', [
-    ...[
-      '-std=c++17',
-      '-O1',
-      '-Wall',
-      '-Wextra',
-      '-Wno-unused',
-      '-Wno-type-limits',
-      '-Wno-clobbered',
-      '-Werror',
-    ],
-    ...['-I', `${host}/include`, '-I', directory],
-    ...[...sources, 'tests/ascendc/harness.cpp', '-o', program],
+    ...[...flags, '-I', `${host}/include`, '-I', directory],
+    ...['tests/ascendc/harness.cpp', modelLibrary(), '-o', program],
   ]);
   return program;
+}
+
+const flags = [
+  ...['-std=c++17', '-O1', '-Wall', '-Wextra', '-Werror'],
+  ...['-Wno-unused', '-Wno-type-limits', '-Wno-clobbered'],
+];
+
+/** The model as an object file, compiled once for each state of its sources. */
+function modelLibrary(): string {
+  const sources = readdirSync(`${host}/src`).map((name) => `${host}/src/${name}`);
+  const headers = readdirSync(`${host}/include/hew_ascend`).map(
+    (name) => `${host}/include/hew_ascend/${name}`,
+  );
+  const hash = createHash('sha256').update(flags.join(' '));
+  for (const file of [...sources, ...headers]) hash.update(readFileSync(file));
+  const library = join(tmpdir(), `hew-ascend-host-${hash.digest('hex').slice(0, 16)}.o`);
+  if (existsSync(library)) return library;
+  const own = mkdtempSync(join(tmpdir(), 'hew-ascend-'));
+  try {
+    writeFileSync(join(own, 'all.cpp'), sources.map((name) => `#include "${resolve(name)}"\n`).join(''));
+    const object = join(own, 'all.o');
+    execFileSync('g++', [...flags, '-I', `${host}/include`, '-c', join(own, 'all.cpp'), '-o', object]);
+    renameSync(object, library);
+  } finally {
+    rmSync(own, { recursive: true });
+  }
+  return library;
 }
 
 function encodeCalls(calls: readonly KernelCall[]): Uint8Array {

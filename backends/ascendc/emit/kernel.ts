@@ -5,7 +5,7 @@
  *
  * A kernel is one class with Init, Process, CopyIn, Compute and CopyOut, and the entry that makes it.
  */
-import { type Dim, dimBounds, productOfDims } from '../../../ir/dim.js';
+import { type Dim, dimBounds, dimsEqual, productOfDims } from '../../../ir/dim.js';
 import { dimRange, type Func, type Module, modelDims, type Op, type Value } from '../../../ir/module.js';
 import type { TensorType } from '../../../ir/type.js';
 import { kernelSymbols, resolver, rootOf } from '../../kernel-function.js';
@@ -23,6 +23,10 @@ export interface KernelContext {
   pointer(value: Value): string;
   /** A dimension as C++. */
   size(value: Dim): string;
+  /** From now on the dimension, where it is a constant, has this name. */
+  nameDim(value: Dim, name: string): void;
+  /** Declarations of the names that `size` has given. */
+  namedDims(): readonly string[];
   /** Resolved: only run-time symbols are left. */
   resolve(value: Dim): Dim;
   /** Greatest value of a dimension. */
@@ -62,6 +66,15 @@ export interface KernelBody {
 export function kernelContext(module: Module, func: Func, chip: Chip): KernelContext {
   const resolve = resolver(modelDims(module));
   const counts = new Map<string, number>();
+  const named: { readonly dim: Dim; readonly name: string; used: boolean }[] = [];
+  const size = (value: Dim): string => {
+    const known = named.find((entry) => dimsEqual(entry.dim, value));
+    const text = sizeText(resolve(value));
+    // Products leave out ones, so a one has no name.
+    if (known === undefined || !/^\d+$/.test(text) || Number(text) < 2) return text;
+    known.used = true;
+    return known.name;
+  };
   const pointers = new Map<Value, string>([
     ...func.args.map((value, i) => [value, `in${i}`] as const),
     ...func.results.map((value, i) => [value, `out${i}`] as const),
@@ -73,7 +86,14 @@ export function kernelContext(module: Module, func: Func, chip: Chip): KernelCon
     root: rootOf(func),
     symbols: kernelSymbols(func, modelDims(module)),
     resolve,
-    size: (value) => sizeText(resolve(value)),
+    size,
+    nameDim: (value, name) => {
+      named.push({ dim: value, name, used: false });
+    },
+    namedDims: () =>
+      named
+        .filter(({ used }) => used)
+        .map(({ dim, name }) => `constexpr uint32_t ${name} = ${sizeText(resolve(dim))};`),
     greatest: (value) => Math.ceil(dimBounds(value, (name) => dimRange(module, name)).max),
     fresh: (stem) => {
       const count = counts.get(stem) ?? 0;
@@ -104,7 +124,7 @@ const indented = (lines: readonly string[], depth: number): string =>
   lines.map((line) => (line === '' ? '' : `${'    '.repeat(depth)}${line}`)).join('\n');
 
 const shapeText = (context: KernelContext, { dtype, shape }: TensorType): string =>
-  `${dtype}[${shape.map(context.size).join(', ')}]`;
+  `${dtype}[${shape.map((d) => sizeText(context.resolve(d))).join(', ')}]`;
 
 export function emitKernel(context: KernelContext, body: KernelBody): EmittedKernel {
   const { func, symbols } = context;
@@ -137,7 +157,7 @@ namespace {
 
 using namespace AscendC;
 
-${body.constants.join('\n')}
+${[...context.namedDims(), ...body.constants].join('\n')}
 
 class ${name} {
 public:
@@ -148,7 +168,7 @@ public:
 ${indented([...globals, ...body.init], 2)}
     }
 
-${body.methods.map((method) => indented(method.split('\n'), 1)).join('\n\n')}
+${body.methods.map((method) => (method === 'private:' ? method : indented(method.split('\n'), 1))).join('\n\n')}
 
 ${symbols.map((s) => `    const uint32_t ${s};`).join('\n')}
     TPipe* pipe_;
@@ -172,7 +192,7 @@ extern "C" __global__ __aicore__ void ${entry}(${parameters.join(', ')}) {
   return {
     name: entry,
     type: body.type,
-    code: code.replace(/\n{3,}/g, '\n\n'),
+    code: code.replace(/\n{3,}/g, '\n\n').replaceAll('private:\n\n', 'private:\n'),
     blocks: body.blocks,
     occupancy: body.occupancy,
   };

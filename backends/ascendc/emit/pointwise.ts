@@ -44,6 +44,7 @@ export function emitPointwise(context: KernelContext): KernelBody {
   const [result] = func.results as [Value];
   const { lead, width, flat } = flattened(func);
   const { names, lines } = rowCoordinates(context, lead);
+  if (!flat) context.nameDim(width, 'kWidth');
   const rank = result.type.shape.length;
   const lane = { at: 'column', step: 1 };
   // A flat kernel walks all elements as the last axis; its other coordinates are 0.

@@ -55,6 +55,7 @@ const place = 'uint32_t row, uint32_t column, uint32_t count';
 function indexOfX(context: KernelContext, axes: readonly number[]) {
   const [x] = context.root.operands as [Value];
   const { shape } = x.type;
+  if (shape.length > 0) context.nameDim(shape.at(-1) as Dim, 'kWidth');
   const inner = axes.filter((axis) => axis !== shape.length - 1).toSorted((a, b) => a - b);
   const outer = shape
     .map((_, axis) => axis)

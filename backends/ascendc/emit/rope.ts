@@ -22,6 +22,8 @@ export function emitRope(context: KernelContext): KernelBody {
   const { interleaved } = (root as OpOf<'rope'>).attrs;
   const half = divDims(x.type.shape.at(-1) as Dim, 2);
   const lead = x.type.shape.slice(0, -1);
+  context.nameDim(half, 'kHalf');
+  context.nameDim(x.type.shape.at(-1) as Dim, 'kWidth');
   const { names, lines } = rowCoordinates(context, lead);
   const outer: Index = names.map((at) => ({ at, step: 0 }));
   const token = outer.at(-2) as Index[number];

@@ -261,6 +261,7 @@ function affine(
 export function emitRmsNorm(context: KernelContext): KernelBody {
   const [x, gamma] = context.root.operands as [Value, Value?];
   const { eps } = context.root.attrs as { eps: number };
+  context.nameDim(x.type.shape.at(-1) as Dim, 'kWidth');
   const width = context.size(x.type.shape.at(-1) as Dim);
   return emitRow(context, {
     reductions: [
@@ -281,6 +282,7 @@ export function emitRmsNorm(context: KernelContext): KernelBody {
 export function emitLayerNorm(context: KernelContext): KernelBody {
   const [x, gamma, beta] = context.root.operands as [Value, Value?, Value?];
   const { eps } = context.root.attrs as { eps: number };
+  context.nameDim(x.type.shape.at(-1) as Dim, 'kWidth');
   const width = `static_cast<float>(${context.size(x.type.shape.at(-1) as Dim)})`;
   const centred = (program: VectorProgram, v: Register): Register => program.call('Adds', [v], ['-mean_']);
   return emitRow(context, {
@@ -300,6 +302,7 @@ export function emitLayerNorm(context: KernelContext): KernelBody {
 
 /** e^(x - max) / sum */
 export function emitSoftmax(context: KernelContext): KernelBody {
+  context.nameDim((context.root.operands as [Value])[0].type.shape.at(-1) as Dim, 'kWidth');
   const power = (program: VectorProgram, v: Register): Register =>
     program.call('Exp', [program.call('Adds', [v], ['-greatest_'])]);
   return emitRow(context, {

@@ -24,6 +24,7 @@ interface Selection {
 function emitSelection(context: KernelContext, x: Value, selection: Selection): KernelBody {
   const lead = x.type.shape.slice(0, -1);
   const width = x.type.shape.at(-1) as Dim;
+  context.nameDim(width, 'kWidth');
   const { names, lines } = rowCoordinates(context, lead);
   const index: Index = [...names.map((at) => ({ at, step: 0 })), { at: '0', step: 1 }];
   const expressions = new Expressions(context);

@@ -3,6 +3,8 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <deque>
+#include <map>
 #include <memory>
 
 #include "hew_ascend/access.h"
@@ -20,6 +22,7 @@ struct Wait {
     enum class For : uint8_t { nothing, everyone, flag } what = For::nothing;
     bool vector_only = false;
     int flag = 0;
+    uint32_t sender = 0;  // index of the core that has to set the flag
 };
 
 struct Fiber {
@@ -29,8 +32,13 @@ struct Fiber {
     std::unique_ptr<char[]> stack;
     bool done = false;
     Wait wait;
-    std::vector<Clock> pending[cross_core_flags];  // one clock of the setter for each set
-    std::vector<uint32_t> pending_from[cross_core_flags];
+    // For each flag and core that has set it, one clock of that core for each set.
+    std::map<uint32_t, std::deque<Clock>> pending[cross_core_flags];
+
+    bool has_pending(int flag, uint32_t sender) const {
+        const auto found = pending[flag].find(sender);
+        return found != pending[flag].end() && !found->second.empty();
+    }
 };
 
 struct Launch {
@@ -179,10 +187,24 @@ bool can_run(const Fiber& fiber) {
     if (fiber.done) return false;
     switch (fiber.wait.what) {
         case Wait::For::nothing: return true;
-        case Wait::For::flag: return !fiber.pending[fiber.wait.flag].empty();
+        case Wait::For::flag: return fiber.has_pending(fiber.wait.flag, fiber.wait.sender);
         case Wait::For::everyone: return false;
     }
     return false;
+}
+
+// A set that nothing has waited for would be met by the next kernel.
+void check_cross_core_flags(Launch& launch) {
+    if (launch.result.has_fault) return;
+    for (const auto& fiber : launch.fibers)
+        for (int flag = 0; flag < cross_core_flags; ++flag)
+            for (const auto& [sender, clocks] : fiber->pending[flag]) {
+                if (clocks.empty()) continue;
+                launch.result.has_fault = true;
+                launch.result.core = fiber->core.index;
+                launch.result.fault = {FaultKind::queue, "cross-core flag " + std::to_string(flag) + " is set at the end and nothing waits for it"};
+                return;
+            }
 }
 
 void run_all(Launch& launch) {
@@ -211,7 +233,7 @@ void run_all(Launch& launch) {
         }
         if (progress) continue;
         const auto stuck = std::find_if(launch.fibers.begin(), launch.fibers.end(), [](const auto& fiber) { return !fiber->done; });
-        if (stuck == launch.fibers.end()) return;
+        if (stuck == launch.fibers.end()) return check_cross_core_flags(launch);
         launch.result.has_fault = true;
         launch.result.core = (*stuck)->core.index;
         launch.result.fault = {FaultKind::deadlock, (*stuck)->wait.what == Wait::For::flag
@@ -299,7 +321,7 @@ void sync_all(bool vector_only) {
             fail(FaultKind::deadlock, "SyncAll<false> in a kernel of vector cores only never ends");
     }
     barrier(pipe_count);
-    launch.running->wait = {Wait::For::everyone, vector_only, 0};
+    launch.running->wait = {Wait::For::everyone, vector_only, 0, 0};
     yield();
 }
 
@@ -311,10 +333,9 @@ void cross_core_set(int mode, Pipe pipe, int flag) {
     const Clock done = own.clock_of(pipe);
     for (auto& fiber : launch.fibers) {
         if (!reaches(own, fiber->core, mode)) continue;
-        auto& pending = fiber->pending[flag];
+        auto& pending = fiber->pending[flag][own.index];
         if (int(pending.size()) >= most_pending) fail(FaultKind::limit, "cross-core flag %d counts above 15", flag);
         pending.push_back(done);
-        fiber->pending_from[flag].push_back(own.index);
     }
 }
 
@@ -323,19 +344,17 @@ void cross_core_wait(int mode, int flag) {
     check_flag(flag);
     Fiber& own = *launch.running;
     // A wait takes one set of each core that reaches this one.
-    size_t senders = 0;
-    for (const auto& fiber : launch.fibers) senders += reaches(fiber->core, own.core, mode) ? 1 : 0;
-    for (size_t i = 0; i < senders; ++i) {
-        if (own.pending[flag].empty()) {
-            own.wait = {Wait::For::flag, false, flag};
+    for (const auto& fiber : launch.fibers) {
+        const uint32_t sender = fiber->core.index;
+        if (!reaches(fiber->core, own.core, mode)) continue;
+        if (!own.has_pending(flag, sender)) {
+            own.wait = {Wait::For::flag, false, flag, sender};
             yield();
             own.wait = {};
         }
-        auto& pending = own.pending[flag];
-        auto& from = own.pending_from[flag];
-        own.core.acquired[from.front()].join(pending.front());
-        pending.erase(pending.begin());
-        from.erase(from.begin());
+        auto& pending = own.pending[flag][sender];
+        own.core.acquired[sender].join(pending.front());
+        pending.pop_front();
     }
 }
 

@@ -1,0 +1,154 @@
+// grouped_linear on 910_9391
+//
+//   in0   f16[T, 100]
+//   in1   i32[T, 2]
+//   in2   f16[5, 63, 100]
+//   out0  f16[T, 2, 63]
+//
+// Tiles of 16 x 64, K in steps of 128 through L1 and 64 through L0.
+#include "hew_kernel.h"
+
+namespace {
+
+using namespace AscendC;
+
+constexpr uint32_t kN = 63;
+constexpr uint32_t kK = 100;
+constexpr uint32_t kTileM = 16;
+constexpr uint32_t kTileN = 64;
+constexpr uint32_t kTileK = 128;  // in L1
+constexpr uint32_t kStepK = 64;  // in L0
+constexpr uint32_t kC0 = 16;  // elements of one row of a fractal
+
+class GroupedLinear1 {
+public:
+    __aicore__ inline GroupedLinear1(uint32_t T, TPipe* pipe)
+        : T(T), pipe_(pipe) {}
+
+    __aicore__ inline void Init(GM_ADDR in0, GM_ADDR in1, GM_ADDR in2, GM_ADDR out0, GM_ADDR scratch) {
+        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in0), (T * 100));
+        in1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(in1), (T * 2));
+        in2Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in2), 31500);
+        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out0), (T * 126));
+        pipe_->InitBuffer(leftQueue_, 2, kTileM * kTileK * sizeof(half));
+        pipe_->InitBuffer(rightQueue_, 2, kTileN * kTileK * sizeof(half));
+        pipe_->InitBuffer(leftStepQueue_, 2, kTileM * kStepK * sizeof(half));
+        pipe_->InitBuffer(rightStepQueue_, 2, kTileN * kStepK * sizeof(half));
+        pipe_->InitBuffer(sumQueue_, 1, kTileM * kTileN * sizeof(float));
+    }
+
+    __aicore__ inline void Process() {
+        constexpr uint32_t columnTiles = CeilDiv(kN, kTileN);
+        const uint32_t rowTiles = (T * 2);
+        for (uint32_t tile = GetBlockIdx(); tile < rowTiles * columnTiles; tile += GetBlockNum()) {
+            const uint32_t row = tile % rowTiles;
+            const uint32_t column = tile / rowTiles * kTileN;
+            const uint32_t m = 1;
+            const uint32_t n = Minimum(kTileN, kN - column);
+            Multiply(row, column, m, n);
+            CopyOut(row, column, m, n);
+        }
+    }
+
+private:
+    __aicore__ inline void Multiply(uint32_t row, uint32_t column, uint32_t m, uint32_t n) {
+        const uint64_t expert = Clamp(in1Gm_.GetValue(row), 5);
+        LocalTensor<float> sums = sumQueue_.AllocTensor<float>();
+        for (uint32_t k = 0; k < kK; k += kTileK) {
+            const uint32_t depth = Minimum(kTileK, kK - k);
+            CopyLeft(in0Gm_[static_cast<uint64_t>((row / 2)) * kK + k], m, depth);
+            CopyRight(in2Gm_[static_cast<uint64_t>((expert * kN + column)) * kK + k], n, depth);
+            LocalTensor<half> left = leftQueue_.DeQue<half>();
+            LocalTensor<half> right = rightQueue_.DeQue<half>();
+            for (uint32_t step = 0; step < depth; step += kStepK) {
+                MultiplyStep(sums, left, right, m, n, step, Minimum(kStepK, depth - step), k + step == 0);
+            }
+            leftQueue_.FreeTensor(left);
+            rightQueue_.FreeTensor(right);
+        }
+        sumQueue_.EnQue(sums);
+    }
+
+    __aicore__ inline void CopyLeft(const GlobalTensor<half>& from, uint32_t m, uint32_t depth) {
+        LocalTensor<half> left = leftQueue_.AllocTensor<half>();
+        const uint16_t rows = Align16(m);
+        DataCopy(left, from, Nd2NzParams(1, m, depth, 0, kK, rows, 1, 0));
+        // A product of one row would read plain rows: the row is there twice.
+        if (m == 1) DataCopy(left[kC0], from, Nd2NzParams(1, 1, depth, 0, kK, rows, 1, 0));
+        leftQueue_.EnQue(left);
+    }
+
+    __aicore__ inline void CopyRight(const GlobalTensor<half>& from, uint32_t n, uint32_t depth) {
+        LocalTensor<half> right = rightQueue_.AllocTensor<half>();
+        DataCopy(right, from, Nd2NzParams(1, n, depth, 0, kK, Align16(n), 1, 0));
+        rightQueue_.EnQue(right);
+    }
+
+    __aicore__ inline void MultiplyStep(const LocalTensor<float>& sums, const LocalTensor<half>& left, const LocalTensor<half>& right, uint32_t m, uint32_t n, uint32_t step, uint32_t depth, bool isFirst) {
+        const uint32_t rows = Align16(m) / 16;
+        const uint32_t columns = Align16(n) / 16;
+        const uint32_t fractals = CeilDiv(depth, kC0);
+        const uint32_t fractal = 16 * kC0;
+        LocalTensor<half> a = leftStepQueue_.AllocTensor<half>();
+        LocalTensor<half> b = rightStepQueue_.AllocTensor<half>();
+        for (uint32_t i = 0; i < rows; ++i) {
+            LoadData2DParams load;
+            load.startIndex = step / kC0 * rows + i;
+            load.repeatTimes = fractals;
+            load.srcStride = rows;
+            LoadData(a[i * fractals * fractal], left, load);
+        }
+        LoadData2DParams load;
+        load.startIndex = step / kC0 * columns;
+        load.repeatTimes = fractals * columns;
+        load.srcStride = 1;
+        LoadData(b, right, load);
+        leftStepQueue_.EnQue(a);
+        rightStepQueue_.EnQue(b);
+        a = leftStepQueue_.DeQue<half>();
+        b = rightStepQueue_.DeQue<half>();
+        MmadParams product;
+        product.m = m == 1 ? 2 : m;
+        product.n = n;
+        product.k = depth;
+        product.cmatrixInitVal = isFirst;
+        PipeBarrier<PIPE_M>();
+        Mmad(sums, a, b, product);
+        leftStepQueue_.FreeTensor(a);
+        rightStepQueue_.FreeTensor(b);
+    }
+
+    __aicore__ inline void CopyOut(uint32_t row, uint32_t column, uint32_t m, uint32_t n) {
+        LocalTensor<float> sums = sumQueue_.DeQue<float>();
+        FixpipeParamsV220 out;
+        out.nSize = n;
+        out.mSize = m;
+        out.srcStride = Align16(m);
+        out.dstStride = kN;
+        out.quantPre = F322F16;
+        Fixpipe<half, float, CFG_ROW_MAJOR>(out0Gm_[static_cast<uint64_t>(row) * kN + column], sums, out);
+        sumQueue_.FreeTensor(sums);
+    }
+
+    const uint32_t T;
+    TPipe* pipe_;
+    GlobalTensor<half> in0Gm_;
+    GlobalTensor<int32_t> in1Gm_;
+    GlobalTensor<half> in2Gm_;
+    GlobalTensor<half> out0Gm_;
+    TQue<TPosition::A1, 1> leftQueue_;
+    TQue<TPosition::B1, 1> rightQueue_;
+    TQue<TPosition::A2, 1> leftStepQueue_;
+    TQue<TPosition::B2, 1> rightStepQueue_;
+    TQue<TPosition::CO1, 1> sumQueue_;
+};
+
+}  // namespace
+
+extern "C" __global__ __aicore__ void grouped_linear_1(GM_ADDR in0, GM_ADDR in1, GM_ADDR in2, GM_ADDR out0, GM_ADDR scratch, uint32_t T) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+    TPipe pipe;
+    GroupedLinear1 kernel(T, &pipe);
+    kernel.Init(in0, in1, in2, out0, scratch);
+    kernel.Process();
+}

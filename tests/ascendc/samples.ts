@@ -1,0 +1,218 @@
+/**
+ * Kernels of every class, at sizes that are no multiples of anything: what the golden files show, and what mutations are
+ * planted into. Sizes are large enough for several rows, tiles and steps on one core.
+ */
+import type { Func } from '../../ir/module.js';
+import { roundTo } from '../../ir/numeric.js';
+import { parseModule } from '../../ir/parse.js';
+import { tensor } from '../../ir/tensor.js';
+import { elementCount, evalShape, isFloat } from '../../ir/type.js';
+import { randomFrom, seedOf } from '../conformance/random.js';
+import type { Subject } from './conformance.js';
+
+interface SampleText {
+  readonly name: string;
+  /** Arguments of the entry. */
+  readonly args: string;
+  readonly body: readonly string[];
+  readonly results: string;
+  /** Values of integer arguments; others are 0. */
+  readonly integers?: Readonly<Record<string, readonly number[]>>;
+}
+
+/** Run-time symbols of all samples, and what they are in a run. */
+const symbols = new Map([
+  ['T', 7],
+  ['C', 203],
+]);
+
+const texts: readonly SampleText[] = [
+  {
+    name: 'pointwise_flat',
+    args: '%x: f16[T, 203], %y: f16[T, 203]',
+    body: ['%a = silu(%x) : f16[T, 203]', '%b = mul(%a, %y) : f16[T, 203]'],
+    results: '%b: f16[T, 203]',
+  },
+  {
+    name: 'pointwise_rows',
+    args: '%x: bf16[T, 203], %y: bf16[203]',
+    body: ['%a = gelu_tanh(%x) : bf16[T, 203]', '%b = add(%a, %y) : bf16[T, 203]'],
+    results: '%b: bf16[T, 203]',
+  },
+  {
+    name: 'pointwise_masks',
+    args: '%x: f32[T, 203], %y: f32[T, 203]',
+    body: ['%m = lt(%x, %y) : bool[T, 203]', '%a = where(%m, %x, %y) : f32[T, 203]'],
+    results: '%a: f32[T, 203]',
+  },
+  {
+    name: 'pointwise_transposed',
+    args: '%x: f32[203, 17]',
+    body: ['%t = transpose(%x, perm=[1, 0]) : f32[17, 203]'],
+    results: '%t: f32[17, 203]',
+  },
+  {
+    name: 'pointwise_joined',
+    args: '%x: f16[T, 63], %y: f16[T, 17]',
+    body: ['%c = concat(%x, %y, axis=1) : f16[T, 80]'],
+    results: '%c: f16[T, 80]',
+  },
+  {
+    name: 'gather_rows',
+    args: '%table: f16[100, 203], %i: i32[T]',
+    body: ['%a = gather(%table, %i) : f16[T, 203]'],
+    results: '%a: f16[T, 203]',
+    integers: { i: [99, 3, 50] },
+  },
+  {
+    name: 'rms_norm_residual',
+    args: '%x: f16[T, 203], %g: f16[203], %r: f16[T, 203]',
+    body: ['%n = rms_norm(%x, %g) : f16[T, 203]', '%a = add(%n, %r) : f16[T, 203]'],
+    results: '%a: f16[T, 203]',
+  },
+  {
+    name: 'layer_norm_modulate',
+    args: '%x: f32[T, 203], %s: f32[203], %t: f32[203]',
+    body: [
+      '%n = layer_norm(%x) : f32[T, 203]',
+      '%m = mul(%n, %s) : f32[T, 203]',
+      '%a = add(%m, %t) : f32[T, 203]',
+    ],
+    results: '%a: f32[T, 203]',
+  },
+  {
+    name: 'rms_norm_long',
+    args: '%x: f16[T, 9001], %g: f16[9001]',
+    body: ['%a = rms_norm(%x, %g) : f16[T, 9001]'],
+    results: '%a: f16[T, 9001]',
+  },
+  {
+    name: 'softmax',
+    args: '%x: f32[T, 203]',
+    body: ['%a = softmax(%x) : f32[T, 203]'],
+    results: '%a: f32[T, 203]',
+  },
+  {
+    name: 'linear',
+    args: '%x: f16[T, 300], %w: f16[203, 300]',
+    body: ['%a = linear(%x, %w) : f16[T, 203]'],
+    results: '%a: f16[T, 203]',
+  },
+  {
+    name: 'linear_bias_silu',
+    args: '%x: bf16[T, 300], %w: bf16[203, 300], %b: bf16[203]',
+    body: ['%l = linear(%x, %w, %b) : bf16[T, 203]', '%a = silu(%l) : bf16[T, 203]'],
+    results: '%a: bf16[T, 203]',
+  },
+  {
+    name: 'linear_many_rows',
+    args: '%x: f16[C, 63], %w: f16[203, 63]',
+    body: ['%a = linear(%x, %w) : f16[C, 203]'],
+    results: '%a: f16[C, 203]',
+  },
+  {
+    name: 'linear_f32',
+    args: '%x: f32[T, 100], %w: f32[63, 100]',
+    body: ['%a = linear(%x, %w) : f32[T, 63]'],
+    results: '%a: f32[T, 63]',
+  },
+  {
+    name: 'grouped_linear',
+    args: '%x: f16[T, 100], %i: i32[T, 2], %w: f16[5, 63, 100]',
+    body: ['%a = grouped_linear(%x, %i, %w) : f16[T, 2, 63]'],
+    results: '%a: f16[T, 2, 63]',
+    integers: { i: [4, 0, 3] },
+  },
+  {
+    name: 'attention_full',
+    args: '%q: f16[T, 4, 40], %k: f16[C, 2, 40], %v: f16[C, 2, 40]',
+    body: ['%a = attention(%q, %k, %v, scale=0.16) : f16[T, 4, 40]'],
+    results: '%a: f16[T, 4, 40]',
+  },
+  {
+    name: 'attention_cache',
+    args: '%q: f16[T, 4, 72], %k: f16[C, 2, 72], %v: f16[C, 2, 72], %p: i32[]',
+    body: ['%a = attention(%q, %k, %v, %p, causal=true, scale=0.12) : f16[T, 4, 72]'],
+    results: '%a: f16[T, 4, 72]',
+    integers: { p: [131] },
+  },
+  {
+    name: 'rope',
+    args: '%x: f16[T, 3, 40], %c: f16[T, 20], %s: f16[T, 20]',
+    body: ['%a = rope(%x, %c, %s) : f16[T, 3, 40]'],
+    results: '%a: f16[T, 3, 40]',
+  },
+  {
+    name: 'rope_interleaved',
+    args: '%x: f32[T, 3, 40], %c: f32[T, 20], %s: f32[T, 20]',
+    body: ['%a = rope(%x, %c, %s, interleaved=true) : f32[T, 3, 40]'],
+    results: '%a: f32[T, 3, 40]',
+  },
+  {
+    name: 'cache_append',
+    args: '%c: f16[C, 2, 203], %x: f16[T, 2, 203], %p: i32[]',
+    body: ['%a = cache_append(%c, %x, %p) : f16[C, 2, 203]'],
+    results: '%a: f16[C, 2, 203]',
+    integers: { p: [11] },
+  },
+  {
+    name: 'reduce_rows',
+    args: '%x: f16[T, 203]',
+    body: ['%a = reduce_mean(%x, axes=[1]) : f16[T]'],
+    results: '%a: f16[T]',
+  },
+  {
+    name: 'reduce_columns',
+    args: '%x: f32[T, 203]',
+    body: ['%a = reduce_max(%x, axes=[0]) : f32[203]'],
+    results: '%a: f32[203]',
+  },
+  {
+    name: 'argmax',
+    args: '%x: f16[T, 203]',
+    body: ['%a = argmax(%x) : i32[T]'],
+    results: '%a: i32[T]',
+  },
+  {
+    name: 'topk',
+    args: '%x: f32[T, 203]',
+    body: ['%a, %b = topk(%x, k=9) : f32[T, 9], i32[T, 9]'],
+    results: '%a: f32[T, 9], %b: i32[T, 9]',
+  },
+  {
+    name: 'moe_route',
+    args: '%x: f32[T, 32]',
+    body: ['%a, %b = moe_route(%x, num_groups=4, topk_per_group=2) : f32[T, 8], i32[T, 8]'],
+    results: '%a: f32[T, 8], %b: i32[T, 8]',
+  },
+];
+
+function sampleOf({ name, args, body, results, integers = {} }: SampleText): Subject {
+  const values = [...results.matchAll(/(%\w+): /g)].map(([, value]) => value);
+  const types = results.replaceAll('%', '');
+  const dims = [...symbols.keys()].filter((s) => new RegExp(`\\b${s}\\b`).test(args));
+  const module = parseModule(
+    [
+      `module @${name} {`,
+      ...dims.map((s) => `  dim ${s} in 1..512`),
+      `  entry @main(${args}) -> (${types}) {`,
+      ...body.map((line) => `    ${line}`),
+      `    return ${values.join(', ')}`,
+      '  }',
+      '}',
+    ].join('\n'),
+  );
+  const entry = module.functions.get('main') as Func;
+  const inputs = entry.args.map(({ name: arg, type }) => {
+    const shape = evalShape(type.shape, symbols);
+    const random = randomFrom(seedOf(`${name}/${arg}`));
+    const given = integers[arg as string] ?? [0];
+    const value = (i: number): number =>
+      isFloat(type.dtype) ? 2 * random() - 1 : (given[i % given.length] as number);
+    const data = Array.from({ length: elementCount(shape) }, (_, i) => roundTo[type.dtype](value(i)));
+    return [arg as string, tensor(type.dtype, shape, data)] as const;
+  });
+  return { title: name, module, inputs: Object.fromEntries(inputs) };
+}
+
+export const samples: readonly Subject[] = texts.map(sampleOf);
