@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Outputs } from '../backends/wasm/runtime/load.js';
-import { fail } from '../ir/diagnostics.js';
+import { fail, HewError } from '../ir/diagnostics.js';
 import { dimRange, type Func, type Module, modelDims } from '../ir/module.js';
 import { symbolsOf } from '../ir/verify.js';
 import { type PipelineStep, parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
@@ -88,6 +88,8 @@ export interface PruneReport {
   readonly written: WrittenModel | undefined;
   /** Largest difference of the outputs after writing and reading back; 0 is the same bit for bit. */
   readonly reloadDifference: number | undefined;
+  /** Why there is no bundle beside the model that was written. */
+  readonly withoutBundle: string | undefined;
   readonly seconds: number;
 }
 
@@ -164,10 +166,9 @@ async function pruneOpened(
   if (last !== undefined) passes.push({ ...last, after });
   const result = { output: options.output, before, after, passes, layers: layerFigures(module) };
   const changed = { ...model, module, source };
-  return write(target, changed, outputs, data, options, (written, reloadDifference) => ({
+  return write(target, changed, outputs, data, options, (writing) => ({
     ...result,
-    written,
-    reloadDifference,
+    ...writing,
     seconds: (performance.now() - started) / 1000,
   }));
 }
@@ -261,22 +262,27 @@ async function write(
   outputs: Outputs,
   data: CalibrationData,
   options: PruneOptions,
-  reportOf: (written: WrittenModel | undefined, difference: number | undefined) => PruneReport,
+  reportOf: (writing: Writing) => PruneReport,
 ): Promise<PruneReport> {
   return writeResult(target, kind, async (directory) => {
-    const written = options.bundleOnly
-      ? undefined
-      : await writeModel(directory, model.module, options, model);
     const bundle = { output: join(directory, 'bundle') };
-    const difference = written && (await bundleOfWritten(directory, bundle, model, outputs, data, options));
-    if (written === undefined) await compileOpened(model, bundle);
-    return reportOf(written, difference);
+    if (options.bundleOnly) {
+      await compileOpened(model, bundle);
+      return reportOf({ written: undefined, reloadDifference: undefined, withoutBundle: undefined });
+    }
+    const written = await writeModel(directory, model.module, options, model);
+    return reportOf({
+      written,
+      ...(await bundleOfWritten(directory, bundle, model, outputs, data, options)),
+    });
   });
 }
 
+type Writing = Pick<PruneReport, 'written' | 'reloadDifference' | 'withoutBundle'>;
+
 /**
  * Compiles the model that was written, which spares computing its weights again, once it is certain that it gives the
- * outputs it should. Returns their largest difference.
+ * outputs it should. A model that is too large for a bundle is written all the same.
  */
 async function bundleOfWritten(
   directory: string,
@@ -285,7 +291,7 @@ async function bundleOfWritten(
   wanted: Outputs,
   data: CalibrationData,
   { residentBytes, huggingFace }: PruneOptions,
-): Promise<number> {
+): Promise<Omit<Writing, 'written'>> {
   const reopened = openModel({ spec: join(directory, 'model.hew') });
   try {
     const { module, source } = reopened;
@@ -293,14 +299,29 @@ async function bundleOfWritten(
     const difference = Math.max(0, ...Object.keys(wanted).map((key) => largest(wanted[key], found[key])));
     if (difference !== 0)
       fail('HEW9001', `the model that was written differs from the pruned one by ${difference}`);
-    await compileOpened({ ...reopened, module: { ...module, name } }, bundle);
+    const withoutBundle = await unlessTooLarge(() =>
+      compileOpened({ ...reopened, module: { ...module, name } }, bundle),
+    );
     if (huggingFace) {
       const spec = join(directory, 'model.hew');
       await exportHuggingFace(reopened, { spec }, join(directory, huggingFaceFolder));
     }
-    return difference;
+    return { reloadDifference: difference, withoutBundle };
   } finally {
     reopened.close();
+  }
+}
+
+/** Why there is no bundle, where the memory of WebAssembly is too small for one. */
+async function unlessTooLarge(compile: () => Promise<unknown>): Promise<string | undefined> {
+  try {
+    await compile();
+    return undefined;
+  } catch (error) {
+    const tooLarge =
+      error instanceof HewError ? error.diagnostics.find(({ code }) => code === 'HEW6004') : undefined;
+    if (tooLarge === undefined) throw error;
+    return tooLarge.message;
   }
 }
 

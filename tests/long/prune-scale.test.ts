@@ -1,9 +1,11 @@
 /** Memory of pruning and refitting does not grow with the checkpoint: a bound in the size CI can afford. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pruneModel } from 'hew';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { writePanguFiles } from '../cli/pangu-files.js';
 import { layers, pruneMeasured, pruneScales } from './prune-scale.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'hew-prune-scale-'));
@@ -34,3 +36,25 @@ test('300 MB in 94 layers are pruned within a few layers of what a tiny model ta
   expect(large.report.passes.at(-1)?.counts.writers).toBe(2 * layers);
   expect(large.maxRssMiB - base.maxRssMiB).toBeLessThan(garbageMiB + 12 * layerMiB);
 }, 900_000);
+
+test('a model beyond the memory of WebAssembly is written without a bundle', async () => {
+  const scratch = mkdtempSync(join(folder, 'beyond-'));
+  // The caches of 72 layers take 64 bytes for each token of the context.
+  await writePanguFiles(scratch, { num_hidden_layers: 72, max_position_embeddings: 1_000_000 });
+  const output = join(scratch, 'pruned');
+  const report = await pruneModel({
+    spec: 'examples/pangu/pangu.hew',
+    config: join(scratch, 'config.json'),
+    weights: join(scratch, 'model.safetensors'),
+    calibration: join(scratch, 'tokens.safetensors'),
+    pipeline: 'prune{ffn=-50%}',
+    output,
+  });
+  expect(report).toMatchObject({ reloadDifference: 0, after: { dims: { ffn: 12 } } });
+  expect(report.withoutBundle).toMatch(/needs 4.* GiB of memory, WebAssembly has 4 GiB/);
+  expect(['bundle', 'model.hew', 'model.safetensors'].map((name) => existsSync(join(output, name)))).toEqual([
+    false,
+    true,
+    true,
+  ]);
+}, 300_000);

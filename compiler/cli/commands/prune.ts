@@ -121,11 +121,12 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
 }
 
 function text(report: PruneReport): string {
-  const { output, before, after, passes, layers, written, seconds } = report;
+  const { output, before, after, passes, layers, written, withoutBundle, seconds } = report;
   const steps = passes.map(({ pass, notes }) => `${pass}\n${notes.map((note) => `  ${note}\n`).join('')}`);
-  const files = written === undefined ? 'bundle' : [...written.files, 'bundle'].join(', ');
+  const bundle = withoutBundle === undefined ? ['bundle'] : [];
+  const files = [...(written?.files ?? []), ...bundle].join(', ');
   const checked = written === undefined ? '' : '; read back, its outputs are the same';
-  return `${steps.join('')}\n${passTable(before, passes)}\n${figuresTable(before, after)}${layersText(layers)}\n${output}: ${files}${checked} (${formatSeconds(seconds)})\n`;
+  return `${steps.join('')}\n${passTable(before, passes)}\n${figuresTable(before, after)}${layersText(layers)}\n${output}: ${files}${checked} (${formatSeconds(seconds)})\n${withoutBundle === undefined ? '' : `no bundle: ${withoutBundle}\n`}`;
 }
 
 const right = 'right' as const;
