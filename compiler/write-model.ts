@@ -8,7 +8,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, posix, relative } from 'node:path';
 import { fail, HewError } from '../ir/diagnostics.js';
 import { evalDim } from '../ir/dim.js';
-import { materialiseBytes, type TensorSource } from '../ir/materialise.js';
+import { materialiseBytes, materialiseChunks, type TensorSource } from '../ir/materialise.js';
 import { type Module, modelDims, type Param } from '../ir/module.js';
 import { printFunc } from '../ir/print.js';
 import { fillName } from '../ir/recipe.js';
@@ -41,19 +41,30 @@ export function* tensorsOf(module: Module, source: TensorSource | undefined): Ge
         name,
         param.loop === undefined ? undefined : { loop: param.loop, value: first + turn },
       );
-      yield* unstacked(full, param, evalShape(param.type.shape, dims), () => values.get(name, turn));
+      const shape = evalShape(param.type.shape, dims);
+      if (placeholdersOf(full).length > 0) {
+        yield* unstacked(full, param, shape, () => values.get(name, turn));
+        continue;
+      }
+      const data = (): Iterable<Uint8Array> => materialiseChunks(module, name, turn, source);
+      yield { name: full, dtype: fileDType(full, param.type.dtype), shape, data };
     }
   }
 }
 
-/** One tensor, or one for each index of the leading axes when the name has placeholders for them. */
+/** The axes that a tensor has been stacked on. */
+function placeholdersOf(name: string): readonly string[] {
+  return name.match(/\{\w+\}/g) ?? [];
+}
+
+/** One tensor for each index of the leading axes, whose placeholders the name has. */
 function* unstacked(
   name: string,
   param: Param,
   shape: readonly number[],
   bytes: () => Uint8Array,
 ): Generator<TensorEntry> {
-  const placeholders = name.match(/\{\w+\}/g) ?? [];
+  const placeholders = placeholdersOf(name);
   const inner = shape.slice(placeholders.length);
   const size = storedBytes(param.type.dtype, elementCount(inner));
   const count = elementCount(shape.slice(0, placeholders.length));

@@ -1,14 +1,23 @@
 /**
- * Computes the value of a parameter from its recipe. Recipes of plain sources and stacks pass their bytes through
- * unchanged; inner ops are evaluated by their declarations.
+ * Computes the value of a parameter from its recipe. Recipes of plain sources, stacks and movement pass their
+ * bytes through unchanged; other ops are evaluated by their declarations.
  */
 
 import { fail } from './diagnostics.js';
-import { type DimEnv, DimError, evalDim } from './dim.js';
+import { type Dim, type DimEnv, DimError, evalDim } from './dim.js';
 import { type Module, modelDims, type Param } from './module.js';
 import { castTo, decodeBytes, encodeBytes, roundTo } from './numeric.js';
 import type { EvalContext } from './op.js';
 import { type OpName, opTable } from './ops/table.js';
+import {
+  byteChunks,
+  compact,
+  decoded,
+  movedBytes,
+  type RawTensor,
+  type StridedTensor,
+  strided,
+} from './raw-tensor.js';
 import { fillName, type Recipe } from './recipe.js';
 import type { Tensor } from './tensor.js';
 import { type DType, dtypes, elementCount, evalShape, storedBytes } from './type.js';
@@ -16,12 +25,6 @@ import { type DType, dtypes, elementCount, evalShape, storedBytes } from './type
 /** Access to checkpoint tensors, by their full names. Returns little-endian bytes in the tensor's own dtype. */
 export interface TensorSource {
   read(name: string): { readonly dtype: DType; readonly bytes: Uint8Array };
-}
-
-interface RawTensor {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly bytes: Uint8Array;
 }
 
 /** A parameter's value for one turn of its loop (`turn` is ignored for parameters without one). */
@@ -42,6 +45,38 @@ export function materialiseBytes(
   turn: number | undefined,
   source?: TensorSource,
 ): RawTensor {
+  const { param, evaluate } = evaluation(module, name, turn, source);
+  return compact(evaluate(param.recipe));
+}
+
+/** Bytes that are copied at a time where elements change places. */
+const chunkBytes = 1 << 22;
+
+/** The same in pieces: a value that is only moved or stacked is never in memory a second time. */
+export function* materialiseChunks(
+  module: Module,
+  name: string,
+  turn: number | undefined,
+  source?: TensorSource,
+): Generator<Uint8Array> {
+  const { param, evaluate } = evaluation(module, name, turn, source);
+  const { recipe } = param;
+  const wholeBytes = dtypes[param.type.dtype].bits >= 8;
+  for (const part of recipe.kind === 'stack' && wholeBytes ? recipe.parts : [recipe])
+    yield* byteChunks(evaluate(part), chunkBytes);
+}
+
+interface Evaluation {
+  readonly param: Param;
+  readonly evaluate: (recipe: Recipe) => StridedTensor;
+}
+
+function evaluation(
+  module: Module,
+  name: string,
+  turn: number | undefined,
+  source: TensorSource | undefined,
+): Evaluation {
   const param = module.params.get(name) ?? fail('HEW5003', `there is no parameter @${name}`);
   const dims = modelDims(module);
   const loop = param.loop === undefined ? undefined : module.loops.get(param.loop);
@@ -50,8 +85,10 @@ export function materialiseBytes(
       ? undefined
       : { loop: param.loop, value: loop.indices[turn] as number };
   const shapeOf = (type: Param['type']): number[] => evalShape(type.shape, dims);
+  const context = staticContext(dims);
+  const sizeOf = (d: unknown): number => context.dimValue(d as Dim);
 
-  const evaluate = (recipe: Recipe): RawTensor => {
+  const evaluate = (recipe: Recipe): StridedTensor => {
     switch (recipe.kind) {
       case 'source': {
         const full = fillName(recipe.name, index);
@@ -59,89 +96,42 @@ export function materialiseBytes(
           return fail('HEW4006', `the value of ${full} is needed, but no weights are given`);
         const { dtype, bytes } = source.read(full);
         const raw = { dtype, shape: shapeOf(recipe.type), bytes };
-        return dtype === recipe.type.dtype ? raw : convert(raw, recipe.type.dtype);
+        return strided(dtype === recipe.type.dtype ? raw : convert(raw, recipe.type.dtype));
       }
       case 'constant':
-        return { dtype: recipe.type.dtype, shape: shapeOf(recipe.type), bytes: recipe.bytes };
+        return strided({ dtype: recipe.type.dtype, shape: shapeOf(recipe.type), bytes: recipe.bytes });
       case 'stack':
-        return stackParts(recipe.parts.map(evaluate));
+        return strided(stackParts(recipe.parts.map((part) => compact(evaluate(part)))));
       case 'per_index':
         return evaluate(recipe.parts[turn ?? 0] as Recipe);
-      case 'op':
-        return evaluateOp(recipe, recipe.args.map(evaluate));
+      case 'op': {
+        const args = recipe.args.map(evaluate);
+        return inRecipe(recipe.op, () => evaluateOp(recipe, args));
+      }
     }
   };
 
-  const context = staticContext(dims);
-
-  const evaluateOp = (recipe: Recipe & { kind: 'op' }, args: readonly RawTensor[]): RawTensor => {
-    const [x] = args;
-    if (recipe.op === 'gather' && x !== undefined && dtypes[x.dtype].bits >= 8)
-      return gatherBytes(recipe, args as [RawTensor, RawTensor]);
-    const { dtype, shape, data } = evaluateNamed(recipe, args.map(decoded), context);
-    return { dtype, shape, bytes: encodeBytes(dtype, data) };
+  const evaluateOp = (
+    { op, attrs }: Recipe & { kind: 'op' },
+    args: readonly StridedTensor[],
+  ): StridedTensor => {
+    const moved = movedBytes(op, attrs, args, sizeOf);
+    if (moved !== undefined) return moved;
+    const inputs = args.map((arg) => decoded(compact(arg)));
+    const { dtype, shape, data } = opTable[op as OpName].evaluate(inputs, attrs, context)[0] as Tensor;
+    return strided({ dtype, shape, bytes: encodeBytes(dtype, data) });
   };
 
-  return evaluate(param.recipe);
+  return { param, evaluate };
 }
 
-function decoded({ dtype, shape, bytes }: RawTensor): Tensor {
-  return { dtype, shape, data: decodeBytes(dtype, bytes, elementCount(shape)) };
-}
-
-/**
- * `gather` on the bytes as they are: what pruning cuts out of every weight is copied without becoming numbers. As its
- * declaration in ops/movement.ts says; an index outside of the axis fails as it does there.
- */
-function gatherBytes({ attrs }: Recipe & { kind: 'op' }, [x, index]: [RawTensor, RawTensor]): RawTensor {
-  const axis = (attrs.axis as number) + ((attrs.axis as number) < 0 ? x.shape.length : 0);
-  const size = x.shape[axis] as number;
-  const chosen = Array.from(decoded(index).data);
-  const outside = chosen.find((i) => i < 0 || i >= size);
-  if (outside !== undefined)
-    fail('HEW5003', `gather in a recipe: index ${outside} is out of range for an axis of size ${size}`);
-  const outer = elementCount(x.shape.slice(0, axis));
-  const block = storedBytes(x.dtype, elementCount(x.shape.slice(axis + 1)));
-  const shape = [...x.shape.slice(0, axis), ...index.shape, ...x.shape.slice(axis + 1)];
-  const bytes = new Uint8Array(outer * chosen.length * block);
-  const [from, to, width] = widest(x.bytes, bytes, block);
-  let at = 0;
-  for (let row = 0; row < outer; row++) {
-    for (const i of chosen) {
-      const start = (row * size + i) * width;
-      if (width > 16) to.set(from.subarray(start, start + width), at);
-      else for (let k = 0; k < width; k++) to[at + k] = from[start + k] as number;
-      at += width;
-    }
-  }
-  return { dtype: x.dtype, shape, bytes };
-}
-
-type Words = Uint8Array | Uint16Array | Uint32Array;
-
-/** Source, target and block in the widest words that a block is made of. */
-function widest(from: Uint8Array, to: Uint8Array, block: number): [Words, Words, number] {
-  for (const Words of [Uint32Array, Uint16Array]) {
-    const size = Words.BYTES_PER_ELEMENT;
-    if (block % size !== 0) continue;
-    const aligned = from.byteOffset % size === 0 ? from : from.slice();
-    const words = ({ buffer, byteOffset, length }: Uint8Array): Words =>
-      new Words(buffer as ArrayBuffer, byteOffset, Math.floor(length / size));
-    return [words(aligned), words(to), block / size];
-  }
-  return [from, to, block];
-}
-
-function evaluateNamed(
-  recipe: Recipe & { kind: 'op' },
-  inputs: readonly Tensor[],
-  context: EvalContext,
-): Tensor {
+/** What the evaluation of an op in a recipe throws, as a diagnostic. */
+function inRecipe<T>(op: string, compute: () => T): T {
   try {
-    return opTable[recipe.op as OpName].evaluate(inputs, recipe.attrs, context)[0] as Tensor;
+    return compute();
   } catch (error) {
     if (error instanceof RangeError || error instanceof DimError) {
-      fail('HEW5003', `${recipe.op} in a recipe: ${error.message}`);
+      fail('HEW5003', `${op} in a recipe: ${error.message}`);
     }
     throw error;
   }

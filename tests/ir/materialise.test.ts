@@ -1,10 +1,11 @@
 /** Recipes that are computed on bytes give what the declarations of their ops give. */
 import { describe, expect, test } from 'vitest';
 import { dim } from '../../ir/dim.js';
-import { materialise, staticContext } from '../../ir/materialise.js';
+import { materialise, materialiseBytes, materialiseChunks, staticContext } from '../../ir/materialise.js';
 import { emptyModule, type Module } from '../../ir/module.js';
 import { encodeBytes } from '../../ir/numeric.js';
-import { opTable } from '../../ir/ops/table.js';
+import type { Attrs } from '../../ir/op.js';
+import { type OpName, opTable } from '../../ir/ops/table.js';
 import type { Recipe } from '../../ir/recipe.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import { type DType, dtypes, elementCount, tensorType } from '../../ir/type.js';
@@ -64,4 +65,92 @@ describe('gather in a recipe', () => {
       /HEW5003: gather in a recipe: index -?\d is out of range for an axis of size 3/,
     );
   });
+});
+
+const dtypesMoved: readonly DType[] = ['f32', 'bf16', 'i8', 'i64', 'bool', 'i4'];
+
+function numbered(dtype: DType, shape: readonly number[]): Tensor {
+  const modulo = dtype === 'bool' ? 2 : 8;
+  return tensor(
+    dtype,
+    shape,
+    Array.from({ length: elementCount(shape) }, (_, i) => i % modulo),
+  );
+}
+
+function inner(op: string, attrs: Attrs, ...args: readonly Recipe[]): Recipe & { kind: 'op' } {
+  return { kind: 'op', op, attrs, args };
+}
+
+/** The value of a recipe by the declarations of its ops. */
+function declared(recipe: Recipe, values: ReadonlyMap<Recipe, Tensor>): Tensor {
+  if (recipe.kind !== 'op') return values.get(recipe) as Tensor;
+  const inputs = recipe.args.map((arg) => declared(arg, values));
+  return opTable[recipe.op as OpName].evaluate(inputs, recipe.attrs, staticContext(new Map()))[0] as Tensor;
+}
+
+describe.each(dtypesMoved)('movement in a recipe, %s', (dtype) => {
+  const values = new Map<Recipe, Tensor>();
+  const source = (shape: readonly number[]): Recipe => {
+    const value = numbered(dtype, shape);
+    const recipe = constant(value, dtypes[dtype].bits > 8 ? 1 : 0);
+    values.set(recipe, value);
+    return recipe;
+  };
+  const to = (...sizes: number[]): Attrs => ({ shape: sizes.map(dim) });
+  const cut = (axis: number, start: number, end: number, step = 1): Attrs => ({
+    axis,
+    start: dim(start),
+    end: dim(end),
+    step,
+  });
+  const matrix = source([37, 70]);
+  const cube = source([3, 5, 18]);
+  const cases: readonly (readonly [string, Recipe])[] = [
+    ['reshape', inner('reshape', to(70, 37), matrix)],
+    ['transpose', inner('transpose', { perm: [1, 0] }, matrix)],
+    ['transpose of three axes', inner('transpose', { perm: [2, 0, 1] }, cube)],
+    ['transpose that keeps the last axis', inner('transpose', { perm: [1, 0, 2] }, cube)],
+    ['slice of rows', inner('slice', cut(0, 3, 30), matrix)],
+    ['slice of columns with a step', inner('slice', cut(-1, 1, 69, 3), matrix)],
+    [
+      'slice of a transpose, reshaped',
+      inner(
+        'reshape',
+        to(4, 9, 18),
+        inner(
+          'slice',
+          cut(1, 1, 37),
+          inner('transpose', { perm: [1, 0] }, inner('slice', cut(1, 2, 20), matrix)),
+        ),
+      ),
+    ],
+    ['concat', inner('concat', { axis: 1 }, matrix, inner('transpose', { perm: [1, 0] }, source([6, 37])))],
+    ['concat of rows', inner('concat', { axis: -2 }, matrix, source([1, 70]))],
+    [
+      'an op that computes, then movement',
+      inner('transpose', { perm: [1, 0] }, inner('add', {}, matrix, matrix)),
+    ],
+    ['nothing at all', inner('slice', cut(1, 4, 4), matrix)],
+  ];
+
+  test.each(cases)('%s', (_, recipe) => {
+    const wanted = declared(recipe, values);
+    const type = tensorType(dtype, wanted.shape.map(dim));
+    const module: Module = { ...emptyModule('moved'), params: new Map([['w', { type, recipe }]]) };
+    expect(materialise(module, 'w', undefined)).toEqual(wanted);
+    const { bytes } = materialiseBytes(module, 'w', undefined);
+    expect(Buffer.concat([...materialiseChunks(module, 'w', undefined)])).toEqual(Buffer.from(bytes));
+  });
+});
+
+test('large transposes come in several pieces, stacks part by part', () => {
+  const value = numbered('f32', [1500, 1000]);
+  const turned = inner('transpose', { perm: [1, 0] }, constant(value));
+  const type = tensorType('f32', [dim(2), dim(1000), dim(1500)]);
+  const recipe: Recipe = { kind: 'stack', count: dim(2), parts: [turned, turned] };
+  const module: Module = { ...emptyModule('large'), params: new Map([['w', { type, recipe }]]) };
+  const chunks = [...materialiseChunks(module, 'w', undefined)];
+  expect(chunks.length).toBeGreaterThan(2);
+  expect(Buffer.concat(chunks).equals(materialiseBytes(module, 'w', undefined).bytes)).toBe(true);
 });

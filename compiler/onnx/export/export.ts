@@ -4,7 +4,7 @@ import type { onnx } from 'onnx-proto';
 import { mapFunctions, rewriteFunc } from '../../../ir/builder.js';
 import { fail } from '../../../ir/diagnostics.js';
 import { printDim, tryEvalDim } from '../../../ir/dim.js';
-import { materialiseBytes, type TensorSource } from '../../../ir/materialise.js';
+import { materialiseChunks, type TensorSource } from '../../../ir/materialise.js';
 import {
   entriesOf,
   type Func,
@@ -171,7 +171,7 @@ function weightsOf(module: Module, func: Func, source: TensorSource | undefined)
       dtype,
       shape,
       size: storedBytes(type.dtype, elementCount(shape)),
-      data: () => materialiseBytes(module, name, undefined, source).bytes,
+      data: () => materialiseChunks(module, name, undefined, source),
     };
   });
 }

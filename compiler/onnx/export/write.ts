@@ -24,13 +24,13 @@ export function attributeProto(name: string, value: AttributeValue): onnx.IAttri
   return { name, ints: [...value], type: AttributeType.INTS };
 }
 
-/** A weight, whose bytes are asked for when its turn comes. */
+/** A weight, whose bytes are asked for when its turn comes, in pieces. */
 export interface Weight {
   readonly name: string;
   readonly dtype: number;
   readonly shape: readonly number[];
   readonly size: number;
-  data(): Uint8Array;
+  data(): Iterable<Uint8Array>;
 }
 
 export interface ModelParts {
@@ -65,7 +65,7 @@ export function* modelChunks(parts: ModelParts, externalName: string | undefined
   yield graph;
   for (const tensor of tensors) {
     yield tensor.head;
-    if (tensor.dataSize > 0) yield tensor.data();
+    yield* tensor.data();
   }
 }
 
@@ -75,7 +75,7 @@ const fields = { graph: 7, initializer: 5, rawData: 9 } as const;
 interface TensorChunks {
   readonly head: Uint8Array;
   readonly dataSize: number;
-  data(): Uint8Array;
+  data(): Iterable<Uint8Array>;
 }
 
 /** The field `initializer` with a tensor whose last field is its raw data. */
@@ -106,7 +106,7 @@ function externalTensors(weights: readonly Weight[], location: string): TensorCh
     return {
       head: Buffer.concat([tagged(fields.initializer, plain.length), plain]),
       dataSize: 0,
-      data: () => new Uint8Array(0),
+      data: () => [],
     };
   });
 }
@@ -125,7 +125,7 @@ export function* externalChunks(weights: readonly Weight[]): Generator<Uint8Arra
   let end = 0;
   for (const { weight, offset } of placed(weights)) {
     if (offset > end) yield new Uint8Array(offset - end);
-    yield weight.data();
+    yield* weight.data();
     end = offset + weight.size;
   }
 }
