@@ -9,7 +9,7 @@
  * What stays in the caller: parameters, states, repetition, calls and reshapes (which are views).
  */
 import { FuncBuilder, moduleScope, type Scope } from '../ir/builder.js';
-import { type Dim, dimsEqual } from '../ir/dim.js';
+import { constantOf, type Dim, dimsEqual } from '../ir/dim.js';
 import {
   countUses,
   defOf,
@@ -94,15 +94,38 @@ function isConstant(op: Op): boolean {
   return op.name === 'full' || op.name === 'dim_size';
 }
 
-/** The operand that some ops read as integers with their scales, so that no widened copy is ever in memory. */
-const readsQuantized: Partial<Record<Op['name'], number>> = { linear: 1, grouped_linear: 2, gather: 0 };
+interface QuantizedReader {
+  /** The operands that the op reads as integers with their scales, so that no widened copy is ever in memory. */
+  readonly operands: readonly number[];
+  readonly accepts?: (dequantize: Op) => boolean;
+}
 
-/** Weights and tables that are dequantized only for ops that read the integers themselves. */
+const readsQuantized: Partial<Record<Op['name'], QuantizedReader>> = {
+  linear: { operands: [1] },
+  grouped_linear: { operands: [2] },
+  gather: { operands: [0] },
+  attention: { operands: [1, 2], accepts: hasScalesOfRows },
+};
+
+/** Bytes with one scale in f32 for each row of the last axis. */
+function hasScalesOfRows({ operands }: Op): boolean {
+  const [x, scale] = operands as [Value, Value];
+  const { shape } = scale.type;
+  const isRow = (d: Dim, i: number): boolean =>
+    i === shape.length - 1 ? constantOf(d) === 1 : dimsEqual(d, x.type.shape[i] as Dim);
+  const isByte = x.type.dtype === 'i8' || x.type.dtype === 'u8';
+  return isByte && scale.type.dtype === 'f32' && shape.length === x.type.shape.length && shape.every(isRow);
+}
+
+/** Weights, tables and caches that are dequantized only for ops that read the integers themselves. */
 function inlinedWeights(func: Func): Op[] {
   const elsewhere = new Set<Value>(func.results);
   for (const op of func.body) {
+    const reader = readsQuantized[op.name];
     op.operands.forEach((operand, i) => {
-      if (readsQuantized[op.name] !== i) elsewhere.add(operand);
+      const source = defOf(operand);
+      const isRead = reader?.operands.includes(i) && source !== undefined;
+      if (!isRead || reader?.accepts?.(source) === false) elsewhere.add(operand);
     });
   }
   return func.body.filter((op) => op.name === 'dequantize' && !op.results.some((r) => elsewhere.has(r)));

@@ -14,6 +14,7 @@ import { prune } from './prune/prune.js';
 import { htg } from './quantize/htg.js';
 import { ptq4dit } from './quantize/ptq4dit.js';
 import { quantize } from './quantize/quantize.js';
+import { quantizeKv } from './quantize-kv.js';
 import { refit } from './refit/refit.js';
 import { slnp } from './slnp.js';
 import { smooth } from './smooth/smooth.js';
@@ -38,6 +39,7 @@ export const passes: readonly Pass[] = [
   ptq4dit,
   smooth,
   quantize,
+  quantizeKv,
 ];
 
 /** The exact passes a compilation runs before the backend legalises and fuses. */

@@ -31,6 +31,10 @@ export const smooth = definePass({
   name: 'smooth',
   summary: 'Moves large channels of activations into the weights that read them (SmoothQuant).',
   options,
+  notAfter: {
+    quantize: 'weights are integers then',
+    'quantize-kv': 'caches of values are integers then',
+  },
   data: {
     observe: (module, given) => chosenSites(module, given).flatMap((site) => probesOf(module, site)),
     run: (module, given, data) => run(module, given, data),

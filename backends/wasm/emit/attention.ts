@@ -5,7 +5,8 @@
  */
 import { addDims, type Dim, mulDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
-import { type Expr, f32, i32, type Local, type Make, type Size, v128 } from './asm.js';
+import { type Expr, f32, i32, type Local, type Size, v128 } from './asm.js';
+import { AttentionRows, type Cursor } from './attention-rows.js';
 import { Expressions } from './expression.js';
 import type { KernelContext, KernelEmitter, ScratchSize } from './kernel.js';
 
@@ -14,11 +15,8 @@ interface Head {
   /** Byte address of the query row and of the output row. */
   readonly query: Local;
   readonly output: Local;
-  /** Byte addresses of key 0 and value 0 of the head, and the step from one key to the next. */
-  readonly keys: Local;
-  readonly values: Local;
-  readonly keyStep: Size;
-  readonly valueStep: Size;
+  readonly keys: AttentionRows;
+  readonly values: AttentionRows;
   /** Number of visible keys. */
   readonly visible: Local;
 }
@@ -33,15 +31,15 @@ export const emitAttention: KernelEmitter = (context) => {
   const hv = context.size(v.type.shape.at(-1) as Dim);
   const group = asm.div(heads, kv);
   const floats = (elements: Size): Size => asm.mul(elements, 4);
-  const locals = {
+  const head: Head = {
     query: asm.local(i32),
     output: asm.local(i32),
-    keys: asm.local(i32),
-    values: asm.local(i32),
+    keys: new AttentionRows(context, k),
+    values: new AttentionRows(context, v),
     visible: asm.local(i32),
   };
-  const head: Head = { ...locals, keyStep: floats(asm.mul(kv, hd)), valueStep: floats(asm.mul(kv, hv)) };
-  const first = { keys: asm.local(i32), values: asm.local(i32) };
+  const rows = [head.keys, head.values];
+  const first = window > 0 ? rows.map((of) => of.remember()) : [];
   const past = asm.local(i32);
   const readPast = offset === undefined ? asm.const(0) : new Expressions(context).scalar(offset, []);
   const setPast = past.set(offset?.type.dtype === 'i64' ? m.i32.wrap(readPast) : readPast);
@@ -56,7 +54,8 @@ export const emitAttention: KernelEmitter = (context) => {
       head.output.set(at(context.pointer(result), asm.mul(row, hv))),
       head.visible.set(asm.expr(seen)),
       m.if(m.i32.gt_s(head.visible.get(), asm.expr(S)), head.visible.set(asm.expr(S))),
-      ...(window > 0 ? dropOldKeys(context, head, first, asm.sub(seen, window)) : []),
+      ...first.flatMap(({ restore }) => restore()),
+      ...(window > 0 ? dropOldKeys(context, head, asm.sub(seen, window)) : []),
       ...attendRow(context, head, hd, hv, scale),
     ];
   };
@@ -65,11 +64,10 @@ export const emitAttention: KernelEmitter = (context) => {
     asm.loop(0, batches, (batch) => [
       asm.loop(0, heads, (h) => {
         const kvHead = asm.div(h.get, group);
-        const start = asm.mul(asm.mul(batch.get, S), kv);
-        const { keys, values } = window > 0 ? first : head;
+        const start = asm.add(asm.mul(asm.mul(batch.get, S), kv), kvHead);
         return [
-          keys.set(at(context.pointer(k), asm.mul(asm.add(start, kvHead), hd))),
-          values.set(at(context.pointer(v), asm.mul(asm.add(start, kvHead), hv))),
+          ...rows.flatMap((of) => of.begin(start)),
+          ...first.flatMap(({ save }) => save),
           asm.loop(0, T, (t) => perQuery(batch, h, t)),
         ];
       }),
@@ -77,20 +75,15 @@ export const emitAttention: KernelEmitter = (context) => {
   ];
 };
 
-/** Makes the keys begin at `oldest`, or at key 0 where that is negative; `first` are the addresses of key and value 0. */
-function dropOldKeys(
-  { asm, m }: KernelContext,
-  head: Head,
-  first: { readonly keys: Local; readonly values: Local },
-  oldest: Size,
-): readonly Expr[] {
+/** Makes the keys begin at `oldest`, or at key 0 where that is negative. */
+function dropOldKeys({ asm, m }: KernelContext, head: Head, oldest: Size): readonly Expr[] {
   const dropped = asm.local(i32);
   return [
     dropped.set(asm.expr(oldest)),
     m.if(m.i32.lt_s(dropped.get(), asm.const(0)), dropped.set(asm.const(0))),
     m.if(m.i32.gt_s(dropped.get(), head.visible.get()), dropped.set(head.visible.get())),
-    head.keys.set(asm.expr(asm.add(first.keys.get, asm.mul(dropped.get, head.keyStep)))),
-    head.values.set(asm.expr(asm.add(first.values.get, asm.mul(dropped.get, head.valueStep)))),
+    ...head.keys.skip(dropped),
+    ...head.values.skip(dropped),
     head.visible.set(m.i32.sub(head.visible.get(), dropped.get())),
   ];
 }
@@ -126,35 +119,36 @@ function scoreKeys(
   greatest: Local,
 ): readonly Expr[] {
   const { asm, m } = context;
-  const keyAddress = (key: Local, r: number): Size =>
-    asm.add(head.keys.get, asm.mul(asm.add(key.get, r), head.keyStep));
+  const { keys } = head;
   const whole = asm.local(i32);
   const scores = asm.local(v128);
   const lanesMax = asm.local(v128);
   const score = asm.local(f32);
   const canBlock = typeof hd === 'number' && hd % 4 === 0;
-  const block = (key: Local): readonly Expr[] => {
-    const keys = [0, 1, 2, 3].map((r) => ({ set: asm.local(i32), address: keyAddress(key, r) }));
+  const cursors = [0, 1, 2, 3].map(() => keys.cursor());
+  const block = (key: Local): readonly Expr[] => [
+    ...cursors.flatMap((cursor, r) => keys.open(cursor, asm.add(key.get, r))),
+    ...dotFour(context, head, cursors, hd as number, scores),
+    scores.set(m.f32x4.mul(scores.get(), asm.splat(scale))),
+    ...cursors.flatMap((_, r) => {
+      const own = keys.scale(asm.add(key.get, r));
+      if (own === undefined) return [];
+      const scaled = m.f32.mul(m.f32x4.extract_lane(scores.get(), r), own);
+      return [scores.set(m.f32x4.replace_lane(scores.get(), r, scaled))];
+    }),
+    context.memory.storeVector(scoreAddress(context, key.get), scores.get()),
+    lanesMax.set(m.f32x4.max(lanesMax.get(), scores.get())),
+  ];
+  const single = (key: Local): readonly Expr[] => {
+    const own = keys.scale(key.get);
+    const scaled = m.f32.mul(score.get(), m.f32.const(scale));
     return [
-      ...keys.map(({ set, address }) => set.set(asm.expr(address))),
-      ...dotFour(
-        context,
-        head.query,
-        keys.map(({ set }) => set),
-        hd as number,
-        scores,
-      ),
-      scores.set(m.f32x4.mul(scores.get(), asm.splat(scale))),
-      context.memory.storeVector(scoreAddress(context, key.get), scores.get()),
-      lanesMax.set(m.f32x4.max(lanesMax.get(), scores.get())),
+      ...dotOne(context, head, key, hd, score),
+      score.set(own === undefined ? scaled : m.f32.mul(scaled, own)),
+      m.f32.store(0, 4, scoreAddress(context, key.get), score.get()),
+      greatest.set(m.f32.max(greatest.get(), score.get())),
     ];
   };
-  const single = (key: Local): readonly Expr[] => [
-    ...dotOne(context, head.query, asm.expr(keyAddress(key, 0)), hd, score),
-    score.set(m.f32.mul(score.get(), m.f32.const(scale))),
-    m.f32.store(0, 4, scoreAddress(context, key.get), score.get()),
-    greatest.set(m.f32.max(greatest.get(), score.get())),
-  ];
   if (!canBlock) return [asm.loop(0, head.visible.get, single)];
   return [
     whole.set(m.i32.and(head.visible.get(), asm.const(-4))),
@@ -165,23 +159,27 @@ function scoreKeys(
   ];
 }
 
-/** Four dot products with one row, as the lanes of `out`. */
+/** The query with four keys, as the lanes of `out`. */
 function dotFour(
   context: KernelContext,
-  row: Local,
-  others: readonly Local[],
+  { query, keys }: Head,
+  cursors: readonly Cursor[],
   length: number,
   out: Local,
 ): readonly Expr[] {
   const { asm, m } = context;
-  const sums = others.map(() => asm.local(v128));
-  const x = asm.local(v128);
+  const sums = cursors.map(() => asm.local(v128));
+  const chunk = keys.chunkOf(length);
+  const xs = Array.from({ length: chunk / 4 }, () => asm.local(v128));
   const statements: Expr[] = sums.map((sum) => sum.set(asm.splat(0)));
-  for (let i = 0; i < length; i += 4) {
-    statements.push(x.set(m.v128.load(i * 4, 4, row.get())));
-    others.forEach((other, r) => {
+  for (let i = 0; i < length; i += chunk) {
+    statements.push(...xs.map((x, part) => x.set(m.v128.load((i + part * 4) * 4, 4, query.get()))));
+    cursors.forEach((cursor, r) => {
       const sum = sums[r] as Local;
-      statements.push(sum.set(asm.multiplyAdd(x.get(), m.v128.load(i * 4, 4, other.get()), sum.get())));
+      const { before, vectors } = keys.load(cursor, i, chunk);
+      const add = (vector: Expr, part: number): Expr =>
+        sum.set(asm.multiplyAdd((xs[part] as Local).get(), vector, sum.get()));
+      statements.push(...before, ...vectors.map(add));
     });
   }
   statements.push(out.set(transposedSum(context, sums as unknown as readonly [Local, Local, Local, Local])));
@@ -206,36 +204,30 @@ function transposedSum({ m }: KernelContext, [a, b, c, d]: readonly [Local, Loca
   );
 }
 
-function dotOne(context: KernelContext, row: Local, other: Expr, length: Size, out: Local): readonly Expr[] {
+function dotOne(
+  context: KernelContext,
+  { query, keys }: Head,
+  key: Local,
+  length: Size,
+  out: Local,
+): readonly Expr[] {
   const { asm, m } = context;
-  const [lanes, pointer] = [asm.local(v128), asm.local(i32)];
+  const lanes = asm.local(v128);
+  const cursor = keys.cursor();
   const whole = asm.floorTo(length, 4);
-  const at = (base: Make, i: Local): Expr => asm.expr(asm.add(base, asm.mul(i.get, 4)));
+  const at = (i: Local): Expr => asm.expr(asm.add(query.get, asm.mul(i.get, 4)));
   return [
-    pointer.set(other),
+    ...keys.open(cursor, key.get),
     lanes.set(asm.splat(0)),
     asm.loop(
       0,
       whole,
-      (i) => [
-        lanes.set(
-          asm.multiplyAdd(
-            m.v128.load(0, 4, at(row.get, i)),
-            m.v128.load(0, 4, at(pointer.get, i)),
-            lanes.get(),
-          ),
-        ),
-      ],
+      (i) => [lanes.set(asm.multiplyAdd(m.v128.load(0, 4, at(i)), keys.loadAt(cursor, i), lanes.get()))],
       4,
     ),
     out.set(asm.horizontal('add', lanes)),
     asm.loop(whole, length, (i) => [
-      out.set(
-        m.f32.add(
-          out.get(),
-          m.f32.mul(m.f32.load(0, 4, at(row.get, i)), m.f32.load(0, 4, at(pointer.get, i))),
-        ),
-      ),
+      out.set(m.f32.add(out.get(), m.f32.mul(m.f32.load(0, 4, at(i)), keys.element(cursor, i)))),
     ]),
   ];
 }
@@ -272,24 +264,41 @@ function exponentials(context: KernelContext, head: Head, greatest: Local, total
 /** How many output vectors are accumulated in one pass over the values. */
 const outputVectors = 16;
 
+/** weight_j, times the scale of value j where it has one. */
+function weightOf(context: KernelContext, { values }: Head, key: Local): Expr {
+  const { m } = context;
+  const weight = m.f32.load(0, 4, scoreAddress(context, key.get));
+  const scale = values.scale(key.get);
+  return scale === undefined ? weight : m.f32.mul(weight, scale);
+}
+
 /** output = sum_j weight_j v_j * factor, in column blocks that stay in registers. */
 function weightedSum(context: KernelContext, head: Head, hv: Size, factor: Local): readonly Expr[] {
   const { asm, m } = context;
-  const [value, weight] = [asm.local(i32), asm.local(v128)];
+  const { values } = head;
+  const weight = asm.local(v128);
+  const cursor = values.cursor();
   const statements: Expr[] = [];
   const width = typeof hv === 'number' ? hv : 0;
   for (let start = 0; start + 4 <= width; start += outputVectors * 4) {
     const count = Math.min(outputVectors, Math.floor((width - start) / 4));
+    const chunk = values.chunkOf(count * 4);
     const sums = Array.from({ length: count }, () => asm.local(v128));
+    const chunks = Array.from({ length: (count * 4) / chunk }, (_, i) => i * chunk);
+    const addChunk = (from: number): Expr[] => {
+      const { before, vectors } = values.load(cursor, start + from, chunk);
+      const add = (vector: Expr, part: number): Expr => {
+        const sum = sums[from / 4 + part] as Local;
+        return sum.set(asm.multiplyAdd(weight.get(), vector, sum.get()));
+      };
+      return [...before, ...vectors.map(add)];
+    };
     statements.push(
       ...sums.map((sum) => sum.set(asm.splat(0))),
-      value.set(head.values.get()),
       asm.loop(0, head.visible.get, (key) => [
-        weight.set(m.v128.load32_splat(0, 4, scoreAddress(context, key.get))),
-        ...sums.map((sum, i) =>
-          sum.set(asm.multiplyAdd(weight.get(), m.v128.load((start + i * 4) * 4, 4, value.get()), sum.get())),
-        ),
-        value.set(asm.expr(asm.add(value.get, head.valueStep))),
+        ...values.open(cursor, key.get),
+        weight.set(m.f32x4.splat(weightOf(context, head, key))),
+        ...chunks.flatMap(addChunk),
       ]),
       ...sums.map((sum, i) =>
         context.memory.storeVector(
@@ -313,19 +322,16 @@ function scalarColumns(
   factor: Local,
 ): readonly Expr[] {
   const { asm, m } = context;
-  const [sum, value] = [asm.local(f32), asm.local(i32)];
+  const sum = asm.local(f32);
+  const cursor = head.values.cursor();
   return [
     asm.loop(from, to, (column) => [
       sum.set(m.f32.const(0)),
-      value.set(asm.expr(asm.add(head.values.get, asm.mul(column.get, 4)))),
       asm.loop(0, head.visible.get, (key) => [
+        ...head.values.open(cursor, key.get),
         sum.set(
-          m.f32.add(
-            sum.get(),
-            m.f32.mul(m.f32.load(0, 4, scoreAddress(context, key.get)), m.f32.load(0, 4, value.get())),
-          ),
+          m.f32.add(sum.get(), m.f32.mul(weightOf(context, head, key), head.values.element(cursor, column))),
         ),
-        value.set(asm.expr(asm.add(value.get, head.valueStep))),
       ]),
       m.f32.store(
         0,
