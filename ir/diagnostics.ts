@@ -382,6 +382,46 @@ export const diagnosticCodes = {
     doc: 'An option of compilation was given that the target does not have.',
     exit: exitCodes.usage,
   },
+  HEW6220: {
+    title: 'Ascend kernel exceeds a local memory',
+    doc: 'Buffers of an emitted AscendC kernel do not fit the unified buffer, L1 or L0 of the chip. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
+  HEW6221: {
+    title: 'Ascend kernel uses an unaligned address',
+    doc: 'An operand of an emitted AscendC kernel lies at an address that its unit does not take. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
+  HEW6222: {
+    title: 'Ascend kernel reaches beyond a buffer',
+    doc: 'An instruction of an emitted AscendC kernel may touch more than its tensor has. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
+  HEW6223: {
+    title: 'Ascend kernel exceeds the limit of an instruction',
+    doc: 'A count, a repeat, an extent, a stride or an id of an emitted AscendC kernel is above what the instruction has room for. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
+  HEW6224: {
+    title: 'Ascend kernel uses a type that the instruction does not take',
+    doc: 'An instruction of an emitted AscendC kernel has operands of types that the chip does not combine. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
+  HEW6225: {
+    title: 'Ascend kernel breaks the protocol of queues or flags',
+    doc: 'Tensors of an emitted AscendC kernel are not allocated, enqueued, dequeued and freed in pairs, or flags are not set and waited for in pairs. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
+  HEW6226: {
+    title: 'Ascend kernel uses what the chip lacks',
+    doc: 'An emitted AscendC kernel uses a type, an instruction or a kind of kernel that the chip does not have. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
+  HEW6227: {
+    title: 'Ascend kernel says what kernel code must not',
+    doc: 'An emitted AscendC kernel uses the standard library, dereferences global memory, or is written in a way that its checks do not read. A mistake of the backend.',
+    exit: exitCodes.internal,
+  },
   HEW7001: { title: 'not a Hew bundle', doc: 'The directory or URL has no manifest.json of a Hew bundle.' },
   HEW7002: {
     title: 'bundle version not supported',

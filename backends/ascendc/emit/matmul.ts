@@ -163,7 +163,8 @@ export function emitMatmul(context: KernelContext): KernelBody {
       ...epilogue.buffers.constants.filter((line) => !line.startsWith('constexpr uint32_t kTile =')),
       `constexpr uint32_t kTile = kTileN;  // columns of a row of the tile`,
       `constexpr uint32_t kRing = ${ringSlots};  // tiles between a cube core and its vector cores`,
-      'constexpr uint16_t kReady = 0, kDone = 1;  // flags of a slot of the ring',
+      'constexpr uint16_t kReady = 0;  // flags of a slot of the ring',
+      'constexpr uint16_t kDone = 1;',
     ],
     init: [
       'productGm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(scratch), kRing * kTileM * kTileN * GetBlockNum());',

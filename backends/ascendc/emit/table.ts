@@ -1,7 +1,9 @@
 /** The kernels of this target by the op they are named for. */
+import { HewError } from '../../../ir/diagnostics.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { rootOf } from '../../kernel-function.js';
 import type { Chip } from '../chips.js';
+import { verifyKernel } from '../verify/verify.js';
 import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
 import {
@@ -45,5 +47,8 @@ export function emitFunc(module: Module, func: Func, chip: Chip): EmittedKernel 
   const context = kernelContext(module, func, chip);
   const emitter = func.kernel === 'pointwise' ? emitPointwise : emitters[rootOf(func).name];
   if (emitter === undefined) throw new Error(`no kernel for ${rootOf(func).name}`);
-  return emitKernel(context, emitter(context));
+  const kernel = emitKernel(context, emitter(context));
+  const problems = verifyKernel(kernel, chip);
+  if (problems.length > 0) throw new HewError(problems);
+  return kernel;
 }

@@ -23,7 +23,8 @@ constexpr uint32_t kC0 = 16;  // elements of one row of a fractal
 constexpr uint32_t kWorkSlots = 3;
 constexpr uint32_t kTile = kTileN;  // columns of a row of the tile
 constexpr uint32_t kRing = 4;  // tiles between a cube core and its vector cores
-constexpr uint16_t kReady = 0, kDone = 1;  // flags of a slot of the ring
+constexpr uint16_t kReady = 0;  // flags of a slot of the ring
+constexpr uint16_t kDone = 1;
 
 class LinearSilu1 {
 public:
