@@ -93,6 +93,28 @@ export const statistics = {
     rowRank: 1,
     sum: (b, [x, index, w]) => byExpert(b, square(b, x as Value), index as Value, w as Value),
   },
+  routed_rows: {
+    doc: 'how many rows of x each expert sees: [experts, 1]; x [T, n] or [T, k, n], index [T, k], w any stack of the experts',
+    rowRank: 1,
+    sum: (b, [x, index, w]) => {
+      const seen = expertMask(b, x as Value, index as Value, w as Value);
+      return b.one('reduce_sum', [seen], { axes: [-1], keepdims: true });
+    },
+  },
+  routed_moment: {
+    doc: 'Σ x xᵀ of the rows that each expert sees: [experts, n, n]',
+    rowRank: 1,
+    sum: (b, [x, index, w]) => {
+      const rows = asMatrix(b, x as Value);
+      const seen = expertMask(b, x as Value, index as Value, w as Value);
+      const [experts, count] = seen.type.shape as [Dim, Dim];
+      const [, n] = rows.type.shape as [Dim, Dim];
+      const stack = b.one('reshape', [rows], { shape: [dim(1), count, n] });
+      const mask = b.one('reshape', [seen], { shape: [experts, count, dim(1)] });
+      const own = b.one('transpose', [one(b, 'mul', stack, mask)], { perm: [0, 2, 1] });
+      return one(b, 'matmul', own, stack);
+    },
+  },
   group_norm: {
     doc: 'Σ ‖x_g‖₂ of each group of a value [.., groups, n]',
     rowRank: 2,
@@ -159,13 +181,24 @@ function keepEnds(b: FuncBuilder, x: Value): Value {
 
 /** Rows added up by expert: a matrix product with the rows' experts as unit vectors. */
 function byExpert(b: FuncBuilder, x: Value, index: Value, w: Value): Value {
+  return one(b, 'matmul', expertUnits(b, index, w), asMatrix(b, x));
+}
+
+/** 1 where a place of the index names an expert: [experts, places]. */
+function expertUnits(b: FuncBuilder, index: Value, w: Value): Value {
   const [experts] = w.type.shape as [Dim];
-  const rows = productOfDims(index.type.shape);
   const all = b.one('iota', [], { length: experts, dtype: 'i32' });
   const column = b.one('reshape', [all], { shape: [experts, dim(1)] });
-  const flat = b.one('reshape', [index], { shape: [dim(1), rows] });
-  const units = b.one('cast', [one(b, 'eq', column, flat)], { dtype: 'f32' });
-  return one(b, 'matmul', units, asMatrix(b, x));
+  const flat = b.one('reshape', [index], { shape: [dim(1), productOfDims(index.type.shape)] });
+  return b.one('cast', [one(b, 'eq', column, flat)], { dtype: 'f32' });
+}
+
+/** How often each expert sees each row of x [T, n], which index [T, k] sends to k experts, or x [T, k, n]. */
+function expertMask(b: FuncBuilder, x: Value, index: Value, w: Value): Value {
+  const units = expertUnits(b, index, w);
+  if (x.type.shape.length > index.type.shape.length) return units;
+  const [experts] = units.type.shape as [Dim];
+  return sumOver(b, b.one('reshape', [units], { shape: [experts, ...index.type.shape] }), [-1]);
 }
 
 /** How a statistic of several calls follows from those of each. */

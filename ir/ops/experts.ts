@@ -45,7 +45,7 @@ function scoresOf(row: Float64Array, score: string): Float64Array {
 }
 
 /** Both scores grow with the logits, so experts are chosen by their logits: exact, whatever the rounding. */
-function chooseExperts(row: Float64Array, { num_groups, topk_per_group }: Groups): number[] {
+export function chooseExperts(row: Float64Array, { num_groups, topk_per_group }: Groups): number[] {
   const size = row.length / num_groups;
   return Array.from({ length: num_groups }, (_, group) => {
     const members = row.subarray(group * size, (group + 1) * size);

@@ -112,8 +112,13 @@ export function probeOf(
   statistic: StatisticName,
   more: Partial<Probe> = {},
 ): Probe {
-  const input = inputOf(layer.observed);
-  const values = statistic === 'moment' ? [input, input] : [input];
+  const [input, index, weight] = layer.observed.op.operands as [Value, Value, Value];
+  const valuesOf: Partial<Record<StatisticName, Value[]>> = {
+    moment: [input, input],
+    routed_moment: [input, index, weight],
+    routed_rows: [input, index, weight],
+  };
+  const values = valuesOf[statistic] ?? [input];
   const { name: func } = layer.observed.func;
   return { key: `${statistic} ${layer.weight}`, module, func, values, statistic, ...more };
 }

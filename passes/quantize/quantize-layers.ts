@@ -59,11 +59,15 @@ function weightRead(op: Op): string | undefined {
 function reportOf(done: readonly QuantizedLayer[], skipped: readonly string[]): Partial<PassReport> {
   const sizes = done.map(sizeOf);
   const total = (of: 'count' | 'bits'): number => sizes.reduce((sum, size) => sum + size[of], 0);
-  const notes = done.map(({ layer, scheme: { weight, quantizesInput }, errors }) => {
+  const notes = done.map(({ layer, scheme: { weight, quantizesInput }, errors, sparseExperts }) => {
     const input = quantizesInput ? 'integer inputs' : 'inputs as they are';
     const group = weight.group === undefined ? '' : ` in groups of ${weight.group}`;
     const worst = Math.max(...errors);
-    return `${layer.weight}: ${weight.bits} bits${group}, ${input}, relative error of the weights at most ${worst.toPrecision(2)}`;
+    const few =
+      sparseExperts === 0
+        ? ''
+        : `, ${sparseExperts} experts saw too few tokens and took those of their layer`;
+    return `${layer.weight}: ${weight.bits} bits${group}, ${input}, relative error of the weights at most ${worst.toPrecision(2)}${few}`;
   });
   return {
     counts: { layers: done.length, skipped: skipped.length },

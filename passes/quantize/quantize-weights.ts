@@ -4,8 +4,10 @@ import type { Module, Param } from '../../ir/module.js';
 import type { Recipe } from '../../ir/recipe.js';
 import { type DType, tensorType } from '../../ir/type.js';
 import type { PassData } from '../pass.js';
+import type { StatisticName } from '../probe.js';
 import { constantRecipe, turnsOf } from '../recipes.js';
-import { gptq } from './gptq.js';
+import { roundExperts } from './expert-rounding.js';
+import { type GptqOptions, gptq } from './gptq.js';
 import { type Layer, observationOf } from './layers.js';
 import { dequantizeWeight, type QuantizedWeight, roundWeight } from './rounding.js';
 import type { LayerScheme, Settings } from './scheme.js';
@@ -32,6 +34,8 @@ export interface QuantizedLayer {
   readonly errors: readonly number[];
   /** (W - Ŵ) E[x] in each turn, where biases are to be corrected. */
   readonly lost: readonly Float64Array[] | undefined;
+  /** Experts, over all turns, that saw too few tokens to be rounded for them alone. */
+  readonly sparseExperts: number;
 }
 
 export const perTurn = (loop: string | undefined, parts: readonly Recipe[]): Recipe =>
@@ -51,27 +55,59 @@ export function quantizeWeight(
   const weights: QuantizedWeight[] = [];
   const errors: number[] = [];
   const lost: Float64Array[] = [];
+  const sparse: number[] = [];
   for (let turn = 0; turn < turns; turn++) {
     const w = data.weight(module, weight, loop === undefined ? undefined : turn).data;
     const rows = w.length / columns;
-    const gram = usesGram(layer, settings) ? observationOf(data, layer, 'moment').sums[turn] : undefined;
-    const found =
-      gram === undefined || settings.gptq === undefined
-        ? undefined
-        : gptq(w, rows, columns, gram, scheme.weight, settings.gptq);
-    const rounded = found ?? roundWeight(w, rows, columns, scheme.weight);
+    const found = usesGram(layer, settings) ? gptqOf(w, layer, scheme, settings, data, turn) : undefined;
+    if (found !== undefined && found.sparse.length > 0) sparse.push(found.sparse.length);
+    const rounded = found?.weight ?? roundWeight(w, rows, columns, scheme.weight);
     const difference = dequantizeWeight(rounded).map((value, i) => (w[i] as number) - value);
     weights.push(rounded);
     errors.push(norm(difference) / Math.max(norm(w), Number.MIN_VALUE));
     if (correctsBias(layer, settings)) lost.push(lostMean(difference, columns, data, layer, turn));
   }
   const names = addParams(module, params, layer, scheme, weights);
-  return { layer, scheme, names, weights, errors, lost: lost.length === 0 ? undefined : lost };
+  return {
+    layer,
+    scheme,
+    names,
+    weights,
+    errors,
+    lost: lost.length === 0 ? undefined : lost,
+    sparseExperts: sparse.reduce((sum, count) => sum + count, 0),
+  };
 }
 
-/** Gram matrices are of tokens; experts see tokens of their own, which are not told apart here. */
 export const usesGram = (layer: Layer, settings: Settings): boolean =>
-  settings.gptq !== undefined && layer.kind === 'linear' && layer.place === 'body';
+  settings.gptq !== undefined && layer.place === 'body';
+
+/** Statistics that GPTQ needs: of all tokens, or of those that each expert sees. */
+export const gramStatistics = {
+  linear: ['moment'],
+  grouped_linear: ['routed_moment', 'routed_rows'],
+} as const satisfies Record<Layer['kind'], readonly StatisticName[]>;
+
+/** Rounded by GPTQ; undefined where the Gram matrix stays singular. */
+function gptqOf(
+  w: Float64Array,
+  layer: Layer,
+  { weight: scheme }: LayerScheme,
+  settings: Settings,
+  data: PassData,
+  turn: number,
+): { readonly weight: QuantizedWeight; readonly sparse: readonly number[] } | undefined {
+  const options = settings.gptq as GptqOptions;
+  const { columns } = layer;
+  const sums = (statistic: StatisticName): Float64Array =>
+    observationOf(data, layer, statistic).sums[turn] as Float64Array;
+  if (layer.kind === 'grouped_linear') {
+    const inputs = { grams: sums('routed_moment'), tokens: sums('routed_rows') };
+    return roundExperts(w, columns, inputs, scheme, options);
+  }
+  const weight = gptq(w, w.length / columns, columns, sums('moment'), scheme, options);
+  return weight && { weight, sparse: [] };
+}
 
 export const correctsBias = (layer: Layer, settings: Settings): boolean =>
   settings.biasCorrection && layer.kind === 'linear' && layer.place === 'body';

@@ -5,11 +5,12 @@
  */
 import { fail } from '../../ir/diagnostics.js';
 import type { Module } from '../../ir/module.js';
-import { definePass } from '../pass.js';
+import { definePass, type PassResult } from '../pass.js';
 import type { Probe } from '../probe.js';
 import { type Layer, layersOf, probeOf } from './layers.js';
 import { quantizeLayers } from './quantize-layers.js';
-import { correctsBias, usesGram } from './quantize-weights.js';
+import { correctsBias, gramStatistics, usesGram } from './quantize-weights.js';
+import { type RoutingChange, routingChanges } from './routing.js';
 import { quantizeOptions, readSettings, type Settings, schemeOf } from './scheme.js';
 import { keepSensitive } from './sensitivity.js';
 
@@ -32,10 +33,24 @@ export const quantize = definePass({
         settings.targetBits === undefined
           ? new Map<string, number>()
           : await keepSensitive(module, layers, settings, data, settings.targetBits);
-      return quantizeLayers(module, layers, settings, data, bits, skipped);
+      const result = quantizeLayers(module, layers, settings, data, bits, skipped);
+      return withRouting(result, await routingChanges(module, result.module, data));
     },
   },
 });
+
+/** The report with what became of the choice of experts. */
+function withRouting(result: PassResult, changes: readonly RoutingChange[]): PassResult {
+  const { counts = {}, notes = [], details = {} } = result.report ?? {};
+  const routed = changes.map(
+    ({ router, same, error }) =>
+      `router ${router}: ${(100 * same).toFixed(2)} % of the choices of experts are as before, relative error of the logits ${error.toPrecision(2)}`,
+  );
+  return {
+    ...result,
+    report: { counts, notes: [...notes, ...routed], details: { ...details, routing: changes } },
+  };
+}
 
 function probesOf(module: Module, layer: Layer, settings: Settings): Probe[] {
   const byTimestep = module.sampler?.kind === 'diffusion';
@@ -45,7 +60,11 @@ function probesOf(module: Module, layer: Layer, settings: Settings): Probe[] {
     ...(isStatic
       ? (['minimum', 'maximum'] as const).map((side) => probeOf(module, layer, side, { byTimestep }))
       : []),
-    ...(usesGram(layer, settings) ? [probeOf(module, layer, 'moment', { every: settings.every })] : []),
+    ...(usesGram(layer, settings)
+      ? gramStatistics[layer.kind].map((statistic) =>
+          probeOf(module, layer, statistic, { every: settings.every }),
+        )
+      : []),
     ...(correctsBias(layer, settings) ? [probeOf(module, layer, 'sum')] : []),
   ];
 }
