@@ -1,5 +1,5 @@
 /** Which ops this target has kernels for; the others with the reason. See legalise.ts for what is rewritten before. */
-import type { Op, Value } from '../../ir/module.js';
+import { defOf, type Op, type Value } from '../../ir/module.js';
 import type { OpName } from '../../ir/ops/table.js';
 import type { DType } from '../../ir/type.js';
 import { opRoles } from '../../passes/kernel-class.js';
@@ -47,6 +47,9 @@ export function supports(op: Op, chip: Chip): true | string {
   if (arithmetic.has(op.name) && integers !== undefined)
     return `the vector unit does not compute in ${integers}`;
   if (op.name === 'cast' && op.attrs.dtype === 'i64') return 'the vector unit rounds to i64 through f32';
+  if (op.name === 'quantize' || op.name === 'dequantize') return true;
+  if (op.name === 'gather' && defOf(op.operands[0] as Value)?.name === 'dequantize')
+    return 'tables are widened before they are read';
   if (role === 'pointwise')
     return moved.has(op.name) || Object.hasOwn(formulas, op.name) ? true : 'it is decomposed first';
   if (!rootsWithKernels.has(op.name)) return 'there is no kernel for it yet';
@@ -67,6 +70,14 @@ function rootSupport(op: Op): true | string {
   if (op.name === 'linear' || op.name === 'grouped_linear') {
     const weight = op.operands[op.name === 'linear' ? 1 : 2] as Value;
     if (weight.type.dtype !== first.type.dtype) return 'the cube takes one type for both factors';
+    if (defOf(weight)?.name === 'dequantize') return 'weights are widened before the cube reads them';
   }
-  return true;
+  return op.name === 'quantized_linear' ? quantizedSupport(op) : true;
+}
+
+function quantizedSupport(op: Op): true | string {
+  const [x, weight, , , , weightZero, xZero] = op.operands as readonly (Value | undefined)[];
+  if (x?.type.dtype !== 'i8' || weight?.type.dtype !== 'i8') return 'the cube multiplies i8 by i8';
+  if (weightZero !== undefined || xZero !== undefined) return 'the cube multiplies without zero points';
+  return (op.attrs as { group: number }).group === 0 ? true : 'the cube sums over the whole inner axis';
 }

@@ -51,8 +51,8 @@ export function prepare(subject: Subject, chip: Chip, blocks: number): Prepared 
   const shapes = [...func.args, ...func.results].map((value) => evalShape(value.type.shape, symbols));
   if (shapes.some((shape) => shape.includes(0))) return 'it has nothing to compute: it is not launched';
   const weights = func.kernel === 'matmul' ? func.args.filter((arg) => arg.type.dtype !== 'i32') : [];
-  const runTime = (value: Value): boolean =>
-    [...dimNames(value.type.shape.at(-1) ?? ({} as never))].some((name) => !modelDims(fused).has(name));
+  const runTime = ({ type: { shape } }: Value): boolean =>
+    shape.slice(-1).some((width) => [...dimNames(width)].some((name) => !modelDims(fused).has(name)));
   if (weights.some(runTime)) return 'the width of a weight is known when it is compiled';
   return {
     subject,

@@ -45,12 +45,14 @@ const kernelTypes = [
   'MIX_AIC_1_2',
 ];
 
-export function runKernels(chip: Chip, calls: readonly KernelCall[]): KernelOutcome[] {
+/** `before` is code that the kernels may use beside the prelude. */
+export function runKernels(chip: Chip, calls: readonly KernelCall[], before = ''): KernelOutcome[] {
   const directory = mkdtempSync(join(tmpdir(), 'hew-ascend-'));
   try {
     const program = compileKernels(
       directory,
       calls.map(({ kernel }) => kernel),
+      before,
     );
     writeFileSync(join(directory, 'calls'), encodeCalls(calls));
     execFileSync(program, [chip.name, join(directory, 'calls'), join(directory, 'results')]);
@@ -61,7 +63,7 @@ export function runKernels(chip: Chip, calls: readonly KernelCall[]): KernelOutc
 }
 
 /** One program with all kernels, each in a namespace of its own, since their classes and constants share names. */
-function compileKernels(directory: string, kernels: readonly EmittedKernel[]): string {
+function compileKernels(directory: string, kernels: readonly EmittedKernel[], before: string): string {
   const parts = kernels.map(({ name, code }, i) => {
     const unique = code.replace(`void ${name}(`, `void call_${i}_${name}(`);
     return `namespace call_${i} {\n${unique}\n}\n`;
@@ -69,7 +71,7 @@ function compileKernels(directory: string, kernels: readonly EmittedKernel[]): s
   const table = kernels.map(({ name }, i) => `(void*)call_${i}::call_${i}_${name}`).join(',\n    ');
   writeFileSync(
     join(directory, 'kernels.inc'),
-    `#include "${preludeName}"\n${parts.join('\n')}\nvoid* const kernels[] = {\n    ${table},\n};\n`,
+    `#include "${preludeName}"\n${before}\n${parts.join('\n')}\nvoid* const kernels[] = {\n    ${table},\n};\n`,
   );
   writeFileSync(join(directory, preludeName), prelude);
   const program = join(directory, 'kernels');

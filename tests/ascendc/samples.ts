@@ -124,6 +124,35 @@ const texts: readonly SampleText[] = [
     integers: { i: [4, 0, 3] },
   },
   {
+    name: 'quantized_linear',
+    args: '%x: i8[T, 300], %w: i8[203, 300], %s: f32[T, 1], %c: f32[203], %b: f16[203]',
+    body: [
+      '%l = quantized_linear(%x, %w, %s, %c, %b) : f32[T, 203]',
+      '%a = cast(%l, dtype=f16) : f16[T, 203]',
+    ],
+    results: '%a: f16[T, 203]',
+    integers: { x: [-128, 127, 5, -77, 0], w: [127, -3, -128, 60, 19, 1, -1] },
+  },
+  {
+    name: 'dynamic_quantize',
+    args: '%x: f16[T, 203]',
+    body: ['%q, %s = dynamic_quantize(%x) : i8[T, 203], f32[T, 1]'],
+    results: '%q: i8[T, 203], %s: f32[T, 1]',
+  },
+  {
+    name: 'quantize',
+    args: '%x: f32[T, 203], %s: f32[T, 1]',
+    body: ['%q = quantize(%x, %s) : i8[T, 203]'],
+    results: '%q: i8[T, 203]',
+  },
+  {
+    name: 'dequantize',
+    args: '%x: i8[63, 203], %s: f16[63]',
+    body: ['%a = dequantize(%x, %s, axis=0) : f32[63, 203]'],
+    results: '%a: f32[63, 203]',
+    integers: { x: [-128, 127, 5, -77, 0] },
+  },
+  {
     name: 'attention_full',
     args: '%q: f16[T, 4, 40], %k: f16[C, 2, 40], %v: f16[C, 2, 40]',
     body: ['%a = attention(%q, %k, %v, scale=0.16) : f16[T, 4, 40]'],
@@ -134,7 +163,7 @@ const texts: readonly SampleText[] = [
     args: '%q: f16[T, 4, 72], %k: f16[C, 2, 72], %v: f16[C, 2, 72], %p: i32[]',
     body: ['%a = attention(%q, %k, %v, %p, causal=true, scale=0.12) : f16[T, 4, 72]'],
     results: '%a: f16[T, 4, 72]',
-    integers: { p: [131] },
+    integers: { p: [196] },
   },
   {
     name: 'rope',
@@ -153,7 +182,7 @@ const texts: readonly SampleText[] = [
     args: '%c: f16[C, 2, 203], %x: f16[T, 2, 203], %p: i32[]',
     body: ['%a = cache_append(%c, %x, %p) : f16[C, 2, 203]'],
     results: '%a: f16[C, 2, 203]',
-    integers: { p: [11] },
+    integers: { p: [196] },
   },
   {
     name: 'reduce_rows',

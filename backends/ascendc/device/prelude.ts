@@ -30,6 +30,12 @@ __aicore__ inline float ToFloat(T value) {
 
 __aicore__ inline float ScalarSqrt(float value) { return sqrt(value); }
 
+// To the nearest integer, ties to even: the sum has no room for a fraction. For magnitudes below 2^22.
+__aicore__ inline float NearestEven(float value) {
+    const float shifted = value + 12582912.0f;
+    return shifted - 12582912.0f;
+}
+
 // The scalar unit waits until the vector unit has finished with what it is about to touch.
 __aicore__ inline void WaitForVector() {
     const int32_t event = static_cast<int32_t>(AscendC::GetTPipePtr()->FetchEventID(AscendC::HardEvent::V_S));

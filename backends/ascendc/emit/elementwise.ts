@@ -14,6 +14,8 @@ export const scalar = (text: string): Operand => ({ kind: 'scalar', text });
 export const vector = (register: Register): Operand => ({ kind: 'vector', register });
 
 type Formula = (program: VectorProgram, operands: readonly Operand[], op: Op) => Operand;
+/** Of operands alone, whatever their types. */
+type Arithmetic = (program: VectorProgram, operands: readonly Operand[]) => Operand;
 
 /** A literal of a float, which AscendC wants typed. */
 export function floatLiteral(value: number): string {
@@ -45,7 +47,7 @@ const simple = (name: string): Formula => unary((program, x) => call(program, na
 
 /** Commutative: a scalar on either side becomes the scalar form. */
 const commutative =
-  (name: string, scalarName: string, fold: (a: string, b: string) => string): Formula =>
+  (name: string, scalarName: string, fold: (a: string, b: string) => string): Arithmetic =>
   (program, [a, b]) => {
     if (a?.kind === 'scalar' && b?.kind === 'scalar') return scalar(fold(a.text, b.text));
     if (a?.kind === 'scalar')
@@ -55,13 +57,13 @@ const commutative =
     return vector(call(program, name, spread(program, a as Operand), spread(program, b as Operand)));
   };
 
-const add = commutative('Add', 'Adds', (a, b) => `(${a} + ${b})`);
-const mul = commutative('Mul', 'Muls', (a, b) => `(${a} * ${b})`);
+export const add = commutative('Add', 'Adds', (a, b) => `(${a} + ${b})`);
+export const mul = commutative('Mul', 'Muls', (a, b) => `(${a} * ${b})`);
 
-const sub: Formula = (program, [a, b], op) => {
+export const sub: Arithmetic = (program, [a, b]) => {
   if (a?.kind === 'scalar' && b?.kind === 'scalar') return scalar(`(${a.text} - ${b.text})`);
-  if (b?.kind === 'scalar') return add(program, [a as Operand, scalar(`-(${b.text})`)], op);
-  if (a?.kind === 'scalar') return add(program, [mul(program, [b as Operand, scalar('-1.0f')], op), a], op);
+  if (b?.kind === 'scalar') return add(program, [a as Operand, scalar(`-(${b.text})`)]);
+  if (a?.kind === 'scalar') return add(program, [mul(program, [b as Operand, scalar('-1.0f')]), a]);
   return vector(call(program, 'Sub', spread(program, a as Operand), spread(program, b as Operand)));
 };
 
@@ -166,7 +168,7 @@ function sine(program: VectorProgram, x: Register, isCosine: boolean): Register 
 }
 
 /** To an integer that is a float again. */
-function round(program: VectorProgram, x: Register, mode: string): Register {
+export function round(program: VectorProgram, x: Register, mode: string): Register {
   return program.emit(
     [x],
     'float',
@@ -176,16 +178,12 @@ function round(program: VectorProgram, x: Register, mode: string): Register {
 }
 
 /** exp(b log |a|), negative where a is and b is odd. */
-const power: Formula = (program, [a, b], op) => {
+const power: Arithmetic = (program, [a, b]) => {
   const base = a as Operand;
   // The logarithm of 0 is made finite, so that 0 to the 0 is 1.
   const finite = call(program, 'Ln', call(program, 'Abs', spread(program, base)));
   const logarithm = withScalar(program, 'Maxs', finite, '-30000.0f');
-  const magnitude = call(
-    program,
-    'Exp',
-    spread(program, mul(program, [vector(logarithm), b as Operand], op)),
-  );
+  const magnitude = call(program, 'Exp', spread(program, mul(program, [vector(logarithm), b as Operand])));
   if (base.kind === 'scalar' && !base.text.startsWith('-')) return vector(magnitude);
   const exponent = spread(program, b as Operand);
   const half = round(program, withScalar(program, 'Muls', exponent, '0.5f'), 'CAST_FLOOR');
@@ -207,7 +205,7 @@ function inWork(program: VectorProgram, x: Register): Register {
   return x.place === undefined ? x : withScalar(program, 'Adds', x, '0.0f');
 }
 
-function maskOf(program: VectorProgram, a: Operand, b: Operand, mode: string): Register {
+export function maskOf(program: VectorProgram, a: Operand, b: Operand, mode: string): Register {
   const left = inWork(program, spread(program, a));
   if (b.kind === 'scalar') {
     return program.emit(
@@ -225,7 +223,7 @@ function maskOf(program: VectorProgram, a: Operand, b: Operand, mode: string): R
   );
 }
 
-function select(program: VectorProgram, mask: Register, a: Operand, b: Operand): Register {
+export function select(program: VectorProgram, mask: Register, a: Operand, b: Operand): Register {
   const chosen = spread(program, a);
   if (b.kind === 'scalar') {
     return program.emit(
@@ -254,7 +252,7 @@ const compare =
 const dtypeOf = (value: Value | undefined): Value['type']['dtype'] => (value as Value).type.dtype;
 
 export const formulas = {
-  neg: (program, [x], op) => mul(program, [x as Operand, scalar('-1.0f')], op),
+  neg: (program, [x]) => mul(program, [x as Operand, scalar('-1.0f')]),
   abs: simple('Abs'),
   sign: unary((program, x) => {
     const positive = select(
@@ -325,7 +323,7 @@ export const formulas = {
   and: mul,
   or: commutative('Max', 'Maxs', (a, b) => `(${a} > ${b} ? ${a} : ${b})`),
   xor: compare('ne'),
-  not: (program, [x], op) => sub(program, [scalar('1.0f'), x as Operand], op),
+  not: (program, [x]) => sub(program, [scalar('1.0f'), x as Operand]),
   where: (program, [condition, a, b]) => {
     const mask = maskOf(program, condition as Operand, scalar('0.5f'), 'GT');
     return vector(select(program, mask, a as Operand, b as Operand));

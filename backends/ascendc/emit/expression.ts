@@ -9,14 +9,18 @@
 import { constantOf, type Dim } from '../../../ir/dim.js';
 import { defOf, type Op, type OpOf, type Value } from '../../../ir/module.js';
 import { castTo } from '../../../ir/numeric.js';
+import type { QuantizedDType } from '../../../ir/ops/quantization.js';
 import { type FormulaOp, floatLiteral, formulas, type Operand, scalar, vector } from './elementwise.js';
 import type { KernelContext } from './kernel.js';
+import { dequantized, quantized } from './rescale.js';
 import { factor, product, sum } from './size.js';
 import { type Register, VectorProgram } from './vector-program.js';
 
 export interface Coordinate {
   readonly at: string;
   readonly step: number;
+  /** So many elements in a row have the same coordinate: what `at` and `step` say is divided by it. */
+  readonly per?: number;
 }
 export type Index = readonly Coordinate[];
 
@@ -92,12 +96,25 @@ export class Expressions {
         return scalar(`static_cast<float>(${this.context.size(op.attrs.dim)})`);
       case 'broadcast_to':
         return this.value(op.operands[0] as Value, this.broadcast(op.operands[0] as Value, value, index));
+      case 'quantize':
+      case 'dequantize':
+        return this.rescaled(op, index);
     }
     const { name, operands } = op as Op;
     const formula = formulas[name as FormulaOp];
     if (formula === undefined) throw new Error(`${name} of a computed value has no vector form`);
     const at = operands.map((operand) => this.value(operand, this.broadcast(operand, value, index)));
     return formula(this.program, at, op as Op);
+  }
+
+  private rescaled(op: OpOf<'quantize'> | OpOf<'dequantize'>, index: Index): Operand {
+    const [x, scale, zeroPoint] = op.operands as [Value, Value, Value?];
+    const from = this.value(x, index);
+    const own = (value: Value): Operand => this.value(value, scaleIndex(value, index, op.attrs));
+    const zero = zeroPoint && own(zeroPoint);
+    return op.name === 'dequantize'
+      ? dequantized(this.program, from, own(scale), zero)
+      : quantized(this.program, from, own(scale), zero, op.attrs.dtype as QuantizedDType);
   }
 
   /** The operand's index when the result is asked at `index`. */
@@ -114,9 +131,10 @@ export class Expressions {
     const isWhole = (step: string): boolean =>
       sources?.every((source) => source.perLane !== true && (source.step ?? step) === step) === true;
     if (sources === undefined || isWhole('0') || isWhole('1')) return sources;
-    const element = index.map(({ at, step }) =>
-      step === 0 ? { at, step } : { at: `(${sum([at, product(['lane', String(step)])])})`, step: 0 },
-    );
+    const element = index.map(({ at, step, per }) => {
+      const own = step === 0 ? at : `(${sum([at, product(['lane', String(step)])])})`;
+      return { at: per === undefined ? own : `(${factor(own)} / ${per})`, step: 0 };
+    });
     return this.sources(value, element)?.map((source) => ({ ...source, perLane: true }));
   }
 
@@ -149,6 +167,8 @@ export class Expressions {
   }
 
   private argument(value: Value, index: Index): Source {
+    if (index.some(({ step, per }) => step !== 0 && per !== undefined))
+      return { argument: value, offset: '0', step: '0', perLane: true };
     const sizes = value.type.shape.map(this.context.size);
     const stride = (axis: number): string => product(sizes.slice(axis + 1).map(factor));
     const offset = sum(index.map(({ at }, axis) => (at === '0' ? '0' : product([factor(at), stride(axis)]))));
@@ -287,4 +307,19 @@ function joined(source: Source, condition: string | undefined, perLane: boolean)
     ...lanes,
     condition: source.condition === undefined ? condition : `${condition} && ${source.condition}`,
   };
+}
+
+/** Where the scale, or the zero point, of an element at `index` is: scales share by shape, axis and group. */
+function scaleIndex(scale: Value, index: Index, { axis, group }: { axis: number; group: number }): Index {
+  const { shape } = scale.type;
+  const along = (axis + index.length) % index.length;
+  const isSingle = (at: number): boolean => constantOf(shape[at] as Dim) === 1;
+  if (shape.length === 0) return [];
+  if (shape.length === 1 && group === 0) return [isSingle(0) ? origin : (index[along] as Coordinate)];
+  return shape.map((_, at) => {
+    if (isSingle(at)) return origin;
+    const own = index[at] as Coordinate;
+    if (at !== along || group === 0) return own;
+    return own.step === 0 ? { at: `(${factor(own.at)} / ${group})`, step: 0 } : { ...own, per: group };
+  });
 }

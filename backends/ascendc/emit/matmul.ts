@@ -1,5 +1,5 @@
 /**
- * linear and grouped_linear. Cube cores multiply tiles: rows of x and rows of the weight go to L1 in fractals, from there
+ * linear, grouped_linear and quantized_linear. Cube cores multiply tiles: rows of x and rows of the weight go to L1 in fractals, from there
  * in steps of K to L0A and L0B, and are summed in f32 in L0C. A bare product leaves through Fixpipe. With a bias or an
  * epilogue, each cube core leaves its tiles in a ring in global memory (which stays in L2), and the two vector cores
  * beside it take them from there; flags say which slots are ready and which are done.
@@ -9,12 +9,13 @@
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
 import type { Op, Value } from '../../../ir/module.js';
 import type { DType } from '../../../ir/type.js';
-import { spread } from './elementwise.js';
-import { Expressions, type Index, type Leaf } from './expression.js';
+import { mul, spread, vector } from './elementwise.js';
+import { Expressions, type Index, type Leaf, origin } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor } from './size.js';
 import {
   copyIn,
+  elementBytes,
   method,
   narrowInto,
   planned,
@@ -70,6 +71,8 @@ interface Product {
   readonly bias: Value | undefined;
   /** Which of several weights a row uses. */
   readonly index: Value | undefined;
+  /** Of rows and columns, where the factors are integers. */
+  readonly scales?: { readonly x: Value; readonly weight: Value };
   /** Rows of the product, and how many of them read one row of x. */
   readonly rows: Dim;
   readonly slots: string;
@@ -81,26 +84,37 @@ function productOf(root: Op): Product {
     const rows = productOfDims(index.type.shape);
     return { x, weight, bias: undefined, index, rows, slots: x.type.shape.length === 3 ? '1' : '' };
   }
+  const rowsOf = (x: Value): Dim => productOfDims(x.type.shape.slice(0, -1));
+  if (root.name === 'quantized_linear') {
+    const [x, weight, ofX, ofWeight, bias] = root.operands as [Value, Value, Value, Value, Value?];
+    const scales = { x: ofX, weight: ofWeight };
+    return { x, weight, bias, index: undefined, rows: rowsOf(x), slots: '1', scales };
+  }
   const [x, weight, bias] = root.operands as [Value, Value, Value?];
-  return { x, weight, bias, index: undefined, rows: productOfDims(x.type.shape.slice(0, -1)), slots: '1' };
+  return { x, weight, bias, index: undefined, rows: rowsOf(x), slots: '1' };
 }
 
 export function emitMatmul(context: KernelContext): KernelBody {
   const { root, func, chip } = context;
   const productShape = productOf(root);
-  const { x, weight, bias, index, rows } = productShape;
+  const { x, weight, bias, index, rows, scales } = productShape;
   const [outputs, inner] = weight.type.shape.slice(-2) as [Dim, Dim];
   const [n, k] = [outputs, inner].map((d) => constantOf(context.resolve(d)) as number) as [number, number];
   const grouped = index !== undefined;
   const type = elementType[x.type.dtype];
-  const bytes = x.type.dtype === 'f32' ? 4 : 2;
+  const bytes = elementBytes(x.type.dtype);
+  const sumType = scales === undefined ? 'float' : 'int32_t';
   const mostRows = grouped ? 1 : context.greatest(context.resolve(rows));
   const units = grouped ? context.greatest(context.resolve(rows)) : 1;
   const tiling = chooseTiling(mostRows, n, k, bytes, Math.max(1, Math.floor(chip.cubeCores / units)));
-  const isBare = func.body.length === 1 && bias === undefined && canLeaveCube(func.results[0] as Value);
+  const isBare =
+    func.body.length === 1 &&
+    bias === undefined &&
+    scales === undefined &&
+    canLeaveCube(func.results[0] as Value);
   const rowsText = context.size(rows);
   const slots = grouped ? (x.type.shape.length === 3 ? '1' : context.size(index.type.shape[1] as Dim)) : '1';
-  const cube = cubeMethods(context, { x, weight, index }, type, slots, isBare);
+  const cube = cubeMethods(context, { x, weight, index }, type, sumType, slots, isBare);
   const constants = [
     `constexpr uint32_t kN = ${n};`,
     `constexpr uint32_t kK = ${k};`,
@@ -115,7 +129,7 @@ export function emitMatmul(context: KernelContext): KernelBody {
     `pipe_->InitBuffer(rightQueue_, 2, kTileN * kTileK * sizeof(${type}));`,
     `pipe_->InitBuffer(leftStepQueue_, 2, kTileM * kStepK * sizeof(${type}));`,
     `pipe_->InitBuffer(rightStepQueue_, 2, kTileN * kStepK * sizeof(${type}));`,
-    'pipe_->InitBuffer(sumQueue_, 1, kTileM * kTileN * sizeof(float));',
+    `pipe_->InitBuffer(sumQueue_, 1, kTileM * kTileN * sizeof(${sumType}));`,
   ];
   const cubeMembers = [
     'TQue<TPosition::A1, 1> leftQueue_;',
@@ -153,8 +167,8 @@ export function emitMatmul(context: KernelContext): KernelBody {
       ],
     };
   }
-  const epilogue = epilogueOf(context, bias);
-  const vector = vectorMethods(context, epilogue);
+  const epilogue = epilogueOf(context, productShape);
+  const vector = vectorMethods(context, epilogue, sumType);
   return {
     type: 'MIX_AIC_1_2',
     about: [...about, 'Two vector cores finish the tiles of each cube core.'],
@@ -167,7 +181,7 @@ export function emitMatmul(context: KernelContext): KernelBody {
       'constexpr uint16_t kDone = 1;',
     ],
     init: [
-      'productGm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(scratch), kRing * kTileM * kTileN * GetBlockNum());',
+      `productGm_.SetGlobalBuffer(reinterpret_cast<__gm__ ${sumType}*>(scratch), kRing * kTileM * kTileN * GetBlockNum());`,
       'if ASCEND_IS_AIC {',
       ...cubeBuffers.map((line) => `    ${line}`),
       '}',
@@ -175,7 +189,7 @@ export function emitMatmul(context: KernelContext): KernelBody {
       ...epilogue.buffers.init.map((line) => `    ${line}`),
       '}',
     ],
-    members: [...cubeMembers, ...epilogue.buffers.members, 'GlobalTensor<float> productGm_;'],
+    members: [...cubeMembers, ...epilogue.buffers.members, `GlobalTensor<${sumType}> productGm_;`],
     occupancy: { ...occupancy, UB: epilogue.buffers.occupancy },
     blocks,
     methods: [
@@ -258,6 +272,7 @@ function cubeMethods(
   context: KernelContext,
   { x, weight, index }: Pick<Product, 'x' | 'weight' | 'index'>,
   type: string,
+  sumType: string,
   slots: string,
   isBare: boolean,
 ): string[] {
@@ -270,16 +285,17 @@ function cubeMethods(
         ];
   const weightRow = index === undefined ? 'column' : '(expert * kN + column)';
   const xRow = slots === '1' ? 'row' : `(row / ${factor(slots)})`;
-  const outType = isBare ? elementType[(context.func.results[0] as Value).type.dtype] : 'float';
+  const outType = isBare ? elementType[(context.func.results[0] as Value).type.dtype] : sumType;
   const quant: Readonly<Record<string, string>> = {
     float: 'NoQuant',
+    int32_t: 'NoQuant',
     half: 'F322F16',
     bfloat16_t: 'F322BF16',
   };
   return [
     method('Multiply(uint32_t row, uint32_t column, uint32_t m, uint32_t n)', [
       ...expert,
-      'LocalTensor<float> sums = sumQueue_.AllocTensor<float>();',
+      `LocalTensor<${sumType}> sums = sumQueue_.AllocTensor<${sumType}>();`,
       'for (uint32_t k = 0; k < kK; k += kTileK) {',
       '    const uint32_t depth = Minimum(kTileK, kK - k);',
       `    CopyLeft(${xGm}[static_cast<uint64_t>(${xRow}) * kK + k], m, depth);`,
@@ -308,7 +324,7 @@ function cubeMethods(
       'rightQueue_.EnQue(right);',
     ]),
     method(
-      `MultiplyStep(const LocalTensor<float>& sums, const LocalTensor<${type}>& left, const LocalTensor<${type}>& right, uint32_t m, uint32_t n, uint32_t step, uint32_t depth, bool isFirst)`,
+      `MultiplyStep(const LocalTensor<${sumType}>& sums, const LocalTensor<${type}>& left, const LocalTensor<${type}>& right, uint32_t m, uint32_t n, uint32_t step, uint32_t depth, bool isFirst)`,
       [
         'const uint32_t rows = Align16(m) / 16;',
         'const uint32_t columns = Align16(n) / 16;',
@@ -348,7 +364,7 @@ function cubeMethods(
         ? 'CopyOut(uint32_t row, uint32_t column, uint32_t m, uint32_t n)'
         : 'CopyToRing(uint32_t slot, uint32_t m, uint32_t n)',
       [
-        'LocalTensor<float> sums = sumQueue_.DeQue<float>();',
+        `LocalTensor<${sumType}> sums = sumQueue_.DeQue<${sumType}>();`,
         'FixpipeParamsV220 out;',
         'out.nSize = n;',
         'out.mSize = m;',
@@ -356,8 +372,8 @@ function cubeMethods(
         `out.dstStride = ${isBare ? 'kN' : 'kTileN'};`,
         `out.quantPre = ${quant[outType]};`,
         isBare
-          ? `Fixpipe<${outType}, float, CFG_ROW_MAJOR>(out0Gm_[static_cast<uint64_t>(row) * kN + column], sums, out);`
-          : 'Fixpipe<float, float, CFG_ROW_MAJOR>(productGm_[(GetBlockIdx() * kRing + slot) * kTileM * kTileN], sums, out);',
+          ? `Fixpipe<${outType}, ${sumType}, CFG_ROW_MAJOR>(out0Gm_[static_cast<uint64_t>(row) * kN + column], sums, out);`
+          : `Fixpipe<${outType}, ${sumType}, CFG_ROW_MAJOR>(productGm_[(GetBlockIdx() * kRing + slot) * kTileM * kTileN], sums, out);`,
         'sumQueue_.FreeTensor(sums);',
       ],
     ),
@@ -365,7 +381,7 @@ function cubeMethods(
 }
 
 /** What vector cores do with a row of a tile: the bias, then the ops behind the product. */
-function epilogueOf(context: KernelContext, bias: Value | undefined) {
+function epilogueOf(context: KernelContext, { bias, scales }: Product) {
   const { root, func } = context;
   const [result] = func.results as [Value];
   const shape = (root.results[0] as Value).type.shape;
@@ -375,14 +391,16 @@ function epilogueOf(context: KernelContext, bias: Value | undefined) {
   const expressions = new Expressions(context);
   const { program } = expressions;
   const product: Register = { kind: 'float', place: 'product' };
+  const scaled = scales === undefined ? product : rescaled(expressions, product, scales, index);
   const sum =
     bias === undefined
-      ? product
-      : program.call('Add', [product, spread(program, expressions.value(bias, [column]))]);
+      ? scaled
+      : program.call('Add', [scaled, spread(program, expressions.value(bias, [column]))]);
   expressions.define(root.results[0] as Value, { kind: 'vector', register: sum });
   narrowInto(program, expressions.value(result, index), result.type.dtype, 'result');
   const plan = planned(program);
-  const productLeaf: Leaf = { kind: 'contiguous', dtype: 'f32' as DType, sources: [], name: 'product' };
+  const dtype: DType = scales === undefined ? 'f32' : 'i32';
+  const productLeaf: Leaf = { kind: 'contiguous', dtype, sources: [], name: 'product' };
   const buffers = tileBuffers(
     context,
     [...expressions.leaves, productLeaf],
@@ -393,7 +411,33 @@ function epilogueOf(context: KernelContext, bias: Value | undefined) {
   return { expressions, plan, buffers, lines, index, result };
 }
 
-function vectorMethods(context: KernelContext, epilogue: ReturnType<typeof epilogueOf>): string[] {
+/** Exact sums as floats, times the scale of their column, times that of their row: in this order, as the op declares. */
+function rescaled(
+  expressions: Expressions,
+  sums: Register,
+  { x, weight }: { readonly x: Value; readonly weight: Value },
+  index: Index,
+): Register {
+  const { program } = expressions;
+  const wide = program.emit(
+    [sums],
+    'float',
+    false,
+    (result, [from]) => `Cast(${result}, ${from}, RoundMode::CAST_RINT, count);`,
+  );
+  const byColumn = spread(program, expressions.value(weight, [index.at(-1) as Index[number]]));
+  const byRow = x.type.shape.map((d, axis) =>
+    constantOf(d) === 1 ? origin : (index[axis] as Index[number]),
+  );
+  const row = expressions.value(x, byRow);
+  return spread(program, mul(program, [vector(program.call('Mul', [wide, byColumn])), row]));
+}
+
+function vectorMethods(
+  context: KernelContext,
+  epilogue: ReturnType<typeof epilogueOf>,
+  sumType: string,
+): string[] {
   const { expressions, plan, lines, result } = epilogue;
   const queued = expressions.leaves.filter((leaf) => leaf.kind !== 'uniform');
   const scalars = expressions.leaves.filter((leaf) => leaf.kind === 'uniform');
@@ -401,7 +445,7 @@ function vectorMethods(context: KernelContext, epilogue: ReturnType<typeof epilo
   return [
     method('CopyIn(uint32_t row, uint32_t column, uint32_t count, uint32_t slot)', [
       ...lines,
-      'LocalTensor<float> product = productQueue_.AllocTensor<float>();',
+      `LocalTensor<${sumType}> product = productQueue_.AllocTensor<${sumType}>();`,
       'Load(product, productGm_[slot], count);',
       'productQueue_.EnQue(product);',
       ...queued.flatMap((leaf) => copyIn(context, leaf)),
@@ -409,7 +453,7 @@ function vectorMethods(context: KernelContext, epilogue: ReturnType<typeof epilo
     method('Compute(uint32_t row, uint32_t column, uint32_t count)', [
       ...lines,
       ...scalars.flatMap((leaf) => readScalar(context, leaf)),
-      'LocalTensor<float> product = productQueue_.DeQue<float>();',
+      `LocalTensor<${sumType}> product = productQueue_.DeQue<${sumType}>();`,
       ...queued.map(
         (leaf) =>
           `LocalTensor<${elementType[leaf.dtype]}> ${leaf.name} = ${leaf.name}Queue_.DeQue<${elementType[leaf.dtype]}>();`,

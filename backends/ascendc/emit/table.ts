@@ -15,6 +15,7 @@ import {
 } from './kernel.js';
 import { emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
+import { emitDynamicQuantize } from './quantize.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
 import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
@@ -24,6 +25,8 @@ type Emitter = (context: KernelContext) => KernelBody;
 
 const emitters: Readonly<Record<string, Emitter>> = {
   linear: emitMatmul,
+  quantized_linear: emitMatmul,
+  dynamic_quantize: emitDynamicQuantize,
   grouped_linear: emitMatmul,
   rms_norm: emitRmsNorm,
   layer_norm: emitLayerNorm,

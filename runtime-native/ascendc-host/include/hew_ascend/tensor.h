@@ -153,6 +153,9 @@ public:
             hew_ascend::fail(hew_ascend::FaultKind::bounds, "%s touches elements [%llu, %llu) of a global tensor of %llu",
                              name, (unsigned long long)element, (unsigned long long)(element + count),
                              (unsigned long long)elements);
+        if (reinterpret_cast<uintptr_t>(address) % sizeof(T) != 0)
+            hew_ascend::fail(hew_ascend::FaultKind::alignment, "%s at a global address that is no multiple of %zu bytes", name,
+                             sizeof(T));
         return reinterpret_cast<uint8_t*>(address + element);
     }
 };
