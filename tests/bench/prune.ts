@@ -1,8 +1,8 @@
 /**
  * The quality of pruned models: evaluation NLL after each pipeline beside the figure of an independent implementation.
  * `npm run bench:prune` prints the table; arguments name models or parts of a description, --slow adds the cases that
- * judge every candidate by the calibration data. `npm run bench:prune -- tables [MODEL]` prints quality against size of
- * every family.
+ * judge every candidate by the calibration data. `npm run bench:prune -- tables [MODEL | COLUMN]…` prints quality against
+ * size of every family, or of the models and columns that are named.
  */
 import { goldenCases } from '../prune/golden-table.js';
 import { type Judge, type Judged, openJudge, reasonToSkip } from '../prune/judge.js';
@@ -14,8 +14,14 @@ if (first === 'tables') await printSizeTables(names);
 else await printGoldenTables();
 
 async function printSizeTables(names: readonly string[]): Promise<void> {
-  for (const [model, cases] of Object.entries(sizeTables)) {
-    if (names.length > 0 && !names.includes(model)) continue;
+  const all = ['plain', 'paper', 'refit'] as const;
+  const chosen = <T extends string>(list: readonly T[]): readonly T[] => {
+    const named = list.filter((item) => names.includes(item));
+    return named.length > 0 ? named : list;
+  };
+  const columns = chosen(all);
+  for (const model of chosen(Object.keys(sizeTables))) {
+    const cases = sizeTables[model] ?? [];
     const reason = reasonToSkip(model);
     if (reason !== undefined) {
       console.log(`${model}: ${reason} is absent`);
@@ -23,7 +29,7 @@ async function printSizeTables(names: readonly string[]): Promise<void> {
     }
     const judge = openJudge(model);
     const results = new Map<SizeCase, Map<string, Judged>>(cases.map((c) => [c, new Map()]));
-    for (const column of ['plain', 'paper', 'refit'] as const) {
+    for (const column of columns) {
       for (const one of cases) {
         const pipeline = one[column];
         if (pipeline === undefined) continue;
@@ -37,8 +43,8 @@ async function printSizeTables(names: readonly string[]): Promise<void> {
     }
     const rows = [...results].map(([{ what }, found]) => [
       what,
-      ((found.get('plain')?.parameters ?? 0) / 1e6).toFixed(2),
-      ...['plain', 'paper', 'refit'].map((column) => quality(found.get(column))),
+      (([...found.values()][0]?.parameters ?? 0) / 1e6).toFixed(2),
+      ...all.map((column) => quality(found.get(column))),
     ]);
     judge.close();
     printTable(

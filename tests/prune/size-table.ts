@@ -10,9 +10,23 @@ export interface SizeCase {
   readonly refit?: string;
 }
 
-const cut = (what: string, prune: string): SizeCase => ({ what, plain: prune, refit: `${prune},refit` });
-const channels = (what: string, prune: string): SizeCase => ({ ...cut(what, prune), paper: `${prune},slnp` });
-const layers = (what: string, prune: string): SizeCase => ({ ...cut(what, prune), paper: `${prune},clap` });
+const cut = (what: string, prune: string): SizeCase => ({
+  what,
+  plain: prune,
+  refit: `${prune},refit{mode=one-shot}`,
+});
+const channels = (what: string, prune: string): SizeCase => ({
+  what,
+  plain: prune,
+  paper: `${prune},slnp`,
+  refit: `${prune},slnp,refit{mode=one-shot,readers=true,gains=true,lm_head=true}`,
+});
+const layers = (what: string, prune: string): SizeCase => ({
+  what,
+  plain: prune,
+  paper: `${prune},clap`,
+  refit: `${prune},refit`,
+});
 
 const unpruned: SizeCase = { what: 'unpruned', plain: '' };
 
@@ -61,13 +75,13 @@ export const sizeTables: Readonly<Record<string, readonly SizeCase[]>> = {
       what: 'one layer, channels and ffn -10 %',
       plain: 'prune{layers=11,d=-10%,ffn=-10%,multiple=8}',
       paper: 'prune{layers=11},clap,prune{d=-10%,ffn=-10%,multiple=8},slnp',
-      refit: 'prune{layers=11,d=-10%,ffn=-10%,multiple=8},refit',
+      refit: 'prune{layers=11,d=-10%,ffn=-10%,multiple=8},slnp,refit{readers=true,lm_head=true}',
     },
     {
       what: 'channels and ffn -10 %, all post-norms absorbed',
       plain: 'prune{d=-10%,ffn=-10%,multiple=8},absorb-post-norm{constant=none}',
       paper: 'prune{d=-10%,ffn=-10%,multiple=8},slnp,absorb-post-norm',
-      refit: 'prune{d=-10%,ffn=-10%,multiple=8},slnp,absorb-post-norm,refit',
+      refit: 'prune{d=-10%,ffn=-10%,multiple=8},slnp,absorb-post-norm,refit{readers=true,lm_head=true}',
     },
   ],
 };
