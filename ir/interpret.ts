@@ -18,6 +18,8 @@ export interface InterpretOptions {
   /** Checkpoint tensors; parameters made of constants alone need none. */
   readonly source?: TensorSource;
   readonly states?: StateStore;
+  /** Adds what the other ranks have, for modules that are one rank of several (ir/ranks.ts). */
+  readonly allReduce?: (value: Tensor) => Tensor;
 }
 
 /** State values between calls, by name and turn of the loop; states that are absent are zero. */
@@ -141,6 +143,8 @@ class Interpreter {
       },
       loopCount: (loop) => this.module.loops.get(loop)?.indices.length ?? 0,
       call: (name, args, inner) => this.call(this.module.functions.get(name) as Func, args, inner),
+      allReduce: (value) =>
+        this.options.allReduce?.(value) ?? fail('HEW5003', 'all_reduce needs the other ranks of the model'),
       commit: () => {
         for (const [key, value] of pending) this.states.set(key, value);
       },

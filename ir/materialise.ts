@@ -150,6 +150,7 @@ export function staticContext(dims: DimEnv): EvalContext {
     writeState: unavailable,
     loopCount: unavailable,
     call: unavailable,
+    allReduce: unavailable,
   };
 }
 

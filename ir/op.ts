@@ -106,6 +106,8 @@ export interface EvalContext {
   /** How many turns a loop runs. */
   loopCount(loop: string): number;
   call(functionName: string, args: readonly Tensor[], loopIndex?: number): readonly Tensor[];
+  /** The sum of a tensor over all ranks. */
+  allReduce(value: Tensor): Tensor;
 }
 
 /** Type error of an op. `operand` is the index of the operand to blame, when there is one. */

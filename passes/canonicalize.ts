@@ -2,11 +2,17 @@
 import { definePass, Tally } from './pass.js';
 import { algebraRules } from './rules/algebra.js';
 import { applyRules } from './rules/apply.js';
+import { collectiveRules } from './rules/collectives.js';
 import { movementRules } from './rules/movement.js';
 import type { Rule } from './rules/rule.js';
 import { weightRules } from './rules/weights.js';
 
-export const canonicalRules: readonly Rule[] = [...algebraRules, ...movementRules, ...weightRules];
+export const canonicalRules: readonly Rule[] = [
+  ...algebraRules,
+  ...movementRules,
+  ...weightRules,
+  ...collectiveRules,
+];
 
 export const canonicalize = definePass({
   name: 'canonicalize',

@@ -111,6 +111,7 @@ export const opRoles: Readonly<Record<OpName, OpRole>> = {
   state_write: 'structure',
   repeat: 'structure',
   kernel: 'structure',
+  all_reduce: 'structure',
 };
 
 /** Classes whose root hands each finished element to an epilogue. */

@@ -16,6 +16,7 @@ import { ptq4dit } from './quantize/ptq4dit.js';
 import { quantize } from './quantize/quantize.js';
 import { quantizeKv } from './quantize-kv.js';
 import { refit } from './refit/refit.js';
+import { shard } from './shard/shard.js';
 import { slnp } from './slnp.js';
 import { smooth } from './smooth/smooth.js';
 import { splitLoops } from './split-loop.js';
@@ -40,6 +41,7 @@ export const passes: readonly Pass[] = [
   smooth,
   quantize,
   quantizeKv,
+  shard,
 ];
 
 /** The exact passes a compilation runs before the backend legalises and fuses. */

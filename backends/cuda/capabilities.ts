@@ -95,6 +95,7 @@ const answers: Answers = {
   state_write: true,
   repeat: true,
   kernel: true,
+  all_reduce: true,
 };
 
 /** Whether the backend can run this op. */

@@ -96,6 +96,7 @@ const answers: Answers = {
   state_write: true,
   repeat: true,
   kernel: true,
+  all_reduce: () => 'between ranks: WebAssembly has no others',
 };
 
 /** Ops that may read and write four-bit integers, whose elements have no addresses of their own. */

@@ -1,6 +1,7 @@
 /** The table of all operations. A new op is one declaration in a file of this folder. */
 import type { OpDecl } from '../op.js';
 import { attentionOps } from './attention.js';
+import { collectiveOps } from './collective.js';
 import { contractionOps } from './contraction.js';
 import { convolutionOps } from './convolution.js';
 import { elementwiseOps } from './elementwise.js';
@@ -22,6 +23,7 @@ const declarations = {
   ...reductionOps,
   ...convolutionOps,
   ...structureOps,
+  ...collectiveOps,
 };
 
 export type Ops = typeof declarations;

@@ -18,7 +18,7 @@ export interface Vector {
   readonly shape?: readonly number[];
 }
 
-type StructuralOp = 'param' | 'state_read' | 'state_write' | 'repeat' | 'kernel';
+type StructuralOp = 'param' | 'state_read' | 'state_write' | 'repeat' | 'kernel' | 'all_reduce';
 
 const inf = Number.POSITIVE_INFINITY;
 const nan = Number.NaN;

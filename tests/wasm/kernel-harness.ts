@@ -190,6 +190,7 @@ function evaluateStructure(
     writeState: unused,
     loopCount: unused,
     call: unused,
+    allReduce: unused,
   });
 }
 

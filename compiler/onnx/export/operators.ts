@@ -1,4 +1,5 @@
 /** How each op is written: as an ONNX operator, or by its decomposition into ops that are. */
+import { fail } from '../../../ir/diagnostics.js';
 import { constantOf, type Dim } from '../../../ir/dim.js';
 import type { Op, OpOf, Value } from '../../../ir/module.js';
 import { castTo } from '../../../ir/numeric.js';
@@ -229,6 +230,10 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
   state_write: 'structure',
   repeat: 'structure',
   kernel: 'structure',
+  all_reduce: () =>
+    fail('HEW3114', 'the model is one rank of several, and ONNX has no operator that adds over ranks', {
+      help: 'export the model before shard',
+    }),
 };
 
 export const exportTable: Readonly<Record<OpName, Entry<OpName>>> = operators as unknown as Record<
