@@ -1,5 +1,6 @@
 /** The operators that are read, by domain and name. */
 import { attentionOperators } from './convert/attention.js';
+import { bitOperators } from './convert/bits.js';
 import { contractionOperators } from './convert/contraction.js';
 import { controlOperators } from './convert/control.js';
 import { convolutionOperators } from './convert/convolution.js';
@@ -17,6 +18,7 @@ import type { OperatorEntry, OperatorTable } from './node.js';
 
 const standard: OperatorTable = {
   ...elementwiseOperators,
+  ...bitOperators,
   ...contractionOperators,
   ...movementOperators,
   ...indexingOperators,

@@ -145,7 +145,8 @@ export class TensorStore implements Checkpoint {
 }
 
 function readPlace(place: Place, offset: number, length: number): Uint8Array<ArrayBuffer> {
-  if (place.kind === 'bytes') return place.bytes.slice(offset, offset + length) as Uint8Array<ArrayBuffer>;
+  // Not `slice`, which of a Buffer is a view.
+  if (place.kind === 'bytes') return Uint8Array.from(place.bytes.subarray(offset, offset + length));
   return readRange(place.file, place.offset + offset, length, 'HEW3106');
 }
 

@@ -33,11 +33,11 @@ function writeLists(kind: string, outcomes: ReadonlyMap<string, Outcome>): void 
   ];
   writeFileSync(
     path(`${kind}-passing.txt`),
-    `# tests of the folder '${kind}' that pass\n${passing.map(([name]) => `${name}\n`).join('')}`,
+    `# tests of '${kind}' that pass\n${passing.map(([name]) => `${name}\n`).join('')}`,
   );
   writeFileSync(
     path(`${kind}-skipped.txt`),
-    `# tests of the folder '${kind}' that are skipped, and why\n${skipped.map(([name, { reason }]) => `${name}\t${reason}\n`).join('')}`,
+    `# tests of '${kind}' that are skipped, and why\n${skipped.map(([name, { reason }]) => `${name}\t${reason}\n`).join('')}`,
   );
 }
 
@@ -53,11 +53,15 @@ const knownDifferences: readonly [RegExp, string][] = [
     /^test_cast(like)?_FLOAT_to_BFLOAT16/,
     'the suite cuts bits off, where ONNX since 1.13 rounds to nearest as Hew does',
   ],
+  [
+    /^test_(attention|celu).*_(bf16|bfloat16)$/,
+    'the reference rounds every step to bf16, whose last bit is above the tolerance',
+  ],
 ];
 
-function outcomeOf(kind: string, name: string, run: (test: SuiteTest) => Record<string, Tensor>): Outcome {
+function outcomeOf(folder: string, name: string, run: (test: SuiteTest) => Record<string, Tensor>): Outcome {
   try {
-    const test = openTest(kind, name);
+    const test = openTest(folder, name);
     try {
       const found = mismatches(run(test), test.wanted);
       const known = knownDifferences.find(([pattern]) => pattern.test(name))?.[1];
@@ -88,9 +92,13 @@ export interface Totals {
   readonly unexpected: readonly string[];
 }
 
-/** Runs every test of a folder of the suite and compares with the lists. */
-export function runSuite(kind: string, run: (test: SuiteTest) => Record<string, Tensor>): Totals {
-  const outcomes = new Map(testNames(kind).map((name) => [name, outcomeOf(kind, name, run)]));
+/** Runs every test of a folder and compares with the lists whose names begin with `kind`. */
+export function runSuite(
+  kind: string,
+  folder: string,
+  run: (test: SuiteTest) => Record<string, Tensor>,
+): Totals {
+  const outcomes = new Map(testNames(folder).map((name) => [name, outcomeOf(folder, name, run)]));
   if (blesses) writeLists(kind, outcomes);
   const { passing, skipped } = readLists(kind);
   const unexpected = [...outcomes].flatMap(([name, { reason }]) => {

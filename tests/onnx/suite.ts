@@ -1,6 +1,10 @@
-/** The node tests of ONNX's own conformance suite, as Debian's package libonnx-testdata installs them. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+/**
+ * ONNX's own conformance suite: the node tests up to opset 17 as Debian's package libonnx-testdata installs them, and a
+ * selection of those for newer opsets in newer-opsets.json.gz.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { carriedAs, onnxDTypes } from '../../compiler/onnx/dtypes.js';
 import { type OpenedOnnx, openOnnx } from '../../compiler/onnx/model.js';
 import {
@@ -20,14 +24,32 @@ import { elementCount } from '../../ir/type.js';
 /** HEW_ONNX_TESTDATA names another copy of the suite. */
 const places = [process.env.HEW_ONNX_TESTDATA, '/usr/share/libonnx-testdata/data'];
 
-/** The folder that has `node`, `simple` and so on; undefined when the suite is not installed. */
-export const suiteFolder = places.find((path) => path !== undefined && existsSync(join(path, 'node')));
+/** The folder of node tests; undefined when the suite is not installed. */
+export const nodeTests = places
+  .flatMap((path) => (path === undefined ? [] : [join(path, 'node')]))
+  .find((path) => existsSync(path));
 
 export const missingSuite = 'the ONNX conformance suite is not installed (apt-get install libonnx-testdata)';
 
-export function testNames(kind: string): string[] {
-  return readdirSync(join(suiteFolder as string, kind))
-    .filter((name) => existsSync(join(suiteFolder as string, kind, name, 'model.onnx')))
+/**
+ * Unpacks the tests of newer opsets, which the generator in the package onnx 1.23.1 makes (Apache License 2.0): those
+ * of operators that opset 18 or a later one has added or changed, without function bodies and large ones.
+ */
+export function unpackNewerTests(folder: string): void {
+  const packed = gunzipSync(readFileSync(new URL('newer-opsets.json.gz', import.meta.url))).toString();
+  const tests = JSON.parse(packed) as Readonly<Record<string, Readonly<Record<string, string>>>>;
+  for (const [name, files] of Object.entries(tests)) {
+    for (const [path, base64] of Object.entries(files)) {
+      const target = join(folder, name, path);
+      mkdirSync(dirname(target), { recursive: true });
+      writeFileSync(target, Buffer.from(base64, 'base64'));
+    }
+  }
+}
+
+export function testNames(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => existsSync(join(folder, name, 'model.onnx')))
     .sort();
 }
 
@@ -86,11 +108,10 @@ const deciding: Readonly<Record<string, readonly number[]>> = {
 };
 
 /** Opens a test; what its dtypes or kinds of value rule out is a Skip. */
-export function openTest(kind: string, name: string, dataSet = 0): SuiteTest {
-  const folder = join(suiteFolder as string, kind, name);
-  const path = join(folder, 'model.onnx');
+export function openTest(folder: string, name: string, dataSet = 0): SuiteTest {
+  const path = join(folder, name, 'model.onnx');
   const model = readOnnxBytes(readFileSync(path), path);
-  const data = join(folder, `test_data_set_${dataSet}`);
+  const data = join(folder, name, `test_data_set_${dataSet}`);
   const weights = new Set(model.graph.initializers.map((tensor) => tensor.name));
   const inputs = model.graph.inputs.filter((input) => !weights.has(input.name));
   const given = new Map(inputs.map((info, i) => [info.name, inputFile(join(data, `input_${i}.pb`), info)]));
@@ -158,10 +179,10 @@ function decoded(tensor: OnnxTensor, file: Uint8Array, declared: number): Tensor
   if (dtype === undefined) throw new Skip(`${onnxDTypes[declared]?.name ?? declared} is no type of Hew`);
   if (file.length !== byteLength(tensor.dtype, tensor.shape)) throw new Error('a tensor of the wrong size');
   if (onnxDTypes[declared]?.name === 'double') {
-    const doubles = new Float64Array(file.slice().buffer);
+    const doubles = new Float64Array(Uint8Array.from(file).buffer);
     return { dtype, shape: tensor.shape, data: doubles.map(castTo.f32) };
   }
-  return { dtype, shape: tensor.shape, data: decodeBytes(dtype, file) };
+  return { dtype, shape: tensor.shape, data: decodeBytes(dtype, file, elementCount(tensor.shape)) };
 }
 
 /** The first thing wrong with an output, by the suite's own tolerance: |a - e| <= 1e-7 + 1e-3 |e|. */

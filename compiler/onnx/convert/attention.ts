@@ -45,10 +45,10 @@ export interface AttentionParts {
   readonly v: Value;
   readonly scale: number;
   readonly causal: boolean;
-  /** Tokens before the first query: query t sees keys up to offset + t. */
-  readonly offset?: Dim | undefined;
-  /** Query t sees keys above offset + t - window. */
-  readonly window?: number | undefined;
+  /** Tokens before the first query, which is the position of query t less t; one for all, or [B] of i32. */
+  readonly offset?: Dim | Value | undefined;
+  /** How many keys before its own position a query sees, and how many after it. */
+  readonly window?: { readonly left?: number | undefined; readonly right?: number | undefined } | undefined;
   /** Bool (true is attended) or float (added); broadcasts against [B, heads, T, S]. */
   readonly masks: readonly Value[];
   readonly softcap?: number | undefined;
@@ -57,7 +57,7 @@ export interface AttentionParts {
 export interface Attended {
   /** [B, T, heads, hv]. */
   readonly output: Value;
-  /** Scores before and after each step, when they are wanted: products, soft-capped, masked, softmax. */
+  /** Scores after each step, when they are wanted: products, soft-capped, masked, softmax. */
   readonly scores?: readonly [Value, Value, Value, Value];
 }
 
@@ -65,18 +65,22 @@ export interface Attended {
 export function attend(c: NodeContext, parts: AttentionParts, wantsScores = false): Attended {
   const { q, k, v, scale, causal, offset, masks, softcap, window } = parts;
   const isPlain = masks.length === 0 && (softcap ?? 0) === 0 && window === undefined && !wantsScores;
-  if (isPlain) {
+  if (isPlain && !(causal && isValue(offset))) {
     const start =
-      causal && offset !== undefined && constantOf(offset) !== 0 ? [dimSize(c.b, offset, 'i32')] : [];
+      causal && offset !== undefined && constantOf(offset as Dim) !== 0
+        ? [dimSize(c.b, offset as Dim, 'i32')]
+        : [];
     return { output: c.b.one('attention', [q, k, v, ...start], { causal, scale }) };
   }
   return attendByParts(c, parts);
 }
 
-function attendByParts(
-  c: NodeContext,
-  { q, k, v, scale, causal, offset, window, masks, softcap }: AttentionParts,
-): Attended {
+function isValue(offset: Dim | Value | undefined): offset is Value {
+  return offset !== undefined && 'type' in offset;
+}
+
+function attendByParts(c: NodeContext, parts: AttentionParts): Attended {
+  const { q, k, v, scale, causal, window, masks, softcap } = parts;
   const heads = sizeAlong(q, 2);
   const [queries, keys, values] = [q, repeatHeads(c, k, heads), repeatHeads(c, v, heads)].map((x) =>
     exchangeHeads(c, x),
@@ -85,13 +89,25 @@ function attendByParts(
   const turned = transpose(c.b, keys, [0, 1, 3, 2]);
   const products = c.b.one('matmul', [mul(c.b, queries, root), mul(c.b, turned, root)]);
   const capped = (softcap ?? 0) === 0 ? products : softCapped(c, products, softcap as number);
-  const [tokens, length] = [sizeAlong(q, 1), sizeAlong(k, 1)];
-  const visible =
-    causal || window !== undefined ? [causalMask(c, tokens, length, offset ?? dim(0), causal, window)] : [];
-  const masked = [...masks, ...visible].reduce((scores, mask) => applyMask(c, scores, mask), capped);
-  const weights = c.b.one('softmax', [masked], { axis: -1 });
+  const visible = causal || window !== undefined ? [visibleKeys(c, parts)] : [];
+  const all = [...masks, ...visible];
+  const masked = all.reduce((scores, mask) => applyMask(c, scores, mask), capped);
+  const softmax = c.b.one('softmax', [masked], { axis: -1 });
+  const hidesRows = masks.length > 0 || window !== undefined || isValue(parts.offset);
+  const weights = hidesRows ? withoutHiddenRows(c, softmax, all) : softmax;
   const output = exchangeHeads(c, c.b.one('matmul', [weights, values]));
   return { output, scores: [products, capped, masked, weights] };
+}
+
+/** A query that may not see any key gets zeros, also where its scores are no numbers. */
+function withoutHiddenRows(c: NodeContext, weights: Value, masks: readonly Value[]): Value {
+  const { dtype } = weights.type;
+  const added = masks
+    .map((mask) => applyMask(c, full(c.b, 0, dtype), mask))
+    .reduce((sum, mask) => add(c.b, sum, mask));
+  const highest = c.b.one('reduce_max', [added], { axes: [rankOf(added) - 1], keepdims: true });
+  const isHidden = c.b.one('eq', [highest, like(c.b, highest, Number.NEGATIVE_INFINITY)]);
+  return c.b.one('where', [isHidden, like(c.b, weights, 0), weights]);
 }
 
 function softCapped(c: NodeContext, x: Value, cap: number): Value {
@@ -104,21 +120,22 @@ function applyMask(c: NodeContext, scores: Value, mask: Value): Value {
   return c.b.one('where', [mask, scores, like(c.b, scores, Number.NEGATIVE_INFINITY)]);
 }
 
-/** [T, S]: query t sees key j if j <= offset + t, and j > offset + t - window. */
-function causalMask(
-  c: NodeContext,
-  tokens: Dim,
-  length: Dim,
-  offset: Dim,
-  causal: boolean,
-  window: number | undefined,
-): Value {
-  const own = add(c.b, positions(c.b, tokens, 0, 2), dimSize(c.b, offset, 'i32'));
+/** [T, S], or [B, 1, T, S]: which keys each query sees by their distance. */
+function visibleKeys(c: NodeContext, { q, k, causal, offset, window }: AttentionParts): Value {
+  const [tokens, length] = [sizeAlong(q, 1), sizeAlong(k, 1)];
   const keys = positions(c.b, length, 1, 2);
-  const before = causal ? c.b.one('le', [keys, own]) : undefined;
-  if (window === undefined) return before as Value;
-  const near = c.b.one('gt', [keys, sub(c.b, own, full(c.b, window, 'i32'))]);
-  return before === undefined ? near : c.b.one('and', [before, near]);
+  const row = positions(c.b, tokens, 0, 2);
+  const before = isValue(offset)
+    ? reshape(c.b, offset, [sizeAlong(offset, 0), 1, 1, 1])
+    : dimSize(c.b, offset ?? dim(0), 'i32');
+  const own = add(c.b, row, before);
+  const { left, right } = window ?? {};
+  const bounds = [
+    ...(causal ? [c.b.one('le', [keys, own])] : []),
+    ...(left === undefined ? [] : [c.b.one('ge', [keys, sub(c.b, own, full(c.b, left, 'i32'))])]),
+    ...(right === undefined ? [] : [c.b.one('le', [keys, add(c.b, own, full(c.b, right, 'i32'))])]),
+  ];
+  return bounds.reduce((all, bound) => c.b.one('and', [all, bound]));
 }
 
 /** Key head floor(h / group) for query head h. */
@@ -158,6 +175,10 @@ function attention(c: NodeContext): (Value | undefined)[] {
   const masks = c.has(3) ? [maskInput(c, c.input(3), length)] : [];
   if (c.has(6)) masks.push(shorterThan(c, c.input(6), length));
   const wide = (x: Value): Value => (c.int('softmax_precision', 0) === 1 ? cast(c.b, x, 'f32') : x);
+  const [left, right] = ['left_window_size', 'right_window_size'].map((name) => {
+    const size = c.int(name, -1);
+    return size < 0 ? undefined : size;
+  });
   const { output, scores } = attend(
     c,
     {
@@ -166,6 +187,8 @@ function attention(c: NodeContext): (Value | undefined)[] {
       v: wide(v),
       scale,
       causal: c.int('is_causal', 0) === 1,
+      offset: offsetOf(c, sizeAlong(q, 1)),
+      ...((left ?? right) !== undefined && { window: { left, right } }),
       masks,
       softcap: c.float('softcap', 0),
     },
@@ -173,9 +196,15 @@ function attention(c: NodeContext): (Value | undefined)[] {
   );
   const narrow = cast(c.b, output, q.type.dtype);
   const y = isFlat ? joinHeads(c, narrow) : exchangeHeads(c, narrow);
-  const step = [0, 2, 1, 3][c.int('qk_matmul_output_mode', 0)] ?? 0;
-  const asked = c.wants(3) ? scores?.[step] : undefined;
+  const asked = c.wants(3) ? scores?.[c.int('qk_matmul_output_mode', 0)] : undefined;
   return [y, exchangeHeads(c, k), exchangeHeads(c, v), asked && cast(c.b, asked, q.type.dtype)];
+}
+
+/** Valid keys before the queries: the past, or those of a cache of fixed size that are not of this call. */
+function offsetOf(c: NodeContext, tokens: Dim): Dim | Value | undefined {
+  if (c.has(4)) return sizeAlong(c.input(4), 2);
+  if (!c.has(6)) return undefined;
+  return sub(c.b, cast(c.b, c.input(6), 'i32'), dimSize(c.b, tokens, 'i32'));
 }
 
 /** [B, 1, 1, S]: keys before the length of each batch item. */

@@ -1,7 +1,7 @@
 /** Arithmetic, comparison, logic, casts and activations. */
 import type { Value } from '../../../ir/module.js';
 import type { OpName } from '../../../ir/ops/table.js';
-import { isFloat } from '../../../ir/type.js';
+import { type DType, isFloat } from '../../../ir/type.js';
 import { add, cast, div, full, inFloat, like, mul, rankOf, reshape, sub } from '../build.js';
 import type { NodeContext, OperatorEntry, OperatorTable } from '../node.js';
 
@@ -78,7 +78,9 @@ function modulo(c: NodeContext): Value {
   const [a, b] = pair(c);
   const isFloating = isFloat(a.type.dtype);
   const quotient = isFloating ? truncated(c, div(c.b, a, b)) : div(c.b, a, b);
-  const remainder = sub(c.b, a, mul(c.b, quotient, b));
+  const plain = sub(c.b, a, mul(c.b, quotient, b));
+  // An infinite divisor leaves finite dividends as they are, and 0 times infinity is no number.
+  const remainder = isFloating ? op(c, 'where', isInfinite(c, b), finiteOrNaN(c, a), plain) : plain;
   if (c.int('fmod', 0) === 1) return remainder;
   const zero = like(c.b, a, 0);
   const signsDiffer = op(c, 'xor', op(c, 'lt', remainder, zero), op(c, 'lt', b, zero));
@@ -86,27 +88,25 @@ function modulo(c: NodeContext): Value {
   return op(c, 'where', wraps, add(c.b, remainder, b), remainder);
 }
 
+function finiteOrNaN(c: NodeContext, x: Value): Value {
+  return add(c.b, x, sub(c.b, x, x));
+}
+
 function truncated(c: NodeContext, x: Value): Value {
   return op(c, 'where', op(c, 'lt', x, like(c.b, x, 0)), op(c, 'ceil', x), op(c, 'floor', x));
 }
 
-/** By a power of two, for shifts below the width of the type; unsigned 8-bit is what Hew has. */
-function bitShift(c: NodeContext): Value {
-  const [a, b] = pair(c);
-  const { dtype } = a.type;
-  if (dtype !== 'u8') return c.unsupported(`shifts of ${dtype}`, 'uint8 is supported');
-  const powers = c.constant('i32', [8], [1, 2, 4, 8, 16, 32, 64, 128]);
-  const wide = cast(c.b, a, 'i32');
-  const factor = c.b.one('gather', [powers, cast(c.b, b, 'i32')], { axis: 0 });
-  if (c.string('direction') === 'RIGHT') return cast(c.b, div(c.b, wide, factor), 'u8');
-  const product = mul(c.b, wide, factor);
-  const high = mul(c.b, div(c.b, product, full(c.b, 256, 'i32')), full(c.b, 256, 'i32'));
-  return cast(c.b, sub(c.b, product, high), 'u8');
-}
-
-/** Floats that stand outside an integer type wrap or saturate as they like: ONNX leaves it open. */
-function convertTo(c: NodeContext, code: number): Value {
-  return cast(c.b, c.input(0), c.dtype(code));
+/**
+ * Floats that stand outside an integer type wrap or saturate as they like: ONNX leaves it open. Those of four bits wrap,
+ * as in its reference.
+ */
+function convertTo(c: NodeContext, dtype: DType): Value {
+  const x = c.input(0);
+  if ((dtype !== 'i4' && dtype !== 'u4') || !isFloat(x.type.dtype)) return cast(c.b, x, dtype);
+  const whole = truncated(c, cast(c.b, x, 'f32'));
+  const lowest = dtype === 'i4' ? -8 : 0;
+  const turns = op(c, 'floor', scaled(c, shifted(c, whole, -lowest), 1 / 16));
+  return cast(c.b, sub(c.b, whole, scaled(c, turns, 16)), dtype);
 }
 
 /** Before opset 6, the type is a name. */
@@ -122,9 +122,13 @@ const typeNames: Readonly<Record<string, number>> = {
 };
 
 function isInfinite(c: NodeContext, x: Value): Value {
+  return op(c, 'eq', op(c, 'abs', x), like(c.b, x, Number.POSITIVE_INFINITY));
+}
+
+function isChosenInfinity(c: NodeContext, x: Value): Value {
   const of = (value: number): Value => op(c, 'eq', x, like(c.b, x, value));
   const [negative, positive] = [c.int('detect_negative', 1) === 1, c.int('detect_positive', 1) === 1];
-  if (negative && positive) return op(c, 'or', of(Number.POSITIVE_INFINITY), of(Number.NEGATIVE_INFINITY));
+  if (negative && positive) return isInfinite(c, x);
   if (positive) return of(Number.POSITIVE_INFINITY);
   if (negative) return of(Number.NEGATIVE_INFINITY);
   return op(c, 'ne', x, x);
@@ -234,14 +238,6 @@ function prelu(c: NodeContext): Value {
   return op(c, 'where', op(c, 'lt', x, like(c.b, x, 0)), mul(c.b, x, slope), x);
 }
 
-function bitwise(name: string): OperatorEntry {
-  return {
-    since: 18,
-    limits: 'bool only',
-    convert: (c) => c.unsupported(`${name} of integers`, 'the bool operators And, Or, Xor and Not'),
-  };
-}
-
 export const elementwiseOperators: OperatorTable = {
   Abs: direct('abs'),
   Neg: direct('neg'),
@@ -300,24 +296,21 @@ export const elementwiseOperators: OperatorTable = {
   And: binary('and'),
   Or: binary('or'),
   Xor: binary('xor'),
-  BitShift: { since: 11, limits: 'uint8 only', convert: bitShift },
-  BitwiseAnd: bitwise('BitwiseAnd'),
-  BitwiseOr: bitwise('BitwiseOr'),
-  BitwiseXor: bitwise('BitwiseXor'),
   Where: { since: 9, convert: (c) => op(c, 'where', c.input(0), c.input(1), c.input(2)) },
   Clip: { since: 1, convert: clip },
   Cast: {
     since: 1,
     limits: 'types that Hew has; doubles become f32',
     convert: (c) => {
-      if (c.opset >= 6) return convertTo(c, c.int('to'));
+      if (c.opset >= 6) return convertTo(c, c.dtype(c.int('to')));
       const name = c.string('to');
-      return convertTo(c, typeNames[name] ?? c.fail('HEW3109', `${name} is no type that Hew computes with`));
+      const code = typeNames[name] ?? c.fail('HEW3109', `${name} is no type that Hew computes with`);
+      return convertTo(c, c.dtype(code));
     },
   },
-  CastLike: { since: 15, convert: (c) => cast(c.b, c.input(0), c.input(1).type.dtype) },
+  CastLike: { since: 15, convert: (c) => convertTo(c, c.input(1).type.dtype) },
   IsNaN: unary((c, x) => op(c, 'ne', x, x), 9),
-  IsInf: unary(isInfinite, 10),
+  IsInf: unary(isChosenInfinity, 10),
   Identity: { since: 1, convert: (c) => [c.item(0)] },
   Dropout: { since: 1, limits: 'inference, or ratio 0', convert: dropout },
 
@@ -344,4 +337,8 @@ export const elementwiseOperators: OperatorTable = {
   Mish: unary((c, x) => mul(c.b, x, op(c, 'tanh', op(c, 'softplus', x))), 18),
   Gelu: unary((c, x) => op(c, c.string('approximate', 'none') === 'tanh' ? 'gelu_tanh' : 'gelu', x), 20),
   Swish: unary((c, x) => swish(c, x, decimal(c.float('alpha', 1))), 24),
+  SwiGLU: {
+    since: 28,
+    convert: (c) => mul(c.b, swish(c, c.input(0), decimal(c.float('alpha', 1))), c.input(1)),
+  },
 };

@@ -168,7 +168,7 @@ function groupQueryAttention(c: NodeContext): (Item | undefined)[] {
     offset: past,
     masks,
     softcap: c.float('softcap', 0),
-    ...(window > 0 && { window }),
+    ...(window > 0 && { window: { left: window - 1 } }),
   });
   return [joinHeads(c, output), exchangeHeads(c, k), exchangeHeads(c, v)];
 }

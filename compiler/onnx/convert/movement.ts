@@ -295,12 +295,8 @@ function spaceToDepth(c: NodeContext): Value {
   const [n, channels, height, width] = x.type.shape as [Dim, Dim, Dim, Dim];
   const [rows, columns] = [divDims(height, block), divDims(width, block)];
   const split = reshape(c.b, x, [n, channels, rows, block, columns, block]);
-  return reshape(c.b, transpose(c.b, split, [0, 3, 5, 1, 2, 4]), [
-    n,
-    mulDims(channels, block * block),
-    rows,
-    columns,
-  ]);
+  const perm = c.string('mode', 'DCR') === 'CRD' ? [0, 1, 3, 5, 2, 4] : [0, 3, 5, 1, 2, 4];
+  return reshape(c.b, transpose(c.b, split, perm), [n, mulDims(channels, block * block), rows, columns]);
 }
 
 export const movementOperators: OperatorTable = {
