@@ -226,8 +226,14 @@ function unpacked(c: NodeContext, x: Value, count: number): Value[] {
   return parts.map((part) => reshape(c.b, part, [...shape.slice(0, 3), shape[4] as Dim]));
 }
 
-/** 0 is padding, of [B, S] keys or [B, T, S]; or [B] lengths. */
+/** What is added to the scores where `mask` is padding: 0 of [B, S] keys or [B, T, S]; or behind [B] lengths. */
 function paddingMask(c: NodeContext, mask: Value, length: Dim): Value {
+  const isSeen = keysSeen(c, mask, length);
+  const filter = full(c.b, c.float('mask_filter_value', -10000), 'f32');
+  return c.b.one('where', [isSeen, like(c.b, filter, 0), filter]);
+}
+
+function keysSeen(c: NodeContext, mask: Value, length: Dim): Value {
   const [batch, ...rest] = mask.type.shape as [Dim, ...Dim[]];
   if (rest.length === 0) return shorterThan(c, mask, length);
   const flag = c.b.one('ne', [mask, like(c.b, mask, 0)]);
