@@ -124,7 +124,7 @@ function inlinedWeights(func: Func): Op[] {
     const reader = readsQuantized[op.name];
     op.operands.forEach((operand, i) => {
       const source = defOf(operand);
-      const isRead = reader?.operands.includes(i) && source !== undefined;
+      const isRead = reader?.operands.includes(i) && source?.name === 'dequantize';
       if (!isRead || reader?.accepts?.(source) === false) elsewhere.add(operand);
     });
   }
