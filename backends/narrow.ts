@@ -1,6 +1,6 @@
 /**
- * 16-bit compute: linear layers whose weights are stored in the compute dtype, attention and its caches read and write
- * that dtype, and sum in f32. Everything else, above all the residual stream, stays f32. What this costs is one rounding
+ * 16-bit compute: linear layers whose weights are stored in the compute dtype or as integers, attention and its caches read
+ * and write that dtype, and sum in f32. Everything else, above all the residual stream, stays f32. What this costs is one rounding
  * of each operand and result, as in the mixed precision that such models are trained in.
  */
 import { type FuncBuilder, mapFunctions, rewriteFunc } from '../ir/builder.js';
@@ -10,6 +10,7 @@ import {
   type Func,
   type Module,
   type Op,
+  type OpOf,
   type State,
   type Value,
 } from '../ir/module.js';
@@ -18,10 +19,18 @@ import type { DType } from '../ir/type.js';
 export const computeDTypes = ['f32', 'bf16', 'f16'] as const;
 export type ComputeDType = (typeof computeDTypes)[number];
 
-export function narrow(module: Module, compute: DType): Module {
+/**
+ * Whether a target's kernel for a linear layer, on operands that are narrow already, reads integer weights itself. For
+ * others they are widened to the compute dtype.
+ */
+export type ReadsIntegers = (op: OpOf<'linear' | 'grouped_linear'>, operands: readonly Value[]) => boolean;
+
+export function narrow(module: Module, compute: DType, readsIntegers: ReadsIntegers = () => false): Module {
   const states = narrowStates(module, compute);
   return mapFunctions({ ...module, states }, (func, scope) =>
-    rewriteFunc(func, scope, (op, operands, builder) => narrowOp(op, operands, builder, compute)),
+    rewriteFunc(func, scope, (op, operands, builder) =>
+      narrowOp(op, operands, builder, compute, readsIntegers),
+    ),
   );
 }
 
@@ -52,6 +61,7 @@ function narrowOp(
   operands: readonly Value[],
   builder: FuncBuilder,
   compute: DType,
+  readsIntegers: ReadsIntegers,
 ): readonly Value[] | undefined {
   if (op.name === 'state_read') return builder.emit(op.name, [], op.attrs);
   const attrs = op.attrs as AttrsOfOp<'cast'>;
@@ -62,10 +72,16 @@ function narrowOp(
   switch (op.name) {
     case 'linear':
     case 'grouped_linear': {
-      const weight = operands[op.name === 'linear' ? 1 : 2] as Value;
-      const [x, ...rest] = operands as [Value, ...Value[]];
-      if (weight.type.dtype !== compute || x.type.dtype !== 'f32') break;
-      return widened(builder.one(op.name, [inDType(builder, x, compute), ...rest], attrs));
+      const at = op.name === 'linear' ? 1 : 2;
+      const [x] = operands as [Value];
+      if (x.type.dtype !== 'f32') break;
+      const narrowed = operands.with(0, inDType(builder, x, compute));
+      const weight = operands[at] as Value;
+      const isQuantized = defOf(weight)?.name === 'dequantize';
+      if (isQuantized && !readsIntegers(op, narrowed))
+        narrowed[at] = builder.one('cast', [weight], { dtype: compute });
+      if (!isQuantized && weight.type.dtype !== compute) break;
+      return widened(builder.one(op.name, narrowed, attrs));
     }
     case 'attention': {
       const [q, k, v, ...offset] = operands as [Value, Value, Value, ...Value[]];

@@ -318,17 +318,25 @@ function isUsedAfterWrite(func: Func, read: OpOf<'state_read'>): boolean {
   );
 }
 
+/** The operand that a result of a call is an append to: a kernel may append beside other work. */
+function appendedTo(module: Module, result: Value): Value | undefined {
+  const call = defOf(result);
+  if (call?.name !== 'kernel') return undefined;
+  const callee = module.functions.get(call.attrs.callee);
+  const made = callee?.results[call.results.indexOf(result)];
+  const append = made && defOf(made);
+  if (callee === undefined || append?.name !== 'cache_append') return undefined;
+  return call.operands[callee.args.indexOf(append.operands[0] as Value)];
+}
+
 /** Results of a loop body that append to the argument of the same index, which nothing else reads. */
 function inPlaceCarried(module: Module, func: Func): Set<number> {
   if (func.loop === undefined) return new Set();
   const uses = countUses(func);
   const inPlace = func.results.flatMap((result, index) => {
-    const call = defOf(result);
     const arg = func.args[index] as Value;
-    const appends = call?.name === 'kernel' && module.functions.get(call.attrs.callee)?.kernel === 'append';
-    return appends && call.operands[0] === arg && uses.get(arg) === 1 && uses.get(result) === 1
-      ? [index]
-      : [];
+    const appends = appendedTo(module, result) === arg;
+    return appends && uses.get(arg) === 1 && uses.get(result) === 1 ? [index] : [];
   });
   return new Set(inPlace);
 }
@@ -339,12 +347,9 @@ function inPlaceAppends(module: Module, func: Func): { append: Value; state: str
   return func.body.flatMap((write) => {
     if (write.name !== 'state_write') return [];
     const append = write.operands[0] as Value;
-    const call = defOf(append);
-    if (call?.name !== 'kernel' || module.functions.get(call.attrs.callee)?.kernel !== 'append') return [];
-    const read = defOf(call.operands[0] as Value);
+    const cache = appendedTo(module, append);
+    const read = cache && defOf(cache);
     const sameState = read?.name === 'state_read' && read.attrs.name === write.attrs.name;
-    return sameState && uses.get(call.operands[0] as Value) === 1
-      ? [{ append, state: write.attrs.name }]
-      : [];
+    return sameState && uses.get(cache as Value) === 1 ? [{ append, state: write.attrs.name }] : [];
   });
 }

@@ -2,7 +2,7 @@
  * What this backend can run, op by op: the question `hew check` asks, and every compilation before it starts. Answers
  * are for ops as passes leave them, before legalisation.
  */
-import type { Op, OpOf } from '../../ir/module.js';
+import type { Op, OpOf, Value } from '../../ir/module.js';
 import type { OpName } from '../../ir/ops/table.js';
 import { dtypes } from '../../ir/type.js';
 
@@ -64,7 +64,7 @@ const answers: Answers = {
   modulate: true,
   swiglu: true,
   rope: true,
-  attention: ({ attrs }) => attrs.window === 0 || 'has no kernel with a sliding window yet',
+  attention: true,
   cache_append: true,
   moe_route: true,
   quantize: true,
@@ -101,7 +101,13 @@ const answers: Answers = {
 /** Whether the backend can run this op. */
 export function supports(op: Op): Support {
   const answer = answers[op.name] as true | ((op: Op) => Support);
-  const fourBit = [...op.operands, ...op.results].find(({ type }) => dtypes[type.dtype].bits < 8);
-  if (fourBit !== undefined) return `on ${fourBit.type.dtype}`;
+  const fourBit = (values: readonly Value[]) => values.find(({ type }) => dtypes[type.dtype].bits < 8);
+  const refused = readsFourBit.has(op.name)
+    ? fourBit(op.name === 'param' ? [] : op.results)
+    : fourBit([...op.operands, ...op.results]);
+  if (refused !== undefined) return `on ${refused.type.dtype}`;
   return answer === true ? true : answer(op);
 }
+
+/** Ops that read integers of four bits where they lie, two to a byte; none writes them. */
+const readsFourBit: ReadonlySet<OpName> = new Set(['param', 'dequantize', 'cast', 'quantized_linear']);

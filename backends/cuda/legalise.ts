@@ -1,9 +1,11 @@
 /** Legalisation for this target: what is decomposed, and what computes in f32. See narrow.ts for 16-bit compute. */
-import type { Module } from '../../ir/module.js';
+import { type Module, modelDims, type OpOf } from '../../ir/module.js';
 import type { OpName } from '../../ir/ops/table.js';
 import type { Rule } from '../../passes/rules/rule.js';
+import { resolver } from '../kernel-function.js';
 import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
-import { type ComputeDType, narrow } from '../narrow.js';
+import { type ComputeDType, narrow, type ReadsIntegers } from '../narrow.js';
+import { fewRows } from './few-rows.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
 const decomposed = [
@@ -11,7 +13,6 @@ const decomposed = [
   'modulate',
   'split',
   'quantize',
-  'dequantize',
   'dynamic_quantize',
   'quantized_linear',
 ] as const satisfies readonly OpName[];
@@ -38,5 +39,9 @@ const narrowRules: readonly Rule[] = [
 const wideRules: readonly Rule[] = [...narrowRules, ...computesNarrow.map(widenRule)];
 
 export function legalise(module: Module, compute: ComputeDType): Module {
-  return compute === 'f32' ? applyRules(module, wideRules) : narrow(applyRules(module, narrowRules), compute);
+  if (compute === 'f32') return applyRules(module, wideRules);
+  const resolve = resolver(modelDims(module));
+  const readsIntegers: ReadsIntegers = (op, operands) =>
+    op.name === 'linear' && fewRows({ ...(op as OpOf<'linear'>), operands }, resolve)?.packed !== undefined;
+  return narrow(applyRules(module, narrowRules), compute, readsIntegers);
 }

@@ -145,6 +145,11 @@ int64_t dtype_bytes(const std::string& dtype) {
   return found->second;
 }
 
+uint64_t stored_bytes(const std::string& dtype, uint64_t elements) {
+  if (dtype == "i4" || dtype == "u4") return elements / 2 + elements % 2;
+  return elements * static_cast<uint64_t>(dtype_bytes(dtype));
+}
+
 int64_t Size::value(const Symbols& symbols) const {
   __int128 sum = 0;
   for (const Term& term : terms) {
@@ -212,7 +217,7 @@ Manifest parse_manifest(std::string text) {
   for (const Json& item : json["params"].items()) {
     const auto field = [&](const char* name) { return static_cast<uint64_t>(item[name].integer()); };
     Param param{item["dtype"].text(), field("address"), static_cast<uint64_t>(item["stride"].integer(0, static_cast<int64_t>(manifest.total_bytes))), static_cast<uint64_t>(item["turns"].integer(0, 1 << 20)), field("elements"), field("fan_in")};
-    if (param.turns > 0) check_range(manifest, param.address, param.stride * (param.turns - 1) + param.elements * static_cast<uint64_t>(dtype_bytes(param.dtype)), "a parameter");
+    if (param.turns > 0) check_range(manifest, param.address, param.stride * (param.turns - 1) + stored_bytes(param.dtype, param.elements), "a parameter");
     manifest.params.push_back(param);
   }
   for (const auto& [name, bounds] : json["symbols"].members()) {

@@ -116,6 +116,8 @@ struct Manifest {
 };
 
 int64_t dtype_bytes(const std::string& dtype);
+// Bytes of so many elements of a parameter: integers of four bits lie two to a byte.
+uint64_t stored_bytes(const std::string& dtype, uint64_t elements);
 
 // Throws Error: HEW_ERROR_BUNDLE or HEW_ERROR_VERSION.
 Manifest parse_manifest(std::string text);

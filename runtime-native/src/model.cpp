@@ -107,15 +107,16 @@ void Model::make_up_weights(uint32_t seed) {
   for (const Param& param : manifest_.params) {
     const float spread = param.fan_in == 0 ? 0.0f : std::sqrt(3.0f / static_cast<float>(param.fan_in));
     const float centre = param.fan_in == 0 ? 1.0f : 0.0f;
-    if (param.dtype != "f32" && param.dtype != "bf16" && param.dtype != "f16") continue;
+    const bool bytes = param.dtype == "i4" || param.dtype == "u4" || param.dtype == "i8" || param.dtype == "u8";
+    if (!bytes && param.dtype != "f32" && param.dtype != "bf16" && param.dtype != "f16") continue;
     for (uint64_t turn = 0; turn < param.turns; turn++) {
       DevicePointer pointer = image_->pointer() + param.address + turn * param.stride;
-      unsigned long long count = param.elements;
+      unsigned long long count = bytes ? stored_bytes(param.dtype, param.elements) : param.elements;
       unsigned own_seed = seed + static_cast<unsigned>(param.address >> 8) * 31u + static_cast<unsigned>(turn);
       float own_spread = spread, own_centre = centre;
       void* arguments[] = {&pointer, &count, &own_seed, &own_spread, &own_centre};
       const int64_t blocks = static_cast<int64_t>(std::min<uint64_t>(2048, (count + 255) / 256));
-      if (blocks > 0) launch(function("hew_fill_" + param.dtype), blocks, arguments);
+      if (blocks > 0) launch(function(bytes ? "hew_fill_bytes" : "hew_fill_" + param.dtype), blocks, arguments);
     }
   }
 }

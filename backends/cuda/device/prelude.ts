@@ -4,6 +4,9 @@ export const prelude = `// ---- numbers: storage types, and their values in regi
 
 struct bf16 { unsigned short bits; };
 struct f16 { unsigned short bits; };
+// Two integers of four bits, the first in the low half.
+struct i4 { unsigned char pair; };
+struct u4 { unsigned char pair; };
 
 constexpr unsigned kFullWarp = 0xffffffffu;
 constexpr int kThreads = 256;
@@ -24,6 +27,9 @@ __device__ __forceinline__ long long load(long long x) { return x; }
 __device__ __forceinline__ int load(signed char x) { return x; }
 __device__ __forceinline__ int load(unsigned char x) { return x; }
 __device__ __forceinline__ bool load(bool x) { return x; }
+
+__device__ __forceinline__ int nibble(const i4* p, long long at) { return (static_cast<int>(p[at >> 1].pair) >> (at & 1) * 4 & 15 ^ 8) - 8; }
+__device__ __forceinline__ int nibble(const u4* p, long long at) { return static_cast<int>(p[at >> 1].pair) >> (at & 1) * 4 & 15; }
 
 // convert<T>(x): the storage form of a register value, floats to nearest even, integers wrapping.
 template <class T, class V> __device__ __forceinline__ T convert(V x) { return static_cast<T>(x); }
@@ -69,13 +75,33 @@ __device__ __forceinline__ void unpack(uint4 raw, f16, float (&x)[8]) {
     x[2 * i + 1] = load(f16{static_cast<unsigned short>(words[i] >> 16)});
   }
 }
-template <class T> __device__ __forceinline__ void load8(const T* p, float (&x)[8]) {
-  unpack(*reinterpret_cast<const uint4*>(p), T{}, x);
+// Eight elements as they lie in memory.
+template <class T> struct Eight { uint4 raw; };
+template <> struct Eight<float> { uint4 low, high; };
+
+template <class T> __device__ __forceinline__ Eight<T> load_eight(const T* p) { return {*reinterpret_cast<const uint4*>(p)}; }
+__device__ __forceinline__ Eight<float> load_eight(const float* p) {
+  return {*reinterpret_cast<const uint4*>(p), *reinterpret_cast<const uint4*>(p + 4)};
 }
-__device__ __forceinline__ void load8(const float* p, float (&x)[8]) {
-  const float4 a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
-  x[0] = a.x; x[1] = a.y; x[2] = a.z; x[3] = a.w;
-  x[4] = b.x; x[5] = b.y; x[6] = b.z; x[7] = b.w;
+template <class T> __device__ __forceinline__ void expand(const Eight<T>& v, float (&x)[8]) { unpack(v.raw, T{}, x); }
+__device__ __forceinline__ void expand(const Eight<float>& v, float (&x)[8]) {
+  x[0] = __uint_as_float(v.low.x); x[1] = __uint_as_float(v.low.y); x[2] = __uint_as_float(v.low.z); x[3] = __uint_as_float(v.low.w);
+  x[4] = __uint_as_float(v.high.x); x[5] = __uint_as_float(v.high.y); x[6] = __uint_as_float(v.high.z); x[7] = __uint_as_float(v.high.w);
+}
+template <class T> __device__ __forceinline__ void load8(const T* p, float (&x)[8]) { expand(load_eight(p), x); }
+
+// What is read once: 16 or 8 bytes that do not stay in the first cache.
+__device__ __forceinline__ uint4 load_streaming(const void* p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  return v;
+}
+__device__ __forceinline__ void load_streaming(const void* p, unsigned (&words)[4]) {
+  const uint4 v = load_streaming(p);
+  words[0] = v.x; words[1] = v.y; words[2] = v.z; words[3] = v.w;
+}
+__device__ __forceinline__ void load_streaming(const void* p, unsigned (&words)[2]) {
+  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "l"(p));
 }
 
 // ---- failures: the first one is kept for the host as {code, a, b} ----

@@ -37,18 +37,26 @@ extern "C" __global__ void __launch_bounds__(256) hew_argmax(const float* values
   *chosen = at < count ? at : 0;
 }
 
-// Uniform values of the given spread around a centre, a function of the seed and the index alone.
+// Random bits, a function of the seed and the index alone.
+__device__ __forceinline__ unsigned long long random_bits(unsigned long long i, unsigned seed) {
+  unsigned long long z = (i + 1) * 0x9e3779b97f4a7c15ull + seed * 0xd1342543de82ef95ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  return (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+}
+// Uniform values of the given spread around a centre.
 template <class T> __device__ __forceinline__ void fill(T* out, unsigned long long count, unsigned seed, float spread, float centre) {
   const unsigned long long step = (unsigned long long)gridDim.x * kThreads;
   for (unsigned long long i = (unsigned long long)blockIdx.x * kThreads + threadIdx.x; i < count; i += step) {
-    unsigned long long z = (i + 1) * 0x9e3779b97f4a7c15ull + seed * 0xd1342543de82ef95ull;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    const float unit = static_cast<float>((z >> 40) & 0xffffff) / 8388608.0f - 1.0f;
+    const float unit = static_cast<float>((random_bits(i, seed) >> 40) & 0xffffff) / 8388608.0f - 1.0f;
     out[i] = convert<T>(centre + spread * unit);
   }
 }
 extern "C" __global__ void __launch_bounds__(256) hew_fill_f32(float* out, unsigned long long count, unsigned seed, float spread, float centre) { fill(out, count, seed, spread, centre); }
 extern "C" __global__ void __launch_bounds__(256) hew_fill_bf16(bf16* out, unsigned long long count, unsigned seed, float spread, float centre) { fill(out, count, seed, spread, centre); }
 extern "C" __global__ void __launch_bounds__(256) hew_fill_f16(f16* out, unsigned long long count, unsigned seed, float spread, float centre) { fill(out, count, seed, spread, centre); }
+// Integers of any value: 'count' bytes.
+extern "C" __global__ void __launch_bounds__(256) hew_fill_bytes(unsigned char* out, unsigned long long count, unsigned seed) {
+  const unsigned long long step = (unsigned long long)gridDim.x * kThreads;
+  for (unsigned long long i = (unsigned long long)blockIdx.x * kThreads + threadIdx.x; i < count; i += step) out[i] = static_cast<unsigned char>(random_bits(i, seed) >> 40);
+}
 `;

@@ -1,7 +1,7 @@
 /** cache_append: copies the new rows and, unless it happens in place, everything else. */
 import { addDims, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
-import { type KernelEmitter, threads } from './kernel.js';
+import { type KernelContext, type KernelEmitter, threads } from './kernel.js';
 
 export const emitAppend: KernelEmitter = (context) => {
   const { code, root } = context;
@@ -22,13 +22,37 @@ export const emitAppend: KernelEmitter = (context) => {
   code.line('if (!fits && i == 0) fail(kContextFull, start, count);');
   code.line(`if (fits && i < count * ${row}) ${out}[start * ${row} + i] = ${added}[i];`);
   code.line(`if (${out} == ${from}) return;`);
-  code.block(
-    `for (${index} at = i; at < ${context.size(cacheSize)}; at += static_cast<${index}>(gridDim.x) * kThreads)`,
-    () => {
-      code.line(`const bool replaced = fits && at >= start * ${row} && at < (start + count) * ${row};`);
-      code.line(`if (!replaced) ${out}[at] = ${from}[at];`);
-    },
-  );
+  emitRest(context, {
+    from,
+    out,
+    size: context.size(cacheSize),
+    first: `start * ${row}`,
+    end: `(start + count) * ${row}`,
+    start: 'i',
+    index,
+  });
   // At least one block reports a position that does not fit, even when nothing is appended.
   return [{ count: addDims(productOfDims(x.type.shape), 1), per: threads }];
 };
+
+/** Elements that a cache keeps when it is copied: all but those from `first` to `end`, if the new rows fit. */
+interface Rest {
+  readonly from: string;
+  readonly out: string;
+  readonly size: string;
+  readonly first: string;
+  readonly end: string;
+  /** The element that a thread begins with. */
+  readonly start: string;
+  readonly index: 'int' | 'long long';
+}
+
+export function emitRest({ code }: KernelContext, { from, out, size, first, end, start, index }: Rest): void {
+  code.block(
+    `for (${index} at = ${start}; at < ${size}; at += static_cast<${index}>(gridDim.x) * kThreads)`,
+    () => {
+      code.line(`const bool replaced = fits && at >= ${first} && at < ${end};`);
+      code.line(`if (!replaced) ${out}[at] = ${from}[at];`);
+    },
+  );
+}

@@ -3,9 +3,10 @@
  * ops combine the values of their operands at the (broadcast) index, movement ops change the index, arguments load.
  * Values that are asked for twice at one index are computed once.
  */
-import { constantOf } from '../../../ir/dim.js';
-import { defOf, type Op, type OpOf, type Value } from '../../../ir/module.js';
+import { constantOf, type Dim, divDims } from '../../../ir/dim.js';
+import { defOf, type OpOf, type Value } from '../../../ir/module.js';
 import type { OpName } from '../../../ir/ops/table.js';
+import { dtypes } from '../../../ir/type.js';
 import { type FormulaOp, formulas, literal, roundedTo } from './elementwise.js';
 import type { KernelContext } from './kernel.js';
 import { product, registerType, storageType } from './size.js';
@@ -41,11 +42,16 @@ export class Expressions {
 
   private compute(value: Value, index: Index): string {
     const op = defOf(value);
-    if (op === undefined) return this.bind(value, `load(${this.element(value, index)})`);
+    if (op === undefined) return this.bind(value, this.loaded(value, index));
     const movement = movements[op.name];
     if (movement !== undefined) return movement.call(this, op as never, index);
     const operands = op.operands.map((operand) => this.value(operand, this.broadcast(operand, value, index)));
     return this.bind(value, roundedTo(value.type.dtype, formulas[op.name as FormulaOp](operands, op)));
+  }
+
+  private loaded(value: Value, index: Index): string {
+    if (dtypes[value.type.dtype].bits >= 8) return `load(${this.element(value, index)})`;
+    return `nibble(${this.context.pointer(value)}, ${this.offset(value, index)})`;
   }
 
   private bind(value: Value, expression: string): string {
@@ -172,6 +178,56 @@ export class Expressions {
     return this.value(table, [...index.slice(0, axis), row, ...index.slice(axis + inner)]);
   }
 
+  /** Each channel of a head from the two of its pair. */
+  rope(op: OpOf<'rope'>, index: Index): string {
+    const [x, cos, sin] = op.operands as [Value, Value, Value];
+    const result = op.results[0] as Value;
+    const half = this.context.size(divDims(x.type.shape.at(-1) as Dim, 2));
+    const [outer, channel, token] = [index.slice(0, -1), index.at(-1) as string, index.at(-3) as string];
+    const { interleaved } = op.attrs;
+    const pair = this.integer(interleaved ? `${channel} / 2` : `${channel} % ${half}`);
+    const [first, second] = interleaved
+      ? [`(2 * ${pair})`, `(2 * ${pair} + 1)`]
+      : [pair, `(${pair} + ${half})`];
+    const [a, b] = [first, second].map((at) => this.value(x, [...outer, at]));
+    const [c, s] = [cos, sin].map((table) => this.value(table, [token, pair]));
+    return this.bind(
+      result,
+      roundedTo(
+        result.type.dtype,
+        `${channel} == ${first} ? ${a} * ${c} - ${b} * ${s} : ${b} * ${c} + ${a} * ${s}`,
+      ),
+    );
+  }
+
+  private integer(expression: string): string {
+    const name = this.context.code.fresh('i');
+    this.context.code.line(`const int ${name} = ${expression};`);
+    return name;
+  }
+
+  /** (q - zero_point) * scale, where the scale's place follows from its shape, as ADR 2 says. */
+  dequantize(op: OpOf<'dequantize'>, index: Index): string {
+    const [q, scale, zero] = op.operands as [Value, Value, Value?];
+    const result = op.results[0] as Value;
+    const at = this.scaleIndex(op, scale, index);
+    const steps = this.value(q, index);
+    const moved = zero === undefined ? steps : `(${steps} - ${this.value(zero, at)})`;
+    return this.bind(result, `mul(static_cast<float>(${moved}), ${this.value(scale, at)})`);
+  }
+
+  private scaleIndex({ attrs, operands }: OpOf<'dequantize'>, scale: Value, index: Index): Index {
+    const rank = (operands[0] as Value).type.shape.length;
+    const axis = (attrs.axis + rank) % rank;
+    const { shape } = scale.type;
+    if (shape.length === 0) return [];
+    const own = (d: Dim, i: number): string => (constantOf(d) === 1 ? '0' : (index[i] as string));
+    if (shape.length === 1 && attrs.group === 0) return [own(shape[0] as Dim, axis)];
+    return shape.map((d, i) =>
+      attrs.group > 0 && i === axis && constantOf(d) !== 1 ? `(${index[i]} / ${attrs.group})` : own(d, i),
+    );
+  }
+
   iota(op: OpOf<'iota'>, [at]: Index): string {
     return `static_cast<${registerType[op.attrs.dtype]}>(${at})`;
   }
@@ -198,6 +254,8 @@ const movements: Partial<Record<OpName, Movement>> = {
   iota: Expressions.prototype.iota as Movement,
   full: Expressions.prototype.full as Movement,
   dim_size: Expressions.prototype.dimSize as Movement,
+  rope: Expressions.prototype.rope as Movement,
+  dequantize: Expressions.prototype.dequantize as Movement,
 };
 
 /** Declares the index of element `linear` of a shape, one `const` per axis that needs a name. */
@@ -242,9 +300,4 @@ export function storeResult(
   context.code.line(
     `${expressions.element(result, index)} = convert<${storageType[result.type.dtype]}>(${value});`,
   );
-}
-
-/** Whether an op is computed by an expression. */
-export function isPointwise(op: Op): boolean {
-  return Object.hasOwn(formulas, op.name) || Object.hasOwn(movements, op.name);
 }

@@ -29,6 +29,8 @@ export interface KernelContext {
   readonly symbols: readonly string[];
   readonly libraries: Set<Library>;
   pointer(value: Value): string;
+  /** Whether an argument may be read before the kernels before this one have ended. */
+  isConstant(value: Value): boolean;
   /** A dimension as C++. */
   size(value: Dim): string;
   /** Resolved: only run-time symbols are left. */
@@ -59,7 +61,12 @@ export function maxElements(module: Module, type: TensorType): number {
   return Math.ceil(dimBounds(productOfDims(type.shape), (name) => dimRange(module, name)).max);
 }
 
-export function kernelContext(module: Module, func: Func, used: Set<Library>): KernelContext {
+export function kernelContext(
+  module: Module,
+  func: Func,
+  used: Set<Library>,
+  constant: ReadonlySet<number>,
+): KernelContext {
   const resolve = resolver(modelDims(module));
   const pointers = new Map<Value, string>([
     ...func.args.map((value, i) => [value, `in${i}`] as const),
@@ -82,5 +89,6 @@ export function kernelContext(module: Module, func: Func, used: Set<Library>): K
         throw new Error(`kernel @${func.name} has no pointer to a value it computes`);
       return pointer;
     },
+    isConstant: (value) => constant.has(func.args.indexOf(value)),
   };
 }

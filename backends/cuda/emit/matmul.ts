@@ -1,95 +1,30 @@
 /**
- * Matrix products with their epilogues. Linear layers of few rows run as products of vectors, bound by reading the
- * weight; others of 16-bit floats on tensor cores; the rest in tiles on the ordinary units.
+ * Matrix products with their epilogues. Linear layers of few rows have kernels of their own (few-rows.ts); others of 16-bit
+ * floats run on tensor cores; the rest in tiles on the ordinary units.
  *
- * A kernel may hold several linear layers of one input (see dual.ts): their sums reach the epilogue together.
+ * A kernel may hold several linear layers of one input (see merge.ts): their sums reach the epilogue together.
  */
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
-import type { Op, OpOf, Value } from '../../../ir/module.js';
+import { defOf, type OpOf, type Value } from '../../../ir/module.js';
 import { isFloat } from '../../../ir/type.js';
 import type { Grid } from '../../native/plan.js';
+import { fewRows, mostVectorRows } from '../few-rows.js';
 import { roundedTo } from './elementwise.js';
 import { declareIndex, Expressions, storeResult } from './expression.js';
+import { columnsPerWarp, emitFewRows, emitSiblings } from './few-rows.js';
 import type { KernelContext, KernelEmitter } from './kernel.js';
+import { declareElement, declareWeights, leadIndex, linearRoots } from './linear.js';
 import { threadPerElement } from './pointwise.js';
 import { storageType } from './size.js';
 
-/** Products of at most this many rows run row by row over each weight. */
-export const mostVectorRows = 8;
-/** Columns of a warp in such products: two share what is read of x, where there are enough to fill a GPU all the same. */
-const columnsPerWarp = (columns: number): number => (columns > 16384 ? 2 : 1);
 const tile = 64;
 const tensorTile = 128;
 
 /** Of a result without elements. */
 const nothing: Grid = [{ count: dim(0), per: 1 }];
 
-/** Declares the C++ function `element(row, column, sums)`: what is stored at [row, column] of the result. */
-function declareElement(
-  context: KernelContext,
-  roots: readonly Op[],
-  result: Value,
-  index: (row: string) => string[],
-): void {
-  const { code } = context;
-  const sums = `const float (&sums)[${roots.length}]`;
-  code.block(
-    `const auto element = [&](int row, int column, ${sums})`,
-    () => {
-      const at = [...index('row'), 'column'];
-      const expressions = new Expressions(context);
-      const known = new Map<Value, string>();
-      roots.forEach((root, i) => {
-        const value = root.results[0] as Value;
-        const bias = root.name === 'linear' ? root.operands[2] : undefined;
-        const total =
-          bias === undefined ? `sums[${i}]` : `sums[${i}] + ${expressions.value(bias, ['column'])}`;
-        const name = code.fresh('v');
-        code.line(`const float ${name} = ${roundedTo(value.type.dtype, total)};`);
-        known.set(value, name);
-      });
-      code.line(`return ${new Expressions(context, known).value(result, at)};`);
-    },
-    '};',
-  );
-}
-
-/** Index of the leading axes of a result from its row number. */
-function leadIndex(context: KernelContext, shape: readonly Dim[]): (row: string) => string[] {
-  return (row) => declareIndex(context, shape.slice(0, -1).map(context.size), row, 'int');
-}
-
-/** All linear layers of the kernel; they read one input. */
-function linearRoots(context: KernelContext): OpOf<'linear'>[] {
-  return context.func.body.filter((op) => op.name === 'linear') as OpOf<'linear'>[];
-}
-
 function constantSize(context: KernelContext, value: Dim): number {
   return constantOf(context.resolve(value)) as number;
-}
-
-/** Linear layers of one input with results of their own (see merge.ts), as vector products: each has a range of blocks. */
-function emitSiblings(context: KernelContext, roots: readonly OpOf<'linear'>[]): Grid {
-  const { code, func } = context;
-  context.libraries.add('gemv');
-  let first = 0;
-  for (const root of roots) {
-    const [x, w] = root.operands as [Value, Value];
-    const [columns, inner] = w.type.shape.map((d) => constantSize(context, d)) as [number, number];
-    const rows = constantSize(context, productOfDims(x.type.shape.slice(0, -1)));
-    const result = func.results.find((r) => r === root.results[0]) as Value;
-    const perWarp = columnsPerWarp(columns);
-    const blocks = Math.ceil(columns / (8 * perWarp));
-    code.block(`if (block >= ${first} && block < ${first + blocks})`, () => {
-      declareElement(context, [root], result, leadIndex(context, result.type.shape));
-      code.line(`const ${storageType[w.type.dtype]}* const weights[] = {${context.pointer(w)}};`);
-      code.line(
-        `vector_product<${rows}, ${columns}, ${inner}, ${perWarp}>(block - ${first}, ${context.pointer(x)}, weights, ${context.pointer(result)}, element);`,
-      );
-    });
-    first += blocks;
-  }
-  return [{ count: dim(first), per: 1 }];
 }
 
 export const emitLinear: KernelEmitter = (context) => {
@@ -99,27 +34,18 @@ export const emitLinear: KernelEmitter = (context) => {
   const rows = productOfDims(x.type.shape.slice(0, -1));
   const [columns, inner] = w.type.shape.map((d) => constantSize(context, d)) as [number, number];
   const [result] = context.func.results as [Value];
-  const weights = roots.map((root) => context.pointer(root.operands[1] as Value)).join(', ');
   const { code } = context;
   const rowCount = constantOf(context.resolve(rows));
   if (rowCount === 0 || columns === 0) return nothing;
+  const few = fewRows(roots[0] as OpOf<'linear'>, context.resolve);
+  if (few !== undefined) return emitFewRows(context, roots, few);
   code.line(`constexpr int N = ${columns}, K = ${inner};`);
   declareElement(context, roots, result, leadIndex(context, result.type.shape));
-  const weightType = storageType[w.type.dtype];
   const out = context.pointer(result);
-  if (rowCount !== undefined && rowCount <= mostVectorRows) {
-    const perWarp = roots.length > 1 ? 1 : columnsPerWarp(columns);
-    context.libraries.add('gemv');
-    code.line(`const ${weightType}* const weights[] = {${weights}};`);
-    code.line(
-      `vector_product<${rowCount}, N, K, ${perWarp}>(block, ${context.pointer(x)}, weights, ${out}, element);`,
-    );
-    return [{ count: dim(columns), per: perWarp * 8 }];
-  }
   const sameDType = x.type.dtype === w.type.dtype && x.type.dtype !== 'f32';
   if (sameDType && inner % 8 === 0) {
     context.libraries.add('tensorProduct');
-    code.line(`const ${weightType}* const weights[] = {${weights}};`);
+    declareWeights(context, roots);
     code.line(
       `tensor_product<N, K>(block, ${context.size(rows)}, ${context.pointer(x)}, weights, ${out}, element);`,
     );
@@ -146,7 +72,7 @@ function tiledLinear(
   code.line('await_predecessor();');
   code.line(`const int column_tiles = (N + ${tile - 1}) / ${tile};`);
   code.line(`const auto a = [&](int m, int k) { return load(${context.pointer(x)}[${wide}m * K + k]); };`);
-  code.line(`const auto b = [&](int k, int n) { return load(${context.pointer(w)}[${wide}n * K + k]); };`);
+  declareElementOf(context, 'b', w, 'int k, int n', ['n', 'k']);
   code.block(
     'const auto store = [&](int row, int column, float sum)',
     () =>
@@ -234,6 +160,22 @@ function integerMatmul(context: KernelContext): Grid {
   });
 }
 
+/** Declares a C++ function that gives an element of a value, which may be dequantized on the way. */
+function declareElementOf(
+  context: KernelContext,
+  name: string,
+  value: Value,
+  parameters: string,
+  index: readonly string[],
+): void {
+  const { code } = context;
+  code.block(
+    `const auto ${name} = [&](${parameters})`,
+    () => code.line(`return ${new Expressions(context).value(value, index)};`),
+    '};',
+  );
+}
+
 /**
  * A weight per slot. Few slots are products of vectors. Otherwise each block takes one weight and 64 of its columns,
  * looks for the slots that chose the weight, and multiplies tiles of them.
@@ -254,10 +196,11 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
   if (slotCount === 0 || columns === 0) return nothing;
   code.line(`constexpr int N = ${columns}, K = ${inner}, kExperts = ${experts};`);
   declareElement(context, [root], result, leadIndex(context, result.type.shape));
-  const [from, chosen, weights, out] = [x, index, w, result].map(context.pointer);
+  const [from, chosen, out] = [x, index, result].map(context.pointer);
   const weightType = storageType[w.type.dtype];
-  if (slotCount !== undefined && slotCount <= 4 * mostVectorRows) {
-    context.libraries.add('gemv');
+  if (slotCount !== undefined && slotCount <= 4 * mostVectorRows && defOf(w) === undefined) {
+    const weights = context.pointer(w);
+    context.libraries.add('vectorProduct');
     const perWarp = columnsPerWarp(columns);
     code.line(`constexpr int kBlocks = (N + ${8 * perWarp - 1}) / ${8 * perWarp};`);
     code.line('const int slot = block / kBlocks;');
@@ -269,8 +212,9 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
       () => code.line('return element(slot, column, sums);'),
       '};',
     );
+    code.line(`const auto rows = [&] { return ${from} + (long long)${row} * K; };`);
     code.line(
-      `vector_product<1, N, K, ${perWarp}>(block % kBlocks, ${from} + (long long)${row} * K, own, ${out} + (long long)slot * N, own_element);`,
+      `vector_product<1, N, K, ${perWarp}>(block % kBlocks, own, ${out} + (long long)slot * N, rows, own_element);`,
     );
     return [
       { count: slots, per: 1 },
@@ -296,9 +240,7 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
     code.line(
       `const auto a = [&](int m, int k) { const int slot = list[m]; return load(${from}[(long long)${row} * K + k]); };`,
     );
-    code.line(
-      `const auto b = [&](int k, int n) { return load(${weights}[((long long)expert * N + n) * K + k]); };`,
-    );
+    declareElementOf(context, 'b', w, 'int k, int n', ['expert', 'n', 'k']);
     code.block(
       'const auto store = [&](int m, int column, float sum)',
       () =>

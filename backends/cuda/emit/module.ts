@@ -4,6 +4,7 @@ import { constantOf } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { printFunc } from '../../../ir/print.js';
 import type { Grid } from '../../native/plan.js';
+import { constantArguments } from '../constant-arguments.js';
 import { libraries } from '../device/libraries.js';
 import { prelude } from '../device/prelude.js';
 import { runtime } from '../device/runtime.js';
@@ -30,10 +31,12 @@ export function emitKernels(
   prefix = '',
 ): Map<string, EmittedKernel> {
   const taken = new Set<string>();
+  const constant = constantArguments(module);
   return new Map(
     funcs.map((func) => {
       const name = globalName(`${prefix}${func.name}`, taken);
-      return [func.name, emitKernel(module, func, name, used)];
+      const context = kernelContext(module, func, used, constant.get(func.name) ?? new Set());
+      return [func.name, emitKernel(context, name)];
     }),
   );
 }
@@ -47,8 +50,8 @@ function globalName(name: string, taken: Set<string>): string {
   return unique;
 }
 
-function emitKernel(module: Module, func: Func, name: string, used: Set<Library>): EmittedKernel {
-  const context = kernelContext(module, func, used);
+function emitKernel(context: KernelContext, name: string): EmittedKernel {
+  const { func } = context;
   const made = emitterOf(func)(context);
   const phases = isPhases(made) ? made : [{ suffix: '', grid: made, code: context.code }];
   const comment = printFunc({ ...func, name: func.name })

@@ -29,7 +29,7 @@ export function product(factors: readonly string[]): string {
   return kept.length === 0 ? '1' : kept.join(' * ');
 }
 
-/** The type an element has in memory. Four-bit integers are refused before any code is made (capabilities.ts). */
+/** The type an element has in memory; of four-bit integers, that of two. */
 export const storageType: Readonly<Record<DType, string>> = {
   f32: 'float',
   f16: 'f16',
@@ -38,8 +38,8 @@ export const storageType: Readonly<Record<DType, string>> = {
   i64: 'long long',
   i8: 'signed char',
   u8: 'unsigned char',
-  i4: 'unsigned char',
-  u4: 'unsigned char',
+  i4: 'i4',
+  u4: 'u4',
   bool: 'bool',
 };
 

@@ -3,14 +3,15 @@ import { type Dim, dim } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { rootOf } from '../../kernel-function.js';
 import { emitAppend } from './append.js';
-import { attentionScratch, emitAttention } from './attention.js';
+import { emitAttention } from './attention.js';
 import { emitAvgPool, emitConvolution, emitMaxPool } from './convolution.js';
+import { attentionScratch } from './decode-attention.js';
 import type { KernelEmitter } from './kernel.js';
 import { emitGroupedLinear, emitLinear, emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
-import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
+import { emitRows } from './row.js';
 import { emitCumsum } from './scan.js';
 import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
 
@@ -19,9 +20,9 @@ const emitters: Readonly<Record<string, KernelEmitter>> = {
   matmul: emitMatmul,
   grouped_linear: emitGroupedLinear,
   conv2d: emitConvolution,
-  rms_norm: emitRmsNorm,
-  layer_norm: emitLayerNorm,
-  softmax: emitSoftmax,
+  rms_norm: emitRows,
+  layer_norm: emitRows,
+  softmax: emitRows,
   attention: emitAttention,
   rope: emitRope,
   cache_append: emitAppend,

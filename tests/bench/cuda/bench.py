@@ -1,8 +1,10 @@
-"""Speed of the 7B-shaped Pangu of pangu-7b.json beside PyTorch, in one process: python3 bench.py BUNDLE
+"""Decoding speed of the bundles of bundles.ts beside PyTorch, in one process: python3 bench.py DIRECTORY
 
-Decode of one token after 1024, both sides as CUDA graphs; PyTorch by torch.compile, bf16, static shapes. Bytes are those
-of the weights that one token reads and of its keys and values. Medians; the ratio is PyTorch's time over Hew's.
+One token after 1024, for one sequence and for several at one position, both sides as CUDA graphs; PyTorch by torch.compile,
+bf16, static shapes. Bytes are those of the weights that a token reads, with their scales, and of its keys and values.
+Medians; the ratio is PyTorch's time for the same batch in bf16 over Hew's.
 """
+import pathlib
 import statistics
 import sys
 
@@ -15,6 +17,8 @@ import hew
 LAYERS, WIDTH, FFN, HEADS, KV, HEAD, VOCABULARY, CONTEXT = 34, 4096, 12800, 32, 8, 128, 153376, 1024
 SIZES = {"q": (WIDTH, WIDTH), "k": (KV * HEAD, WIDTH), "v": (KV * HEAD, WIDTH), "o": (WIDTH, WIDTH),
          "gate": (FFN, WIDTH), "up": (FFN, WIDTH), "down": (WIDTH, FFN)}
+# Bits of a weight with its share of the scale: f32, one per output of i8 and per 128 inputs of i4.
+BITS = {"bf16": lambda inner: 16, "i8": lambda inner: 8 + 32 / inner, "i4": lambda inner: 4 + 32 / 128}
 
 
 def random(*shape):
@@ -49,29 +53,35 @@ def rotate(x, cos, sin):
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
-@torch.compile
+@torch.compile(dynamic=False)
 def layer(h, w, keys, values, cos, sin):
+    batch = h.shape[0]
     x = norm(h, w["first"])
-    q = rotate((x @ w["q"].T).view(1, HEADS, HEAD), cos, sin)
-    k = rotate((x @ w["k"].T).view(1, KV, HEAD), cos, sin)
+    q = rotate((x @ w["q"].T).view(batch, HEADS, HEAD), cos, sin)
+    k = rotate((x @ w["k"].T).view(batch, KV, HEAD), cos, sin)
     keys[:, :, CONTEXT] = k
-    values[:, :, CONTEXT] = (x @ w["v"].T).view(1, KV, HEAD)
+    values[:, :, CONTEXT] = (x @ w["v"].T).view(batch, KV, HEAD)
     a = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, enable_gqa=True)
-    h = h + a.reshape(1, WIDTH) @ w["o"].T
+    h = h + a.reshape(batch, WIDTH) @ w["o"].T
     x = norm(h, w["second"])
     return h + (F.silu(x @ w["gate"].T) * (x @ w["up"].T)) @ w["down"].T
 
 
-def pytorch_decode():
+def pytorch_weights():
     ones = torch.ones(WIDTH, device="cuda", dtype=torch.bfloat16)
-    weights = [{**{name: random(*size) for name, size in SIZES.items()}, "first": ones, "second": ones} for _ in range(LAYERS)]
-    caches = [(random(1, KV, CONTEXT + 1, HEAD), random(1, KV, CONTEXT + 1, HEAD)) for _ in range(LAYERS)]
-    head, h = random(VOCABULARY, WIDTH), random(1, WIDTH)
+    layers = [{**{name: random(*size) for name, size in SIZES.items()}, "first": ones, "second": ones} for _ in range(LAYERS)]
+    return layers, random(VOCABULARY, WIDTH), ones
+
+
+def pytorch_decode(weights, batch):
+    layers, head, ones = weights
+    caches = [(random(batch, KV, CONTEXT + 1, HEAD), random(batch, KV, CONTEXT + 1, HEAD)) for _ in range(LAYERS)]
+    h = random(batch, WIDTH)
     cos, sin = random(HEAD // 2), random(HEAD // 2)
 
     def step():
         x = h
-        for w, (keys, values) in zip(weights, caches):
+        for w, (keys, values) in zip(layers, caches):
             x = layer(x, w, keys, values, cos, sin)
         return norm(x, ones) @ head.T
 
@@ -87,27 +97,38 @@ def pytorch_decode():
         return timed(graph.replay, 30)
 
 
-def hew_decode(bundle):
+def hew_decode(bundle, batch):
     model = hew.Model(bundle, synthetic_seed=1)
     model.write_state("pos", np.array([CONTEXT], np.int32))
-    times = model.measure("decode", {"ids": np.array([5], np.int32)}, outputs=["logits"], repeats=30)
+    times = model.measure("decode", {"ids": np.full(batch, 5, np.int32)}, outputs=["logits"], repeats=30)
     model.close()
     return statistics.median(times)
 
 
-def main(bundle):
-    own = hew_decode(bundle)
+def bytes_read(kind, batch):
+    shapes = [*[size for size in SIZES.values() for _ in range(LAYERS)], (VOCABULARY, WIDTH)]
+    weights = sum(out * inner * BITS[kind](inner) / 8 for out, inner in shapes)
+    return weights + batch * LAYERS * 2 * CONTEXT * KV * HEAD * 2
+
+
+def main(directory, with_pytorch):
+    rows = []
+    for bundle in sorted(directory.iterdir()):
+        kind, batch = bundle.name.split("-")[:2]
+        batch = int(batch) if batch.isdigit() else 1
+        kind = kind if kind in BITS else "bf16"
+        rows.append((bundle.name, kind, batch, hew_decode(bundle, batch)))
     copy = copy_bandwidth()
     torch.cuda.empty_cache()
-    other = pytorch_decode()
-    elements = LAYERS * sum(a * b for a, b in SIZES.values()) + VOCABULARY * WIDTH
-    size = 2 * (elements + LAYERS * 2 * CONTEXT * KV * HEAD)
-    print(f"copy              {copy / 1e12:.2f} TB/s")
-    for name, ms in (("Hew", own), ("PyTorch", other)):
-        rate = size / ms * 1e3
-        print(f"decode {name:10} {ms:.3f} ms  {rate / 1e12:.2f} TB/s  {100 * rate / copy:.0f} % of copy")
-    print(f"ratio             {other / own:.2f}")
+    weights = pytorch_weights() if with_pytorch else None
+    other = {batch: pytorch_decode(weights, batch) for batch in sorted({row[2] for row in rows})} if with_pytorch else {}
+    print(f"copy {copy / 1e12:.2f} TB/s")
+    print(f"{'decode':18} {'ms':>8} {'TB/s':>6} {'of copy':>8} {'PyTorch':>8} {'ratio':>6}")
+    for name, kind, batch, ms in rows:
+        rate = bytes_read(kind, batch) / ms * 1e3
+        beside = f"{other[batch]:8.3f} {other[batch] / ms:6.2f}" if batch in other else ""
+        print(f"{name:18} {ms:8.3f} {rate / 1e12:6.2f} {100 * rate / copy:6.1f} % {beside}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(pathlib.Path(sys.argv[1]), "--alone" not in sys.argv)

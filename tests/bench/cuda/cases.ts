@@ -1,5 +1,5 @@
 /**
- * Writes the conformance suite for a GPU: `cases.ts OUTPUT`. Each case is a bundle without code of its own; their kernels
+ * Writes the conformance suite for a GPU: `cases.ts OUTPUT`, or those cases whose names match: `cases.ts OUTPUT PATTERN`. Each case is a bundle without code of its own; their kernels
  * stand together in a few sources, which nvcc compiles here or on the machine with the GPU (see check.py). The inputs,
  * and what the interpreter makes of them, go to one file of data.
  */
@@ -8,16 +8,18 @@ import { join } from 'node:path';
 import { supports } from '../../../backends/cuda/capabilities.js';
 import { emitCuda, lower } from '../../../backends/cuda/compile.js';
 import { packageCuda } from '../../../backends/cuda/package.js';
-import type { ComputeDType } from '../../../backends/narrow.js';
+import { type ComputeDType, computeDTypes } from '../../../backends/narrow.js';
 import { weightFiles } from '../../../backends/native/package.js';
 import { bindSymbols, interpretEntry } from '../../../ir/interpret.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { encodeBytes } from '../../../ir/numeric.js';
 import type { Tensor } from '../../../ir/tensor.js';
+import { dtypes } from '../../../ir/type.js';
 import { symbolsOf } from '../../../ir/verify.js';
 import { caseModule, caseTitle, type OpCase, type Tolerance } from '../../conformance/case.js';
 import { moduleCases } from '../../conformance/cases/structure.js';
 import { opCases } from '../../conformance/cases.js';
+import { layerCases, productCases } from '../../cuda/decoding.js';
 
 interface Call {
   readonly entry: string;
@@ -38,12 +40,16 @@ const casesPerSource = 40;
 /** Ops with kernels of their own for 16-bit floats; their cases run once more with 16-bit compute. */
 const narrowOps: ReadonlySet<string> = new Set(['linear', 'grouped_linear', 'attention']);
 
-function* suite(): Generator<DeviceCase> {
-  for (const c of opCases.filter(isSupported)) {
+function* suite(pattern: RegExp): Generator<DeviceCase> {
+  const wanted = <C extends { readonly name: string }>(cases: readonly C[]): C[] =>
+    cases.filter(({ name }) => pattern.test(name));
+  for (const c of opCases.filter((c) => pattern.test(caseTitle(c)) && isSupported(c))) {
     const computes: ComputeDType[] = narrowOps.has(c.op) ? ['f32', 'bf16', 'f16'] : ['f32'];
     for (const weights of ['parameters', 'arguments'] as const) {
       if (weights === 'arguments' && !c.operands.some((operand) => operand.weight)) continue;
       const { module, inputs } = caseModule(c, { weights });
+      // Bundles have no inputs of four bits.
+      if (Object.values(inputs).some(({ dtype }) => dtypes[dtype].bits < 8)) continue;
       const wanted = interpretEntry(module, 'main', inputs);
       for (const compute of computes) {
         const name = `${caseTitle(c)}, weights as ${weights}, ${compute}`;
@@ -51,15 +57,26 @@ function* suite(): Generator<DeviceCase> {
       }
     }
   }
-  for (const { name, module, calls } of moduleCases) {
-    const states = new Map<string, Tensor>();
-    const made = calls.map(({ entry, inputs }) => ({
-      entry,
-      inputs,
-      wanted: interpretEntry(module, entry, inputs, { states }),
-    }));
-    yield { name, compute: 'f32', module, calls: made, tolerance: {} };
+  for (const { name, module, calls } of wanted(moduleCases))
+    yield { name, compute: 'f32', module, calls: interpreted(module, calls), tolerance: {} };
+  for (const { name, module, calls } of wanted([...layerCases, ...productCases])) {
+    const made = interpreted(module, calls);
+    for (const compute of computeDTypes)
+      yield { name: `${name}, ${compute}`, compute, module, calls: made, tolerance: longSums };
   }
+}
+
+/** Sums of hundreds of products round more often than the usual cases. */
+const longSums = { f32: { absolute: 2e-5, relative: 1e-4 } };
+
+/** Calls with what the interpreter makes of them, one after the other. */
+function interpreted(module: Module, calls: readonly Omit<Call, 'wanted'>[]): Call[] {
+  const states = new Map<string, Tensor>();
+  return calls.map(({ entry, inputs }) => ({
+    entry,
+    inputs,
+    wanted: interpretEntry(module, entry, inputs, { states }),
+  }));
 }
 
 function isSupported(c: OpCase): boolean {
@@ -91,12 +108,12 @@ class Data {
   }
 }
 
-function main(output: string): void {
+function main(output: string, pattern: RegExp): void {
   const data = new Data();
   const sources: string[][] = [];
   const index: unknown[] = [];
   let number = 0;
-  for (const { name, compute, module, calls, tolerance } of suite()) {
+  for (const { name, compute, module, calls, tolerance } of suite(pattern)) {
     const source = Math.floor(number / casesPerSource);
     const cuda = emitCuda(lower(module, compute).module, `c${number}_`);
     const directory = join(output, 'cases', String(number));
@@ -161,4 +178,4 @@ function symbolValues(module: Module, entry: string, inputs: Call['inputs']): Re
   return Object.fromEntries([...symbolsOf(module, func)].map((name) => [name, values.get(name) as number]));
 }
 
-main(process.argv[2] ?? 'out/cuda');
+main(process.argv[2] ?? 'out/cuda', new RegExp(process.argv[3] ?? ''));

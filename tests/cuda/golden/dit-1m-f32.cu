@@ -33,7 +33,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_1(const float* in0, con
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v2 = load(in1[n * 128 + k]);
+    return v2;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -132,9 +135,9 @@ extern "C" __global__ void __launch_bounds__(256) slice_add_1(const float* in0, 
 extern "C" __global__ void __launch_bounds__(256) layer_norm_mul_add_1(const float* in0, const float* in1, const float* in2, float* out0, const int B) {
   release_successor();
   const unsigned block = blockIdx.x;
-  await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= (B * 64)) return;
+  await_predecessor();
   const int i0 = row % 64;
   const int rest1 = row / 64;
   float own[4];
@@ -190,7 +193,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_2(const float* in0, con
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v4 = load(in1[n * 128 + k]);
+    return v4;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -300,7 +306,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_mul_add_1(const float* 
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v8 = load(in1[n * 128 + k]);
+    return v8;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -346,7 +355,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_gelu_tanh_1(const float
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v5 = load(in1[n * 128 + k]);
+    return v5;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -377,7 +389,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_mul_add_2(const float* 
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v8 = load(in1[n * 512 + k]);
+    return v8;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -603,7 +618,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_silu_1(const float* in0
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v3 = load(in1[n * 256 + k]);
+    return v3;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -634,7 +652,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_gather_cast_add_1(const
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v7 = load(in1[n * 128 + k]);
+    return v7;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -689,7 +710,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_3(const float* in0, con
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v2 = load(in1[n * 128 + k]);
+    return v2;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
@@ -749,7 +773,10 @@ extern "C" __global__ void __launch_bounds__(256) linear_4(const float* in0, con
   await_predecessor();
   const int column_tiles = (N + 63) / 64;
   const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) { return load(in1[(long long)n * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v4 = load(in1[n * 128 + k]);
+    return v4;
+  };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };

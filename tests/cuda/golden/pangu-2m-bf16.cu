@@ -1,12 +1,12 @@
 // ---- kernels of the model ----
 
-// func @cast_rope.1m_cast.2m kernel rope(%0: bf16[T, kv, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (bf16[T, kv, hd]) {
+// func @cast_rope_cast.2m kernel rope(%0: bf16[T, kv, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (bf16[T, kv, hd]) {
 // %3 = cast(%0, dtype=f32) : f32[T, kv, hd]
 // %4 = rope(%3, %1, %2) : f32[T, kv, hd]
 // %5 = cast(%4, dtype=bf16) : bf16[T, kv, hd]
 // return %5
 // }
-extern "C" __global__ void __launch_bounds__(256) cast_rope_1m_cast_2m(const bf16* in0, const float* in1, const float* in2, bf16* out0, const int T) {
+extern "C" __global__ void __launch_bounds__(256) cast_rope_cast_2m(const bf16* in0, const float* in1, const float* in2, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
@@ -30,13 +30,13 @@ extern "C" __global__ void __launch_bounds__(256) cast_rope_1m_cast_2m(const bf1
   out0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)] = convert<bf16>(v13);
 }
 
-// func @cast_rope.3m_cast.4m kernel rope(%0: bf16[T, heads, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (bf16[T, heads, hd]) {
+// func @cast_rope_cast.4m kernel rope(%0: bf16[T, heads, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (bf16[T, heads, hd]) {
 // %3 = cast(%0, dtype=f32) : f32[T, heads, hd]
 // %4 = rope(%3, %1, %2) : f32[T, heads, hd]
 // %5 = cast(%4, dtype=bf16) : bf16[T, heads, hd]
 // return %5
 // }
-extern "C" __global__ void __launch_bounds__(256) cast_rope_3m_cast_4m(const bf16* in0, const float* in1, const float* in2, bf16* out0, const int T) {
+extern "C" __global__ void __launch_bounds__(256) cast_rope_cast_4m(const bf16* in0, const float* in1, const float* in2, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
@@ -88,123 +88,287 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_linear_cast_silu_m
   tensor_product<N, K>(block, T, in0, weights, out0, element);
 }
 
-// func @cast_rope.6m_cast.7m kernel rope(%0: bf16[1, kv, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (bf16[1, kv, hd]) {
-// %3 = cast(%0, dtype=f32) : f32[1, kv, hd]
-// %4 = rope(%3, %1, %2) : f32[1, kv, hd]
-// %5 = cast(%4, dtype=bf16) : bf16[1, kv, hd]
-// return %5
+// func @rms_norm_cast_linear_cast_linear_cast_silu_mul.11m kernel matmul(%0: f32[1, d], %1: bf16[d], %2: bf16[ffn, d], %3: bf16[ffn, d]) -> (bf16[1, ffn]) {
+// %4 = rms_norm(%0, %1) : f32[1, d]
+// %5 = cast(%4, dtype=bf16) : bf16[1, d]
+// %6 = linear(%5, %2) : bf16[1, ffn]
+// %7 = cast(%6, dtype=f32) : f32[1, ffn]
+// %8 = linear(%5, %3) : bf16[1, ffn]
+// %9 = cast(%8, dtype=f32) : f32[1, ffn]
+// %10 = silu(%9) : f32[1, ffn]
+// %11 = mul(%10, %7) : f32[1, ffn]
+// %12 = cast(%11, dtype=bf16) : bf16[1, ffn]
+// return %12
 // }
-extern "C" __global__ void __launch_bounds__(256) cast_rope_6m_cast_7m(const bf16* in0, const float* in1, const float* in2, bf16* out0) {
+extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_cast_linear_cast_silu_mul_11m(const float* in0, const bf16* in1, const bf16* in2, const bf16* in3, bf16* out0) {
   release_successor();
   const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 32) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = v2;
-  const float v4 = load(in0[rest1 * 32 + (i0 + 16)]);
-  const float v5 = v4;
-  const float v6 = load(in1[i0]);
-  const float v7 = load(in2[i0]);
-  const float v8 = v3 * v6 - v5 * v7;
-  const float v9 = rounded<bf16>(v8);
-  out0[rest1 * 32 + i0] = convert<bf16>(v9);
-  const float v10 = v5 * v6 + v3 * v7;
-  const float v11 = rounded<bf16>(v10);
-  out0[rest1 * 32 + (i0 + 16)] = convert<bf16>(v11);
-}
-
-// func @cast_rope.8m_cast.9m kernel rope(%0: bf16[1, heads, hd], %1: f32[1, hd/2], %2: f32[1, hd/2]) -> (bf16[1, heads, hd]) {
-// %3 = cast(%0, dtype=f32) : f32[1, heads, hd]
-// %4 = rope(%3, %1, %2) : f32[1, heads, hd]
-// %5 = cast(%4, dtype=bf16) : bf16[1, heads, hd]
-// return %5
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_rope_8m_cast_9m(const bf16* in0, const float* in1, const float* in2, bf16* out0) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 64) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
-  const float v2 = load(in0[rest1 * 32 + i0]);
-  const float v3 = v2;
-  const float v4 = load(in0[rest1 * 32 + (i0 + 16)]);
-  const float v5 = v4;
-  const float v6 = load(in1[i0]);
-  const float v7 = load(in2[i0]);
-  const float v8 = v3 * v6 - v5 * v7;
-  const float v9 = rounded<bf16>(v8);
-  out0[rest1 * 32 + i0] = convert<bf16>(v9);
-  const float v10 = v5 * v6 + v3 * v7;
-  const float v11 = rounded<bf16>(v10);
-  out0[rest1 * 32 + (i0 + 16)] = convert<bf16>(v11);
-}
-
-// func @linear_cast_linear_cast_silu_mul.10m kernel matmul(%0: bf16[1, d], %1: bf16[ffn, d], %2: bf16[ffn, d]) -> (bf16[1, ffn]) {
-// %3 = linear(%0, %1) : bf16[1, ffn]
-// %4 = cast(%3, dtype=f32) : f32[1, ffn]
-// %5 = linear(%0, %2) : bf16[1, ffn]
-// %6 = cast(%5, dtype=f32) : f32[1, ffn]
-// %7 = silu(%6) : f32[1, ffn]
-// %8 = mul(%7, %4) : f32[1, ffn]
-// %9 = cast(%8, dtype=bf16) : bf16[1, ffn]
-// return %9
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_cast_linear_cast_silu_mul_10m(const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  constexpr int N = 384, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[2]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = rounded<bf16>(sums[1]);
-    const float v2 = v1;
-    const float v3 = silu(v2);
-    const float v4 = v0;
-    const float v5 = mul(v3, v4);
-    const float v6 = rounded<bf16>(v5);
-    return v6;
+  __shared__ __align__(16) bf16 made_rows[1 * 128];
+  const auto prepare = [&] {
+    for (int row = 0; row < 1; row++) {
+      float parameters0[1];
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v1 = load(in1[column]);
+        parameters0[j] = v1;
+      }
+      await_predecessor();
+      float own[1];
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v2 = load(in0[column]);
+        own[j] = v2;
+      }
+      float partial3 = 0.0f;
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        partial3 += own[j] * own[j];
+      }
+      const float squares = block_sum(partial3);
+      const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v4 = own[j] * factor * parameters0[j];
+        const float v5 = rounded<bf16>(v4);
+        made_rows[row * 128 + column] = convert<bf16>(v5);
+      }
+    }
+    __syncthreads();
+    return made_rows;
   };
-  const bf16* const weights[] = {in1, in2};
-  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
+  const auto element = [&](int row, int column, const float (&sums)[2]) {
+    const float v6 = rounded<bf16>(sums[0]);
+    const float v7 = rounded<bf16>(sums[1]);
+    const float v8 = v7;
+    const float v9 = silu(v8);
+    const float v10 = v6;
+    const float v11 = mul(v9, v10);
+    const float v12 = rounded<bf16>(v11);
+    return v12;
+  };
+  const bf16* const weights[] = {in2, in3};
+  vector_product<1, 384, 128, 1>(block, weights, out0, prepare, element);
 }
 
-// func @linears.11m kernel matmul(%0: bf16[1, d], %1: bf16[hd*heads, d], %2: bf16[hd*kv, d], %3: bf16[hd*kv, d]) -> (bf16[1, hd*heads], bf16[1, hd*kv], bf16[1, hd*kv]) {
-// %4 = linear(%0, %1) : bf16[1, hd*heads]
-// %5 = linear(%0, %2) : bf16[1, hd*kv]
-// %6 = linear(%0, %3) : bf16[1, hd*kv]
-// return %4, %5, %6
+// func @rms_norm_cast_linears.13m kernel matmul(%0: f32[1, d], %1: bf16[d], %2: bf16[hd*heads, d], %3: bf16[hd*kv, d], %4: bf16[hd*kv, d]) -> (bf16[1, hd*heads], bf16[1, hd*kv], bf16[1, hd*kv]) {
+// %5 = rms_norm(%0, %1) : f32[1, d]
+// %6 = cast(%5, dtype=bf16) : bf16[1, d]
+// %7 = linear(%6, %2) : bf16[1, hd*heads]
+// %8 = linear(%6, %3) : bf16[1, hd*kv]
+// %9 = linear(%6, %4) : bf16[1, hd*kv]
+// return %7, %8, %9
 // }
-extern "C" __global__ void __launch_bounds__(256) linears_11m(const bf16* in0, const bf16* in1, const bf16* in2, const bf16* in3, bf16* out0, bf16* out1, bf16* out2) {
+extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linears_13m(const float* in0, const bf16* in1, const bf16* in2, const bf16* in3, const bf16* in4, bf16* out0, bf16* out1, bf16* out2) {
   release_successor();
   const unsigned block = blockIdx.x;
+  __shared__ __align__(16) bf16 made_rows[1 * 128];
+  const auto prepare = [&] {
+    for (int row = 0; row < 1; row++) {
+      float parameters0[1];
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v1 = load(in1[column]);
+        parameters0[j] = v1;
+      }
+      await_predecessor();
+      float own[1];
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v2 = load(in0[column]);
+        own[j] = v2;
+      }
+      float partial3 = 0.0f;
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        partial3 += own[j] * own[j];
+      }
+      const float squares = block_sum(partial3);
+      const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v4 = own[j] * factor * parameters0[j];
+        const float v5 = rounded<bf16>(v4);
+        made_rows[row * 128 + column] = convert<bf16>(v5);
+      }
+    }
+    __syncthreads();
+    return made_rows;
+  };
   if (block >= 0 && block < 16) {
     const auto element = [&](int row, int column, const float (&sums)[1]) {
-      const float v0 = rounded<bf16>(sums[0]);
-      return v0;
+      const float v6 = rounded<bf16>(sums[0]);
+      return v6;
     };
-    const bf16* const weights[] = {in1};
-    vector_product<1, 128, 128, 1>(block - 0, in0, weights, out0, element);
+    const bf16* const weights[] = {in2};
+    vector_product<1, 128, 128, 1>(block, weights, out0, prepare, element);
   }
   if (block >= 16 && block < 24) {
     const auto element = [&](int row, int column, const float (&sums)[1]) {
-      const float v1 = rounded<bf16>(sums[0]);
-      return v1;
+      const float v7 = rounded<bf16>(sums[0]);
+      return v7;
     };
-    const bf16* const weights[] = {in2};
-    vector_product<1, 64, 128, 1>(block - 16, in0, weights, out1, element);
+    const bf16* const weights[] = {in3};
+    vector_product<1, 64, 128, 1>(block - 16, weights, out1, prepare, element);
   }
   if (block >= 24 && block < 32) {
     const auto element = [&](int row, int column, const float (&sums)[1]) {
-      const float v2 = rounded<bf16>(sums[0]);
-      return v2;
+      const float v8 = rounded<bf16>(sums[0]);
+      return v8;
     };
-    const bf16* const weights[] = {in3};
-    vector_product<1, 64, 128, 1>(block - 24, in0, weights, out2, element);
+    const bf16* const weights[] = {in4};
+    vector_product<1, 64, 128, 1>(block - 24, weights, out2, prepare, element);
   }
+}
+
+// func @decode_attention.14m kernel attention(%0: bf16[1, heads, hd], %1: f32[1, hd/2], %2: f32[1, hd/2], %3: bf16[1, kv, hd], %4: bf16[context, kv, hd], %5: i32[], %6: bf16[context, kv, hd], %7: bf16[1, kv, hd]) -> (bf16[1, heads, hd], bf16[context, kv, hd], bf16[context, kv, hd]) {
+// %8 = cast(%0, dtype=f32) : f32[1, heads, hd]
+// %9 = rope(%8, %1, %2) : f32[1, heads, hd]
+// %10 = cast(%9, dtype=bf16) : bf16[1, heads, hd]
+// %11 = cast(%3, dtype=f32) : f32[1, kv, hd]
+// %12 = rope(%11, %1, %2) : f32[1, kv, hd]
+// %13 = cast(%12, dtype=bf16) : bf16[1, kv, hd]
+// %14 = cache_append(%4, %13, %5) : bf16[context, kv, hd]
+// %15 = cache_append(%6, %7, %5) : bf16[context, kv, hd]
+// %16 = attention(%10, %14, %15, %5, causal=true, scale=0.1767766952966369) : bf16[1, heads, hd]
+// return %16, %14, %15
+// }
+extern "C" __global__ void __launch_bounds__(256) decode_attention_14m(const bf16* in0, const float* in1, const float* in2, const bf16* in3, const bf16* in4, const int* in5, const bf16* in6, const bf16* in7, bf16* out0, bf16* out1, bf16* out2, char* scratch) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int kRows = 2, kWidth = 32, kSplits = 32, kKeyHeads = 2;
+  __shared__ __align__(16) bf16 queries[kRows][kWidth], fresh_key[kWidth], fresh_value[kWidth];
+  static unsigned arrivals[kKeyHeads];
+  const int head = block / kSplits, split = block % kSplits;
+  await_predecessor();
+  const int position = in5[0];
+  const int end = max(0, min(2048, position));
+  const int oldest = 0;
+  const int cached = end - oldest;
+  for (int at = threadIdx.x; at < kRows * kWidth; at += kThreads) {
+    const int query = head * kRows + at / kWidth, channel = at % kWidth;
+    const int i0 = channel % 16;
+    const float v1 = load(in0[query * 32 + i0]);
+    const float v2 = v1;
+    const float v3 = load(in0[query * 32 + (i0 + 16)]);
+    const float v4 = v3;
+    const float v5 = load(in1[i0]);
+    const float v6 = load(in2[i0]);
+    const float v7 = channel == i0 ? v2 * v5 - v4 * v6 : v4 * v5 + v2 * v6;
+    const float v8 = rounded<bf16>(v7);
+    queries[at / kWidth][channel] = convert<bf16>(v8);
+  }
+  const bool fits = position >= 0 && position < 2048;
+  if (!fits && block == 0 && threadIdx.x == 0) fail(kContextFull, position, 1);
+  if (split == 0) {
+    for (int channel = threadIdx.x; channel < kWidth; channel += kThreads) {
+      const int i9 = channel % 16;
+      const float v10 = load(in3[head * 32 + i9]);
+      const float v11 = v10;
+      const float v12 = load(in3[head * 32 + (i9 + 16)]);
+      const float v13 = v12;
+      const float v14 = load(in1[i9]);
+      const float v15 = load(in2[i9]);
+      const float v16 = channel == i9 ? v11 * v14 - v13 * v15 : v13 * v14 + v11 * v15;
+      const float v17 = rounded<bf16>(v16);
+      const float v18 = load(in7[head * 32 + channel]);
+      fresh_key[channel] = convert<bf16>(v17);
+      fresh_value[channel] = convert<bf16>(v18);
+      if (!fits) continue;
+      const long long at = (static_cast<long long>(position) * kKeyHeads + head) * kWidth + channel;
+      out1[at] = fresh_key[channel];
+      out2[at] = fresh_value[channel];
+    }
+  }
+  if (out1 != in4) {
+    for (int at = static_cast<int>(block) * kThreads + threadIdx.x; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
+      const bool replaced = fits && at >= position * 64 && at < (position + 1) * 64;
+      if (!replaced) out1[at] = in4[at];
+    }
+  }
+  if (out2 != in6) {
+    for (int at = static_cast<int>(block) * kThreads + threadIdx.x; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
+      const bool replaced = fits && at >= position * 64 && at < (position + 1) * 64;
+      if (!replaced) out2[at] = in6[at];
+    }
+  }
+  __syncthreads();
+  const long long skipped = (static_cast<long long>(oldest) * kKeyHeads + head) * kWidth;
+  PartialRow<kWidth>* const parts = reinterpret_cast<PartialRow<kWidth>*>(scratch) + head * kSplits * kRows;
+  attend_cached<kRows, kWidth, kSplits, true>(queries, fresh_key, fresh_value, in4 + skipped, in6 + skipped, kKeyHeads * kWidth, cached, split, 0.176776692f, parts, arrivals + head, out0 + head * kRows * kWidth);
+}
+
+// func @rms_norm_cast_linear.15m kernel matmul(%0: f32[1, d], %1: bf16[d], %2: bf16[vocab, d]) -> (bf16[1, vocab]) {
+// %3 = rms_norm(%0, %1) : f32[1, d]
+// %4 = cast(%3, dtype=bf16) : bf16[1, d]
+// %5 = linear(%4, %2) : bf16[1, vocab]
+// return %5
+// }
+extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_15m(const float* in0, const bf16* in1, const bf16* in2, bf16* out0) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  __shared__ __align__(16) bf16 made_rows[1 * 128];
+  const auto prepare = [&] {
+    for (int row = 0; row < 1; row++) {
+      float parameters0[1];
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v1 = load(in1[column]);
+        parameters0[j] = v1;
+      }
+      await_predecessor();
+      float own[1];
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v2 = load(in0[column]);
+        own[j] = v2;
+      }
+      float partial3 = 0.0f;
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        partial3 += own[j] * own[j];
+      }
+      const float squares = block_sum(partial3);
+      const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+      #pragma unroll
+      for (int j = 0; j < 1; j++) {
+        const int column = j * kThreads + threadIdx.x;
+        if (column >= 128) continue;
+        const float v4 = own[j] * factor * parameters0[j];
+        const float v5 = rounded<bf16>(v4);
+        made_rows[row * 128 + column] = convert<bf16>(v5);
+      }
+    }
+    __syncthreads();
+    return made_rows;
+  };
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v6 = rounded<bf16>(sums[0]);
+    return v6;
+  };
+  const bf16* const weights[] = {in2};
+  vector_product<1, 4096, 128, 1>(block, weights, out0, prepare, element);
 }
 
 // func @rms_norm_cast.1 kernel row(%0: f32[T, d], %1: bf16[d]) -> (bf16[T, d]) {
@@ -215,31 +379,37 @@ extern "C" __global__ void __launch_bounds__(256) linears_11m(const bf16* in0, c
 extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_1(const float* in0, const bf16* in1, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
-  await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= T) return;
+  float parameters0[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v1 = load(in1[column]);
+    parameters0[j] = v1;
+  }
+  await_predecessor();
   float own[4];
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v0 = load(in0[row * 128 + column]);
-    own[j] = v0;
+    const float v2 = load(in0[row * 128 + column]);
+    own[j] = v2;
   }
-  float partial1 = 0.0f;
+  float partial3 = 0.0f;
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    partial1 += own[j] * own[j];
+    partial3 += own[j] * own[j];
   }
-  const float squares = warp_sum(partial1);
+  const float squares = warp_sum(partial3);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v3 = load(in1[column]);
-    const float v2 = own[j] * factor * v3;
-    const float v4 = rounded<bf16>(v2);
-    out0[row * 128 + column] = convert<bf16>(v4);
+    const float v4 = own[j] * factor * parameters0[j];
+    const float v5 = rounded<bf16>(v4);
+    out0[row * 128 + column] = convert<bf16>(v5);
   }
 }
 
@@ -340,32 +510,38 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_1(const bf16* in0,
 extern "C" __global__ void __launch_bounds__(256) rms_norm_add_1(const float* in0, const bf16* in1, const float* in2, float* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
-  await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= T) return;
+  float parameters0[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v1 = load(in1[column]);
+    parameters0[j] = v1;
+  }
+  await_predecessor();
   float own[4];
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v0 = load(in0[row * 128 + column]);
-    own[j] = v0;
+    const float v2 = load(in0[row * 128 + column]);
+    own[j] = v2;
   }
-  float partial1 = 0.0f;
+  float partial3 = 0.0f;
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    partial1 += own[j] * own[j];
+    partial3 += own[j] * own[j];
   }
-  const float squares = warp_sum(partial1);
+  const float squares = warp_sum(partial3);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v3 = load(in1[column]);
-    const float v2 = own[j] * factor * v3;
-    const float v4 = load(in2[row * 128 + column]);
-    const float v5 = add(v4, v2);
-    out0[row * 128 + column] = convert<float>(v5);
+    const float v4 = own[j] * factor * parameters0[j];
+    const float v5 = load(in2[row * 128 + column]);
+    const float v6 = add(v5, v4);
+    out0[row * 128 + column] = convert<float>(v6);
   }
 }
 
@@ -500,30 +676,36 @@ extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out
 extern "C" __global__ void __launch_bounds__(256) rms_norm_1(const float* in0, const bf16* in1, float* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
-  await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= T) return;
+  float parameters0[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v1 = load(in1[column]);
+    parameters0[j] = v1;
+  }
+  await_predecessor();
   float own[4];
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v0 = load(in0[row * 128 + column]);
-    own[j] = v0;
+    const float v2 = load(in0[row * 128 + column]);
+    own[j] = v2;
   }
-  float partial1 = 0.0f;
+  float partial3 = 0.0f;
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    partial1 += own[j] * own[j];
+    partial3 += own[j] * own[j];
   }
-  const float squares = warp_sum(partial1);
+  const float squares = warp_sum(partial3);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v3 = load(in1[column]);
-    const float v2 = own[j] * factor * v3;
-    out0[row * 128 + column] = convert<float>(v2);
+    const float v4 = own[j] * factor * parameters0[j];
+    out0[row * 128 + column] = convert<float>(v4);
   }
 }
 
@@ -585,13 +767,16 @@ extern "C" __global__ void __launch_bounds__(256) slice_cast_1(const float* in0,
 extern "C" __global__ void __launch_bounds__(256) linear_3(const bf16* in0, const bf16* in1, bf16* out0) {
   release_successor();
   const unsigned block = blockIdx.x;
-  constexpr int N = 4096, K = 128;
+  const auto prepare = [&] {
+    await_predecessor();
+    return in0;
+  };
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     return v0;
   };
   const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
+  vector_product<1, 4096, 128, 1>(block, weights, out0, prepare, element);
 }
 
 // func @cast.6 kernel pointwise(%0: bf16[vocab]) -> (f32[vocab]) {
@@ -609,91 +794,6 @@ extern "C" __global__ void __launch_bounds__(256) cast_6(const bf16* in0, float*
   out0[i] = convert<float>(v1);
 }
 
-// func @rms_norm_cast.2 kernel row(%0: f32[1, d], %1: bf16[d]) -> (bf16[1, d]) {
-// %2 = rms_norm(%0, %1) : f32[1, d]
-// %3 = cast(%2, dtype=bf16) : bf16[1, d]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_2(const float* in0, const bf16* in1, bf16* out0) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
-  if (row >= 1) return;
-  float own[4];
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v0 = load(in0[column]);
-    own[j] = v0;
-  }
-  float partial1 = 0.0f;
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial1 += own[j] * own[j];
-  }
-  const float squares = warp_sum(partial1);
-  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v3 = load(in1[column]);
-    const float v2 = own[j] * factor * v3;
-    const float v4 = rounded<bf16>(v2);
-    out0[column] = convert<bf16>(v4);
-  }
-}
-
-// func @cache_append.2 kernel append(%0: bf16[context, kv, hd], %1: bf16[1, kv, hd], %2: i32[]) -> (bf16[context, kv, hd]) {
-// %3 = cache_append(%0, %1, %2) : bf16[context, kv, hd]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) cache_append_2(const bf16* in0, const bf16* in1, const int* in2, bf16* out0) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int start = in2[0], count = 1;
-  const bool fits = start >= 0 && start + count <= 2048;
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (!fits && i == 0) fail(kContextFull, start, count);
-  if (fits && i < count * 64) out0[start * 64 + i] = in1[i];
-  if (out0 == in0) return;
-  for (int at = i; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
-    const bool replaced = fits && at >= start * 64 && at < (start + count) * 64;
-    if (!replaced) out0[at] = in0[at];
-  }
-}
-
-// func @attention.2 kernel attention(%0: bf16[1, heads, hd], %1: bf16[context, kv, hd], %2: bf16[context, kv, hd], %3: i32[]) -> (bf16[1, heads, hd]) {
-// %4 = attention(%0, %1, %2, %3, causal=true, scale=0.1767766952966369) : bf16[1, heads, hd]
-// return %4
-// }
-extern "C" __global__ void __launch_bounds__(256) attention_2(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, char* scratch) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  constexpr int kRows = 2, kWidth = 32, kSplits = 32, kKeyHeads = 2;
-  const int head = block / kSplits, split = block % kSplits;
-  await_predecessor();
-  const int end = max(0, min(2048, in3[0] + 0 + 1));
-  const int oldest = 0;
-  const int visible = end - oldest;
-  const long long skipped = static_cast<long long>(oldest) * kKeyHeads * kWidth + head * kWidth;
-  const auto query = [&](int r) { return in0 + (head * 2 + r) * kWidth; };
-  auto* out = reinterpret_cast<PartialRow<kWidth>*>(scratch) + block * kRows;
-  attend_split<kRows, kWidth, kSplits>(query, in1 + skipped, in2 + skipped, kKeyHeads * kWidth, kKeyHeads * kWidth, visible, split, 0.176776692f, out);
-}
-extern "C" __global__ void __launch_bounds__(256) attention_2_combine(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, char* scratch) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  constexpr int kRows = 2, kWidth = 32, kSplits = 32;
-  await_predecessor();
-  const int query = block * kWarps + threadIdx.x / 32;
-  if (query >= 4) return;
-  const auto* parts = reinterpret_cast<const PartialRow<kWidth>*>(scratch) + query / kRows * kSplits * kRows + query % kRows;
-  combine_splits<kWidth, kSplits>(parts, kRows, out0 + query * kWidth);
-}
-
 // func @linear_cast.5 kernel matmul(%0: bf16[1, hd*heads], %1: bf16[d, hd*heads]) -> (f32[1, d]) {
 // %2 = linear(%0, %1) : bf16[1, d]
 // %3 = cast(%2, dtype=f32) : f32[1, d]
@@ -702,14 +802,17 @@ extern "C" __global__ void __launch_bounds__(256) attention_2_combine(const bf16
 extern "C" __global__ void __launch_bounds__(256) linear_cast_5(const bf16* in0, const bf16* in1, float* out0) {
   release_successor();
   const unsigned block = blockIdx.x;
-  constexpr int N = 128, K = 128;
+  const auto prepare = [&] {
+    await_predecessor();
+    return in0;
+  };
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     const float v1 = v0;
     return v1;
   };
   const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
+  vector_product<1, 128, 128, 1>(block, weights, out0, prepare, element);
 }
 
 // func @rms_norm_add.2 kernel row(%0: f32[1, d], %1: bf16[d], %2: f32[1, d]) -> (f32[1, d]) {
@@ -720,32 +823,38 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_5(const bf16* in0,
 extern "C" __global__ void __launch_bounds__(256) rms_norm_add_2(const float* in0, const bf16* in1, const float* in2, float* out0) {
   release_successor();
   const unsigned block = blockIdx.x;
-  await_predecessor();
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= 1) return;
+  float parameters0[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v1 = load(in1[column]);
+    parameters0[j] = v1;
+  }
+  await_predecessor();
   float own[4];
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v0 = load(in0[column]);
-    own[j] = v0;
+    const float v2 = load(in0[column]);
+    own[j] = v2;
   }
-  float partial1 = 0.0f;
+  float partial3 = 0.0f;
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    partial1 += own[j] * own[j];
+    partial3 += own[j] * own[j];
   }
-  const float squares = warp_sum(partial1);
+  const float squares = warp_sum(partial3);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
   #pragma unroll
   for (int j = 0; j < 4; j++) {
     const int column = j * 32 + threadIdx.x % 32;
-    const float v3 = load(in1[column]);
-    const float v2 = own[j] * factor * v3;
-    const float v4 = load(in2[column]);
-    const float v5 = add(v4, v2);
-    out0[column] = convert<float>(v5);
+    const float v4 = own[j] * factor * parameters0[j];
+    const float v5 = load(in2[column]);
+    const float v6 = add(v5, v4);
+    out0[column] = convert<float>(v6);
   }
 }
 
@@ -757,14 +866,17 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_add_2(const float* in
 extern "C" __global__ void __launch_bounds__(256) linear_cast_7(const bf16* in0, const bf16* in1, float* out0) {
   release_successor();
   const unsigned block = blockIdx.x;
-  constexpr int N = 128, K = 384;
+  const auto prepare = [&] {
+    await_predecessor();
+    return in0;
+  };
   const auto element = [&](int row, int column, const float (&sums)[1]) {
     const float v0 = rounded<bf16>(sums[0]);
     const float v1 = v0;
     return v1;
   };
   const bf16* const weights[] = {in1};
-  vector_product<1, N, K, 1>(block, in0, weights, out0, element);
+  vector_product<1, 128, 384, 1>(block, weights, out0, prepare, element);
 }
 
 // func @gather_cast.2 kernel pointwise(%0: bf16[vocab, d], %1: i32[1]) -> (f32[1, d]) {
