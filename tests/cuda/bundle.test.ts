@@ -100,8 +100,8 @@ test('check asks the target that is named what it supports', async () => {
     narrow,
     `dim T <= 16
 
-entry main(x: [T, 8]) -> (y: [T, 8]) {
-  return (y = dequantize(quantize(x, 0.1, dtype = i4), 0.1))
+entry main(x: [T, 8], scale: [8]) -> (y: [T, 8]) {
+  return (y = dequantize(quantize(x, scale, dtype = i4), scale))
 }
 `,
   );
