@@ -1,5 +1,6 @@
 /** Legalisation rules that several targets share, and how a target applies its list of them. */
 import { mapFunctions, rewriteFunc, type Scope } from '../ir/builder.js';
+import { constantOf, type Dim, dim, productOfDims } from '../ir/dim.js';
 import type { Func, Module, Op, Value } from '../ir/module.js';
 import type { OpDecl } from '../ir/op.js';
 import { type OpName, opTable } from '../ir/ops/table.js';
@@ -53,6 +54,37 @@ export const softmaxLast = rule(
     const perm = swapWithLast(axis, rank);
     const rows = builder.one('softmax', [builder.one('transpose', [x], { perm })]);
     return builder.one('transpose', [rows], { perm });
+  },
+);
+
+const all = (values: readonly number[], wanted: number): boolean => values.every((value) => value === wanted);
+
+/** Windows that lie side by side read every pixel once: the convolution is a linear layer of patches. */
+export const patchesAsLinear = rule(
+  'conv2d',
+  'patches-as-linear',
+  'conv2d(x, w, stride = kernel) == linear(patches of x, rows of w)',
+  (op, operands, builder) => {
+    const [x, w, ...bias] = operands as [Value, Value, ...Value[]];
+    const { stride, padding, dilation, groups } = op.attrs;
+    const kernel = w.type.shape.slice(2).map(constantOf);
+    const isPatches = kernel.every((size, i) => size !== undefined && size === stride[i]);
+    if (!isPatches || groups !== 1 || !all(padding, 0) || !all(dilation, 1)) return undefined;
+    const [rows, columns] = (op.results[0] as Value).type.shape.slice(2).map(constantOf) as number[];
+    const [height, width] = x.type.shape.slice(2).map(constantOf);
+    const [down, across] = kernel as [number, number];
+    if (rows === undefined || columns === undefined) return undefined;
+    if (height !== rows * down || width !== columns * across) return undefined;
+    const [batch, channels] = x.type.shape as [Dim, Dim];
+    const depth = productOfDims([channels, down, across]);
+    const split = builder.one('reshape', [x], {
+      shape: [batch, channels, dim(rows), dim(down), dim(columns), dim(across)],
+    });
+    const patches = builder.one('transpose', [split], { perm: [0, 2, 4, 1, 3, 5] });
+    const flat = builder.one('reshape', [patches], { shape: [batch, dim(rows), dim(columns), depth] });
+    const weight = builder.one('reshape', [w], { shape: [w.type.shape[0] as Dim, depth] });
+    const product = builder.one('linear', [flat, weight, ...bias]);
+    return [builder.one('transpose', [product], { perm: [0, 3, 1, 2] })];
   },
 );
 

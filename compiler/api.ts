@@ -6,6 +6,7 @@
 
 export { type ComputeDType, computeDTypes } from '../backends/narrow.js';
 export {
+  createTextStream,
   type EndEvent,
   encodePrompt,
   type GenerateEvent,
@@ -63,6 +64,8 @@ export {
   type StepReport,
 } from '../passes/pipeline.js';
 export { passes, standardPipeline } from '../passes/registry.js';
+// Running compiled models
+export { buildForHost, type HostPrograms, readAscendManifest } from './ascend-host.js';
 export { writeFileAtomically } from './atomic-write.js';
 export {
   type CachedBundle,
@@ -134,7 +137,6 @@ export {
   type ModelSummary,
   type TensorSummary,
 } from './inspect.js';
-// Running compiled models
 export { loadBundle as load, readManifest } from './load.js';
 export { ObservationCache } from './observation-cache.js';
 export { observe } from './observe.js';

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { lstat, mkdir, readdir, readFile, realpath, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { PackagedAscend } from '../backends/ascendc/package.js';
 import type { PackagedCuda } from '../backends/cuda/package.js';
 import {
   bundleFormat,
@@ -27,7 +28,7 @@ import {
 } from './atomic-write.js';
 
 /** A manifest before its files are written, hashed and listed. */
-export type ManifestWithoutFiles = Omit<Manifest, 'files'> | PackagedCuda;
+export type ManifestWithoutFiles = Omit<Manifest, 'files'> | PackagedCuda | PackagedAscend;
 
 /** Contents of a file; a function is called when the file's turn comes. */
 export type BundleSource = ByteSource | (() => ByteSource);
@@ -102,17 +103,25 @@ async function filesOfBundle(directory: string): Promise<Set<string> | undefined
     const path = join(directory, manifestName);
     if (!(await lstat(path)).isFile()) return undefined;
     const parsed = shape.safeParse(JSON.parse(await readFile(path, 'utf8')));
-    return parsed.success ? new Set([manifestName, ...Object.keys(parsed.data.files)]) : undefined;
+    // Of files in folders, the folders.
+    const names = parsed.success
+      ? Object.keys(parsed.data.files).map((path) => path.split('/')[0] as string)
+      : [];
+    return parsed.success ? new Set([manifestName, ...names]) : undefined;
   } catch {
     return undefined;
   }
 }
 
+/** A plain file name, or several with a slash between: files of a bundle may lie in folders of it. */
+const isBundlePath = (path: string): boolean => path.split('/').every(isPlainFileName);
+
 async function writeFiles(directory: string, files: BundleFiles): Promise<Record<string, FileRecord>> {
   const records: [string, FileRecord][] = [];
   for (const [name, source] of files) {
-    if (!isPlainFileName(name) || name === manifestName)
+    if (!isBundlePath(name) || name === manifestName)
       fail('HEW9001', `'${name}' is no name of a bundle file`);
+    await mkdir(dirname(join(directory, name)), { recursive: true });
     const hash = createHash('sha256');
     let bytes = 0;
     await writeSynced(join(directory, name), typeof source === 'function' ? source() : source, (chunk) => {
@@ -176,6 +185,8 @@ const sampler = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const fileRecord = z.strictObject({ bytes: count, sha256: z.hex().length(64) });
+
 /** The compiler's side of the format: strict, so that a misspelt key does not go unnoticed. */
 export const manifestSchema = z.strictObject({
   format: z.literal(bundleFormat),
@@ -183,7 +194,7 @@ export const manifestSchema = z.strictObject({
   target: z.literal('wasm'),
   name: z.string(),
   hew: z.string(),
-  files: z.record(fileName, z.strictObject({ bytes: count, sha256: z.hex().length(64) })),
+  files: z.record(fileName, fileRecord),
   wasm: z.strictObject({ module: fileName, memory_pages: count, features: z.array(z.string()) }),
   weights: z.array(z.strictObject({ file: fileName, offset: count, bytes: count, address: count })),
   symbols: z.record(z.string(), z.strictObject({ min: count, max: count })),
@@ -225,16 +236,9 @@ const step: z.ZodType = z.union([
   z.strictObject({ turns: count, body: z.array(z.lazy(() => step)), mask }),
 ]);
 
-/** The same for bundles of target cuda; the native runtime reads them (runtime-native/src/manifest.cpp). */
-export const cudaManifestSchema = z.strictObject({
+/** The same for bundles that the native runtime reads (runtime-native/src/manifest.cpp). */
+const nativeShape = {
   ...manifestSchema.omit({ wasm: true, target: true, entries: true }).shape,
-  target: z.literal('cuda'),
-  cuda: z.strictObject({
-    source: fileName,
-    binary: fileName.nullable(),
-    threads: count,
-    compute: z.string(),
-  }),
   memory: z.strictObject({ weights: count, total: count }),
   params: z.array(
     z.strictObject({ dtype, address: count, stride: count, turns: count, elements: count, fan_in: count }),
@@ -248,16 +252,39 @@ export const cudaManifestSchema = z.strictObject({
       plan: z.array(step),
     }),
   ),
+};
+
+export const cudaManifestSchema = z.strictObject({
+  ...nativeShape,
+  target: z.literal('cuda'),
+  cuda: z.strictObject({
+    source: fileName,
+    binary: fileName.nullable(),
+    threads: count,
+    compute: z.string(),
+  }),
 });
+
+export const ascendManifestSchema = z.strictObject({
+  ...nativeShape,
+  files: z.record(z.string().refine(isBundlePath), fileRecord),
+  target: z.literal('ascendc'),
+  ascendc: z.strictObject({
+    chip: z.string(),
+    compute: z.string(),
+    kernels: z.record(z.string(), z.strictObject({ type: z.string(), cores: count.positive() })),
+  }),
+});
+
+const schemas = { wasm: manifestSchema, cuda: cudaManifestSchema, ascendc: ascendManifestSchema };
 
 /** Reads back what it writes with the loader's own checks, so that the compiler cannot emit a bad bundle. */
 function manifestBytes(manifest: ManifestWithoutFiles, files: Record<string, FileRecord>): Uint8Array {
-  const schema = manifest.target === 'cuda' ? cudaManifestSchema : manifestSchema;
-  const checked = schema.safeParse({ ...manifest, files });
+  const checked = schemas[manifest.target].safeParse({ ...manifest, files });
   if (!checked.success)
     return fail('HEW9001', `the manifest is not valid: ${z.prettifyError(checked.error)}`);
   const bytes = new TextEncoder().encode(`${JSON.stringify(checked.data, undefined, 1)}\n`);
-  if (manifest.target === 'cuda') return bytes;
+  if (manifest.target !== 'wasm') return bytes;
   try {
     parseManifest(bytes);
   } catch (error) {

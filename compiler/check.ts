@@ -2,6 +2,7 @@
 import { type Diagnostic, diagnostic, HewError } from '../ir/diagnostics.js';
 import { parsePipeline } from '../passes/pipeline.js';
 import { standardPipeline } from '../passes/registry.js';
+import { defaultChip, emitForAscend } from './ascend.js';
 import { emitModule, lowerModule } from './build.js';
 import { checkTarget, type ModelOptions, type OpenedModel, openModel } from './compile.js';
 import { emitForCuda } from './cuda.js';
@@ -50,6 +51,10 @@ function weightsNote({ module, checkpoint }: OpenedModel): Diagnostic[] {
 
 /** Compiles all but the weights, without optimising. */
 async function checkTargetSupport({ module }: OpenedModel, target: string): Promise<Diagnostic[]> {
+  if (target === 'ascendc') {
+    await emitForAscend(module, parsePipeline(standardPipeline), {}, defaultChip, 'f16');
+    return [];
+  }
   if (target === 'cuda') {
     await emitForCuda(module, parsePipeline(standardPipeline), {}, 'bf16');
     return [];

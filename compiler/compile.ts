@@ -19,12 +19,13 @@ import {
   type StepReport,
 } from '../passes/pipeline.js';
 import { passes as registeredPasses, standardPipeline } from '../passes/registry.js';
+import { chipNamed, compileForAscend, defaultChip } from './ascend.js';
 import { emitModule, lowerModule, manifestOf } from './build.js';
 import type { BundleSource } from './bundle.js';
 import { writeBundle } from './bundle.js';
 import { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint.js';
 import { tensorSource } from './checkpoint/dtypes.js';
-import { compileForCuda } from './cuda.js';
+import { compileForCuda, type NativeCompileOptions } from './cuda.js';
 import { elaborate, type References, specReferences } from './frontend/elaborate.js';
 import { nodeFiles } from './frontend/files.js';
 import { isOnnxPath, openOnnx } from './onnx/model.js';
@@ -54,7 +55,7 @@ export interface OpenedModel {
   close(): void;
 }
 
-export const targets = ['wasm', 'cuda'] as const;
+export const targets = ['wasm', 'cuda', 'ascendc'] as const;
 
 export interface CompileOptions extends ModelOptions {
   /** Directory of the bundle. */
@@ -63,8 +64,10 @@ export interface CompileOptions extends ModelOptions {
   /** Passes to run before the backend's own; default `standardPipeline`. */
   readonly pipeline?: string | undefined;
   readonly relaxedSimd?: boolean | undefined;
-  /** What GPU kernels compute in; default bf16. */
+  /** What kernels of native targets compute in; default bf16 for CUDA, f16 for Ascend. */
   readonly dtype?: ComputeDType | undefined;
+  /** The Ascend chip to compile for; default `defaultChip`. */
+  readonly chip?: string | undefined;
   /** False leaves the weights out of a bundle for a GPU, whose runtime can make some up for measurements. */
   readonly withWeights?: boolean | undefined;
   readonly printAfter?: readonly string[] | 'all' | undefined;
@@ -200,13 +203,19 @@ export async function compile(options: CompileOptions): Promise<CompileReport> {
   const started = performance.now();
   checkTarget(options.target ?? 'wasm');
   const steps = pipelineOf(options);
-  const model = openModel(options);
+  const model = openModel(withStorage(options));
   try {
     const report = await compileOpened(model, options, steps);
     return { ...report, seconds: (performance.now() - started) / 1000 };
   } finally {
     model.close();
   }
+}
+
+/** For Ascend, weights are stored as what the cube multiplies, unless something else is asked for. */
+function withStorage<Options extends CompileOptions>(options: Options): Options {
+  if (options.target !== 'ascendc' || options.weightsDtype !== undefined) return options;
+  return { ...options, weightsDtype: options.dtype ?? 'f16' };
 }
 
 function pipelineOf({ pipeline, passes }: OutputOptions): PipelineStep[] {
@@ -233,15 +242,25 @@ export async function compileOpened(
     ...(options.printAfter && { printAfter: options.printAfter }),
     ...(options.onDump && { onDump: options.onDump }),
   };
-  if (options.target === 'cuda') {
-    const report = await compileForCuda(model.module, steps, pipelineOptions, {
+  if (options.target === 'cuda' || options.target === 'ascendc') {
+    const native: NativeCompileOptions = {
       output: options.output,
-      compute: options.dtype ?? 'bf16',
+      compute: options.dtype ?? (options.target === 'cuda' ? 'bf16' : 'f16'),
       weights: options.withWeights ?? true,
       tokenizer: model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile),
       source: model.source,
       onTensor: (done, total) => options.onProgress?.({ stage: 'weights', done, total }),
-    });
+    };
+    const report =
+      options.target === 'cuda'
+        ? await compileForCuda(model.module, steps, pipelineOptions, native)
+        : await compileForAscend(
+            model.module,
+            steps,
+            pipelineOptions,
+            chipNamed(options.chip ?? defaultChip),
+            native,
+          );
     const seconds = (performance.now() - started) / 1000;
     return { output: options.output, ...report, seconds, warnings: model.warnings };
   }
@@ -266,16 +285,17 @@ export function checkTarget(target: string): void {
 }
 
 /** Fails with HEW6211 for an option that belongs to another target. */
-function checkTargetOptions({ target = 'wasm', dtype, relaxedSimd, withWeights }: OutputOptions): void {
-  const ownOptions: readonly (readonly [option: string, given: boolean, target: string])[] = [
-    ['--dtype', dtype !== undefined, 'cuda'],
-    ['--without-weights', withWeights === false, 'cuda'],
-    ['--relaxed-simd', relaxedSimd === true, 'wasm'],
+function checkTargetOptions({ target = 'wasm', dtype, chip, relaxedSimd, withWeights }: OutputOptions): void {
+  const ownOptions: readonly (readonly [option: string, given: boolean, targets: readonly string[]])[] = [
+    ['--dtype', dtype !== undefined, ['cuda', 'ascendc']],
+    ['--chip', chip !== undefined, ['ascendc']],
+    ['--without-weights', withWeights === false, ['cuda', 'ascendc']],
+    ['--relaxed-simd', relaxedSimd === true, ['wasm']],
   ];
-  const wrong = ownOptions.find(([, given, own]) => given && own !== target);
+  const wrong = ownOptions.find(([, given, own]) => given && !own.includes(target));
   if (wrong === undefined) return;
   fail('HEW6211', `${wrong[0]} has no meaning for target ${target}`, {
-    help: `it belongs to --target ${wrong[2]}`,
+    help: `it belongs to --target ${wrong[2].join(' and ')}`,
   });
 }
 
@@ -309,7 +329,7 @@ function readTokenizer(path: string): Uint8Array {
 
 /** Hash of everything that decides the bundle: compiler, model, weights, options. */
 export function cacheKey(options: CompileOptions): string {
-  const model = openModel(options);
+  const model = openModel(withStorage(options));
   try {
     const hash = createHash('sha256');
     const tokenizer = model.tokenizerFile === undefined ? '' : readFileSync(model.tokenizerFile);
@@ -322,6 +342,7 @@ export function cacheKey(options: CompileOptions): string {
       options.pipeline ?? standardPipeline,
       String(options.relaxedSimd ?? false),
       options.dtype ?? '',
+      options.chip ?? '',
     ];
     for (const part of parts) {
       hash.update(`${part.length}:`);

@@ -13,7 +13,7 @@ import { type PipelineOptions, type PipelineStep, runPipeline, type StepReport }
 import { type BundleSource, writeBundle } from './bundle.js';
 import { version } from './version.js';
 
-export interface CudaCompileOptions {
+export interface NativeCompileOptions {
   readonly output: string;
   readonly compute: ComputeDType;
   /** False leaves the weights of the checkpoint out of the bundle. */
@@ -24,7 +24,7 @@ export interface CudaCompileOptions {
   readonly onTensor: (done: number, total: number) => void;
 }
 
-export interface CudaReport {
+export interface NativeReport {
   readonly passes: readonly StepReport[];
   readonly bytes: {
     readonly weights: number;
@@ -54,8 +54,8 @@ export async function compileForCuda(
   module: Module,
   steps: readonly PipelineStep[],
   pipelineOptions: PipelineOptions,
-  options: CudaCompileOptions,
-): Promise<CudaReport> {
+  options: NativeCompileOptions,
+): Promise<NativeReport> {
   const { packageCuda, sourceFile } = await import('../backends/cuda/package.js');
   const { weightFiles } = await import('../backends/native/package.js');
   const { cuda, reports } = await emitForCuda(module, steps, pipelineOptions, options.compute);

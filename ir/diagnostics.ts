@@ -382,6 +382,19 @@ export const diagnosticCodes = {
     doc: 'An option of compilation was given that the target does not have.',
     exit: exitCodes.usage,
   },
+  HEW6212: {
+    title: 'unknown chip',
+    doc: '--chip names something that is not in the table of Ascend chips.',
+    exit: exitCodes.unsupported,
+  },
+  HEW6213: {
+    title: 'kernels cannot be compiled for the host',
+    doc: 'Running a bundle for Ascend on the host needs g++ and the sources of the native runtime.',
+  },
+  HEW6214: {
+    title: 'the native runtime fails',
+    doc: 'The native runtime reported an error, such as a fault that the model of the chip found in a kernel.',
+  },
   HEW6220: {
     title: 'Ascend kernel exceeds a local memory',
     doc: 'Buffers of an emitted AscendC kernel do not fit the unified buffer, L1 or L0 of the chip. A mistake of the backend.',

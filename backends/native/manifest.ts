@@ -109,3 +109,13 @@ export interface CudaManifest extends NativeManifest {
     readonly compute: string;
   };
 }
+
+export interface AscendManifest extends NativeManifest {
+  readonly target: 'ascendc';
+  readonly ascendc: {
+    readonly chip: string;
+    readonly compute: string;
+    /** By entry name. `type` is that of KERNEL_TASK_TYPE_DEFAULT; `cores` run the kernel at the same time. */
+    readonly kernels: Readonly<Record<string, { readonly type: string; readonly cores: number }>>;
+  };
+}

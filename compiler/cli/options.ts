@@ -101,6 +101,7 @@ export interface CompileFlags extends ModelFlags {
   readonly pipeline?: string;
   readonly relaxedSimd?: boolean;
   readonly dtype?: ComputeDType;
+  readonly chip?: string;
 }
 
 export function addCompileOptions(command: Command): Command {
@@ -111,15 +112,17 @@ export function addCompileOptions(command: Command): Command {
       'passes to run, such as canonicalize,cse,dce, or a .yaml file (see hew passes)',
     )
     .addOption(
-      new Option('--dtype <dtype>', 'what GPU kernels compute in (default: bf16)').choices([
-        ...computeDTypes,
-      ]),
+      new Option(
+        '--dtype <dtype>',
+        'what kernels of native targets compute in (default: bf16, for Ascend f16)',
+      ).choices([...computeDTypes]),
     )
+    .option('--chip <name>', 'Ascend chip to compile for: 910b3, 910b1, 910_9391, 310p3, … (default: 910b3)')
     .option('--relaxed-simd', 'use relaxed SIMD: faster, but last bits may differ between machines');
 }
 
 export function compileOptions(spec: string, flags: CompileFlags): CachedCompileOptions {
-  const { target, relaxedSimd, dtype } = flags;
+  const { target, relaxedSimd, dtype, chip } = flags;
   const pipeline = flags.pipeline === undefined ? undefined : readPipeline(flags.pipeline);
-  return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd, dtype };
+  return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd, dtype, chip };
 }

@@ -63,7 +63,12 @@ export async function openRunnable(path: string, flags: CompileFlags, output: Ou
 
 const damaged: ReadonlySet<string> = new Set(['HEW7001', 'HEW7002', 'HEW7003']);
 
-async function compileIntoCache(spec: string, flags: CompileFlags, output: Output): Promise<CachedBundle> {
+/** The bundle of a spec, compiled unless the cache has it. */
+export async function compileIntoCache(
+  spec: string,
+  flags: CompileFlags,
+  output: Output,
+): Promise<CachedBundle> {
   const progress = output.progress();
   try {
     const bundle = await compileCached(

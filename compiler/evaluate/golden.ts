@@ -206,7 +206,8 @@ function obstacle(
 }
 
 /** Tensors of a golden file by name. */
-class Golden {
+/** A file of golden inputs and outputs. */
+export class Golden {
   constructor(private readonly checkpoint: Checkpoint) {}
 
   has(name: string): boolean {

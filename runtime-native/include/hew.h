@@ -1,6 +1,7 @@
 /**
- * The C interface of the native runtime: opens a bundle that Hew compiled for CUDA, runs its entries, and reads and
- * writes its states. Nothing here needs CUDA to be installed: the driver is opened at run time.
+ * The C interface of the native runtime: opens a bundle that Hew compiled for CUDA or, on the host's model
+ * of the chip, for Ascend; runs its entries, and reads and writes its states. Nothing here needs CUDA to be installed: the
+ * driver is opened at run time.
  *
  * Every function that can fail returns a status; `hew_last_error` says in words what happened and what to do, for the
  * thread that called. A model is used by one thread at a time.
@@ -57,6 +58,8 @@ typedef struct hew_options {
   uint32_t seed;
   /** Not 0: steps are launched one kernel at a time, never as CUDA graphs. */
   int32_t no_graphs;
+  /** Of an Ascend bundle: the shared object of its kernels, compiled for the model of the chip on the host. */
+  const char* kernels;
 } hew_options;
 
 typedef struct hew_input {
@@ -105,6 +108,12 @@ HEW_API hew_status hew_step(hew_model* model, const char* entry, const hew_input
 HEW_API hew_status hew_measure(hew_model* model, const char* entry, const hew_input* inputs, size_t input_count,
                                const hew_symbol* symbols, size_t symbol_count, const hew_output* outputs,
                                size_t output_count, size_t repeats, float* milliseconds);
+
+/**
+ * What the launches since the last call did, on the model of an Ascend chip: a JSON list with the kernel, its blocks, how
+ * often it ran so, and the work of one run. The text stays until the next call.
+ */
+HEW_API hew_status hew_work(hew_model* model, const char** json);
 
 /** Sets every state to zero: the context is empty. */
 HEW_API hew_status hew_reset(hew_model* model);

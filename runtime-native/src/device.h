@@ -1,94 +1,65 @@
-// One GPU: a context, a stream, and memory that is given back when its owner goes.
+// What the runtime asks of a device: one image of memory, kernels by name, and a queue that both work in order on.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "driver.h"
+#include "error.h"
+#include "hew.h"
+#include "manifest.h"
 
 namespace hew {
 
+// An address of device memory.
+using Address = uint64_t;
+
+// What kernels have reported; `code` 0 is nothing.
+struct Failure {
+  int code, first, second;
+};
+
+// Queued work that is replayed as a whole.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual void launch() = 0;
+};
+
 class Device {
  public:
-  explicit Device(int number);
-  ~Device();
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
 
-  // Makes the context that of the calling thread.
-  void enter() const;
-  void* stream() const { return stream_; }
-  int major() const { return major_; }
-  int minor() const { return minor_; }
-  const std::string& name() const { return name_; }
-  void synchronize(const char* what) const;
+  // Makes the device that of the calling thread.
+  virtual void enter() const = 0;
+  // Memory that lives as long as the device.
+  virtual Address allocate(uint64_t bytes) = 0;
+  virtual void load_code(const std::string& directory, const Manifest& manifest) = 0;
+  // Makes up the weights of a parameter.
+  virtual void make_up(const Param& param, Address image, uint32_t seed) = 0;
 
- private:
-  int device_ = 0;
-  int major_ = 0, minor_ = 0;
-  std::string name_;
-  void* context_ = nullptr;
-  void* stream_ = nullptr;
-};
+  virtual void fill(Address to, unsigned char value, uint64_t bytes) = 0;
+  // Copies weights, in order; they have arrived after the next `finish`.
+  virtual void upload(Address to, const char* from, uint64_t bytes) = 0;
+  virtual void copy_in(Address to, const void* from, size_t bytes) = 0;
+  virtual void copy_out(void* to, Address from, size_t bytes) = 0;
+  virtual void copy_within(Address to, Address from, size_t bytes) = 0;
 
-class DeviceMemory {
- public:
-  DeviceMemory() = default;
-  explicit DeviceMemory(uint64_t bytes);
-  ~DeviceMemory();
-  DeviceMemory(const DeviceMemory&) = delete;
-  DeviceMemory& operator=(const DeviceMemory&) = delete;
-  DevicePointer pointer() const { return pointer_; }
+  virtual void launch(const Launch& launch, int64_t blocks, std::vector<Address>& pointers, std::vector<int>& values) = 0;
+  // The index of the greatest of `count` floats, the first of equals.
+  virtual void argmax(Address values, int count, Address chosen) = 0;
+  // Waits for all work, and gives what kernels have reported since.
+  virtual Failure finish() = 0;
 
- private:
-  DevicePointer pointer_ = 0;
-};
+  // See hew_work.
+  virtual std::string work() { throw Error(HEW_ERROR_UNSUPPORTED, "only the model of an Ascend chip counts work"); }
 
-// Memory of the host that asynchronous copies read and write.
-class PinnedMemory {
- public:
-  explicit PinnedMemory(size_t bytes);
-  ~PinnedMemory();
-  PinnedMemory(const PinnedMemory&) = delete;
-  PinnedMemory& operator=(const PinnedMemory&) = delete;
-  char* data() const { return static_cast<char*>(data_); }
-  size_t bytes() const { return bytes_; }
-
- private:
-  void* data_ = nullptr;
-  size_t bytes_ = 0;
-};
-
-class Event {
- public:
-  Event();
-  ~Event();
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-  void record(const Device& device);
-  void wait() const;
-  // Milliseconds from another event to this one.
-  float since(const Event& start) const;
-
- private:
-  void* event_ = nullptr;
-};
-
-// A file of a bundle, mapped for reading.
-class MappedFile {
- public:
-  // Throws HEW_ERROR_FILE unless the file is there and has `bytes` bytes.
-  MappedFile(const std::string& path, uint64_t bytes);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  const char* data() const { return data_; }
-  uint64_t bytes() const { return bytes_; }
-
- private:
-  const char* data_ = nullptr;
-  uint64_t bytes_ = 0;
+  // The work that `queue` queues, as a graph; null where the device has none.
+  virtual std::unique_ptr<Graph> capture(const std::function<void()>& queue) = 0;
+  // Milliseconds that each of `repeats` runs takes on the device.
+  virtual void measure(const std::function<void()>& run, size_t repeats, float* milliseconds) = 0;
 };
 
 }  // namespace hew

@@ -9,7 +9,9 @@
 #include "model.h"
 
 struct hew_model {
+  hew_model(const char* directory, const hew_options& options) : model(directory, options) {}
   hew::Model model;
+  std::string work;
 };
 
 struct hew_snapshot {
@@ -52,7 +54,7 @@ hew_status hew_open(const char* directory, const hew_options* options, hew_model
     require(model != nullptr, "the model");
     *model = nullptr;
     const hew_options none{};
-    *model = new hew_model{hew::Model(directory, options == nullptr ? none : *options)};
+    *model = new hew_model(directory, options == nullptr ? none : *options);
   });
 }
 
@@ -87,6 +89,14 @@ hew_status hew_measure(hew_model* model, const char* entry, const hew_input* inp
   return guarded([&] {
     require(model != nullptr && entry != nullptr && milliseconds != nullptr, "an argument");
     model->model.measure(entry, inputs, input_count, symbols, symbol_count, outputs, output_count, repeats, milliseconds);
+  });
+}
+
+hew_status hew_work(hew_model* model, const char** json) {
+  return guarded([&] {
+    require(model != nullptr && json != nullptr, "an argument");
+    model->work = model->model.work();
+    *json = model->work.c_str();
   });
 }
 

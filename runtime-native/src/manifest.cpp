@@ -190,14 +190,11 @@ Manifest parse_manifest(std::string text) {
     throw Error(HEW_ERROR_BUNDLE, "manifest.json does not say \"format\": \"hew-bundle\"");
   if (json["version"].number() != 1)
     throw Error(HEW_ERROR_VERSION, "the bundle has another format version than 1; compile the model again");
-  if (json["target"].text() != "cuda")
-    throw Error(HEW_ERROR_VERSION, "the bundle is for target '" + json["target"].text() + "'; compile the model with --target cuda");
+  const std::string& target = json["target"].text();
+  if (target != "cuda" && target != "ascendc")
+    throw Error(HEW_ERROR_VERSION, "the bundle is for target '" + target + "'; compile the model with --target cuda or --target ascendc");
   Manifest manifest;
   manifest.name = json["name"].text();
-  const Json& cuda = json["cuda"];
-  manifest.source = file_name(cuda["source"]);
-  if (!cuda["binary"].is_null()) manifest.binary = file_name(cuda["binary"]);
-  manifest.threads = static_cast<int>(cuda["threads"].integer(32, 1024));
   manifest.weight_bytes = size_of_image(json["memory"]["weights"]);
   manifest.total_bytes = size_of_image(json["memory"]["total"]);
   for (const auto& [name, file] : json["files"].members()) manifest.file_bytes[name] = static_cast<uint64_t>(file["bytes"].integer());
@@ -205,8 +202,21 @@ Manifest parse_manifest(std::string text) {
     if (manifest.file_bytes.count(name) == 0) refuse("'" + name + "' is not among the files");
     return manifest.file_bytes[name];
   };
-  listed(manifest.source);
-  if (!manifest.binary.empty()) listed(manifest.binary);
+  if (target == "cuda") {
+    const Json& cuda = json["cuda"];
+    manifest.source = file_name(cuda["source"]);
+    listed(manifest.source);
+    if (!cuda["binary"].is_null()) {
+      manifest.binary = file_name(cuda["binary"]);
+      listed(manifest.binary);
+    }
+    manifest.threads = static_cast<int>(cuda["threads"].integer(32, 1024));
+  } else {
+    manifest.chip = json["ascendc"]["chip"].text();
+    if (manifest.chip.empty()) refuse("the chip has no name");
+    for (const auto& [name, kernel] : json["ascendc"]["kernels"].members())
+      manifest.kernels[name] = {kernel["type"].text(), kernel["cores"].integer(1, 1024)};
+  }
   for (const Json& item : json["weights"].items()) {
     Segment segment{file_name(item["file"]), static_cast<uint64_t>(item["offset"].integer()),
                     static_cast<uint64_t>(item["bytes"].integer()), static_cast<uint64_t>(item["address"].integer())};

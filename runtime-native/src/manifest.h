@@ -1,4 +1,4 @@
-// The manifest of a CUDA bundle, checked: every name is plain, every size is sane, every address lies in the image.
+// The manifest of a native bundle, checked: every name is plain, every size is sane, every address lies in the image.
 #pragma once
 
 #include <map>
@@ -91,6 +91,14 @@ struct Param {
   uint64_t address, stride, turns, elements, fan_in;
 };
 
+// A kernel of an Ascend bundle.
+struct KernelSpec {
+  // As KERNEL_TASK_TYPE_DEFAULT names it, without KERNEL_TYPE_.
+  std::string type;
+  // Cores that can run it at the same time.
+  int64_t cores;
+};
+
 struct Bounds {
   int64_t min, max;
 };
@@ -98,10 +106,13 @@ struct Bounds {
 struct Manifest {
   std::string text;
   std::string name;
+  // Of a CUDA bundle. The binary is empty when the bundle has source alone.
   std::string source;
-  // Empty when the bundle has source alone.
   std::string binary;
-  int threads;
+  int threads = 0;
+  // Of an Ascend bundle; the chip is empty in others.
+  std::string chip;
+  std::map<std::string, KernelSpec> kernels;
   uint64_t weight_bytes, total_bytes;
   std::map<std::string, uint64_t> file_bytes;
   std::vector<Segment> weights;

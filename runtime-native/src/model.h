@@ -1,4 +1,4 @@
-// A bundle on a GPU: its image of memory, its kernels, and the plans of its entries.
+// A bundle on a device: its image of memory, its kernels, and the plans of its entries.
 #pragma once
 
 #include <map>
@@ -16,7 +16,6 @@ namespace hew {
 class Model {
  public:
   Model(const std::string& directory, const hew_options& options);
-  ~Model();
 
   const Manifest& manifest() const { return manifest_; }
   const Device& device() const { return *device_; }
@@ -38,36 +37,31 @@ class Model {
   // Waits, and throws what kernels have reported.
   void finish();
 
+  std::string work() { return device_->work(); }
   void reset();
   const StateSpec& state(const std::string& name) const;
   std::vector<char> save_states();
   void restore_states(const std::vector<char>& saved);
 
  private:
-  void load_code(const std::string& directory);
   void load_weights(const std::string& directory);
-  void make_up_weights(uint32_t seed);
-  void* function(const std::string& name);
-  void launch(void* function, int64_t blocks, void** arguments);
   void run_steps(const std::vector<Step>& steps, const Symbols& symbols, uint32_t mask, std::vector<int64_t>& turns);
   void run_launch(const Launch& launch, const Symbols& symbols, const std::vector<int64_t>& turns);
   uint32_t give_inputs(const Entry& entry, const hew_input* inputs, size_t input_count, const Symbols& symbols,
                        const hew_output* outputs, size_t output_count);
 
-  struct Graph {
-    void* executable = nullptr;
+  // A step that was seen, and its graph from the second time on.
+  struct Captured {
+    std::unique_ptr<Graph> graph;
     int seen = 0;
   };
 
   Manifest manifest_;
+  bool use_graphs_;
   std::unique_ptr<Device> device_;
-  std::unique_ptr<DeviceMemory> image_;
-  std::unique_ptr<PinnedMemory> failure_;
-  void* module_ = nullptr;
-  DevicePointer failure_flag_ = 0;
-  std::map<std::string, void*> functions_;
-  std::map<std::string, Graph> graphs_;
-  bool use_graphs_ = true;
+  Address image_ = 0;
+  // Behind the device, so that graphs go first.
+  std::map<std::string, Captured> graphs_;
 };
 
 }  // namespace hew

@@ -125,6 +125,11 @@ void units() {
   for (const auto& [from, to, part, status] : wrong)
     expect_error(status, part, std::string("manifest with ") + to, [&, from = from, to = to] { hew::parse_manifest(replaced(manifest_text(), from, to)); });
 
+  const std::string ascend = replaced(replaced(manifest_text(), "\"target\":\"cuda\"", "\"target\":\"ascendc\""), "\"cuda\":{",
+                                      "\"ascendc\":{\"chip\":\"910b3\",\"kernels\":{\"nothing\":{\"type\":\"AIV_ONLY\",\"cores\":40}}},\"unused\":{");
+  expect(hew::parse_manifest(ascend).kernels.at("nothing").cores == 40, "kernels of an Ascend bundle");
+  expect_error(HEW_ERROR_BUNDLE, "integer in", "a kernel without cores", [&] { hew::parse_manifest(replaced(ascend, "\"cores\":40", "\"cores\":0")); });
+
   const std::vector<float> logits = {0, 3, 1, 3};
   expect(hew::sample_token(logits, {0, 0, 1, 0}, 0.5) == 1, "greedy takes the first of equals");
   expect(hew::sample_token(logits, {1, 2, 1, 0}, 0.9) == 3, "top-k keeps the best two");
@@ -228,6 +233,14 @@ void reported(hew_status status, const char* part) {
   expect(std::strstr(hew_last_error(), part) != nullptr, hew_last_error());
 }
 
+// Ascend bundles need compiled kernels, whatever drivers there are.
+void no_kernels() {
+  const Opened opened(replaced(replaced(manifest_text(), "\"target\":\"cuda\"", "\"target\":\"ascendc\""), "\"cuda\":{",
+                               "\"ascendc\":{\"chip\":\"910b3\",\"kernels\":{}},\"unused\":{"));
+  expect(opened.status == HEW_ERROR_NO_DRIVER, "status " + std::to_string(opened.status));
+  expect(std::strstr(hew_last_error(), "--kernels") != nullptr, hew_last_error());
+}
+
 void synthetic() {
   hew_options options{};
   options.synthetic_weights = 1;
@@ -240,6 +253,7 @@ const std::map<std::string, std::function<void()>> scenarios = {
     {"step", step},
     {"truncated", truncated},
     {"synthetic", synthetic},
+    {"no-kernels", no_kernels},
     {"no-driver", [] { refused(HEW_ERROR_NO_DRIVER, "no CUDA driver"); }},
     {"old-driver", [] { refused(HEW_ERROR_OLD_DRIVER, "11.8"); }},
     {"no-device", [] { refused(HEW_ERROR_NO_DEVICE, "has 0"); }},

@@ -5,9 +5,9 @@
 //   results: for each call the length and text of its fault (0 for none), then the bytes of its outputs.
 #include <cstdio>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "hew_ascend/call.h"
 #include "kernels.inc"
 
 namespace {
@@ -33,20 +33,6 @@ struct Reader {
         return value;
     }
 };
-
-// Integer and pointer parameters travel alike, so any kernel can be called with 64-bit words.
-template <size_t... I>
-void call_with(void* kernel, const uint64_t* words, std::index_sequence<I...>) {
-    reinterpret_cast<void (*)(decltype(I)...)>(kernel)(words[I]...);
-}
-
-template <size_t N = 0>
-void call(void* kernel, const std::vector<uint64_t>& words) {
-    if constexpr (N <= 24) {
-        if (words.size() == N) return call_with(kernel, words.data(), std::make_index_sequence<N>());
-        call<N + 1>(kernel, words);
-    }
-}
 
 }  // namespace
 
@@ -82,7 +68,7 @@ int main(int, char** arguments) {
         hew_ascend::register_global(scratch.data(), scratch.size(), true);
         words.push_back(reinterpret_cast<uint64_t>(scratch.data()));
         for (uint32_t s = 0; s < symbol_count; ++s) words.push_back(reader.number<uint32_t>());
-        const hew_ascend::LaunchResult result = hew_ascend::launch(*chip, type, blocks, [&] { call(kernel, words); });
+        const hew_ascend::LaunchResult result = hew_ascend::launch(*chip, type, blocks, [&] { hew_ascend::call(kernel, words); });
         const std::string fault =
             result.has_fault ? std::string(hew_ascend::fault_name(result.fault.kind)) + ": " + result.fault.message : "";
         const uint32_t length = uint32_t(fault.size());

@@ -25,6 +25,7 @@ const scenarios: readonly Scenario[] = [
   { name: 'step' },
   { name: 'truncated' },
   { name: 'synthetic' },
+  { name: 'no-kernels' },
   { name: 'old-driver', environment: { HEW_FAKE_VERSION: '11080' } },
   { name: 'no-device', environment: { HEW_FAKE_DEVICES: '0' } },
   { name: 'old-gpu', environment: { HEW_FAKE_CAPABILITY: '7' } },

@@ -13,7 +13,7 @@ constexpr float kNaN = __builtin_nanf("");
 
 __aicore__ inline constexpr uint32_t CeilDiv(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 __aicore__ inline constexpr uint32_t Align16(uint32_t a) { return CeilDiv(a, 16) * 16; }
-__aicore__ inline constexpr uint32_t Minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
+__aicore__ inline constexpr uint32_t Minimum(uint32_t a, uint64_t b) { return a < b ? a : static_cast<uint32_t>(b); }
 
 // Comparisons take whole repeats of 64 floats.
 __aicore__ inline constexpr uint32_t WholeRepeats(uint32_t count) { return CeilDiv(count, 64) * 64; }

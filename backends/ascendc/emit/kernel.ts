@@ -46,6 +46,8 @@ export interface EmittedKernel {
   readonly blocks: Dim;
   /** Bytes of local memory, by its name. */
   readonly occupancy: Readonly<Record<string, number>>;
+  /** Bytes of global memory that the kernel needs while it runs, for all cores. */
+  readonly scratchBytes: number;
 }
 
 /** What a kernel body says of itself; `emitKernel` puts it into a class. */
@@ -61,6 +63,7 @@ export interface KernelBody {
   readonly members: readonly string[];
   readonly blocks: Dim;
   readonly occupancy: Readonly<Record<string, number>>;
+  readonly scratchBytes?: number;
 }
 
 export function kernelContext(module: Module, func: Func, chip: Chip): KernelContext {
@@ -195,5 +198,6 @@ extern "C" __global__ __aicore__ void ${entry}(${parameters.join(', ')}) {
     code: code.replace(/\n{3,}/g, '\n\n').replaceAll('private:\n\n', 'private:\n'),
     blocks: body.blocks,
     occupancy: body.occupancy,
+    scratchBytes: body.scratchBytes ?? 0,
   };
 }

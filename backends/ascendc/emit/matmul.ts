@@ -7,7 +7,7 @@
  * A row is padded to fractals of 16; of a single row two are multiplied, because with m = 1 the unit reads plain rows.
  */
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
-import type { Op, Value } from '../../../ir/module.js';
+import type { Func, Op, Value } from '../../../ir/module.js';
 import type { DType } from '../../../ir/type.js';
 import { mul, spread, vector } from './elementwise.js';
 import { Expressions, type Index, type Leaf, origin } from './expression.js';
@@ -107,11 +107,7 @@ export function emitMatmul(context: KernelContext): KernelBody {
   const mostRows = grouped ? 1 : context.greatest(context.resolve(rows));
   const units = grouped ? context.greatest(context.resolve(rows)) : 1;
   const tiling = chooseTiling(mostRows, n, k, bytes, Math.max(1, Math.floor(chip.cubeCores / units)));
-  const isBare =
-    func.body.length === 1 &&
-    bias === undefined &&
-    scales === undefined &&
-    canLeaveCube(func.results[0] as Value);
+  const isBare = bias === undefined && scales === undefined && canLeaveCube(func);
   const rowsText = context.size(rows);
   const slots = grouped ? (x.type.shape.length === 3 ? '1' : context.size(index.type.shape[1] as Dim)) : '1';
   const cube = cubeMethods(context, { x, weight, index }, type, sumType, slots, isBare);
@@ -191,6 +187,7 @@ export function emitMatmul(context: KernelContext): KernelBody {
     ],
     members: [...cubeMembers, ...epilogue.buffers.members, `GlobalTensor<${sumType}> productGm_;`],
     occupancy: { ...occupancy, UB: epilogue.buffers.occupancy },
+    scratchBytes: chip.cubeCores * ringSlots * tiling.m * tiling.n * 4,
     blocks,
     methods: [
       method('Process()', ['if ASCEND_IS_AIC { ProcessCube(); }', 'if ASCEND_IS_AIV { ProcessVector(); }']),
@@ -236,9 +233,12 @@ export function emitMatmul(context: KernelContext): KernelBody {
   };
 }
 
-/** Fixpipe writes sums as f32, f16 or bf16. */
-function canLeaveCube(result: Value): boolean {
-  return result.type.dtype === 'f32' || result.type.dtype === 'f16' || result.type.dtype === 'bf16';
+/** Fixpipe writes sums as f32, f16 or bf16: of a product, or of a product and its conversion. */
+function canLeaveCube({ body, results }: Func): boolean {
+  const [, cast] = body;
+  const isProduct = body.length === 1 || (body.length === 2 && cast?.name === 'cast');
+  const dtype = results[0]?.type.dtype;
+  return isProduct && (dtype === 'f32' || dtype === 'f16' || dtype === 'bf16');
 }
 
 /** Walks the tiles of a block in the same order on all its cores. */
@@ -472,9 +472,4 @@ function vectorMethods(
       'outQueue_.FreeTensor(result);',
     ]),
   ];
-}
-
-/** Bytes of the ring of all cube cores. */
-export function ringBytes(context: KernelContext): number {
-  return context.chip.cubeCores * ringSlots * longestM * longestN * 4;
 }

@@ -1,11 +1,12 @@
 /** `hew run`: text from a prompt. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { encodePrompt, fail, generate, type Model } from '../../api.js';
 import { formatSeconds } from '../format.js';
 import { addCompileOptions, type CompileFlags, integer, number } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { openRunnable } from '../source.js';
+import { runOnHost } from './run-host.js';
 
 interface Flags extends CompileFlags {
   readonly prompt: string;
@@ -15,6 +16,7 @@ interface Flags extends CompileFlags {
   readonly topP?: number;
   readonly seed: number;
   readonly greedy?: boolean;
+  readonly device?: string;
 }
 
 export function runCommand(program: Command, { output }: Session): void {
@@ -31,7 +33,12 @@ export function runCommand(program: Command, { output }: Session): void {
       number,
     )
     .option('--seed <n>', 'seed of the random choices', integer, 0)
-    .option('--greedy', 'always choose the most likely token');
+    .option('--greedy', 'always choose the most likely token')
+    .addOption(
+      new Option('--device <name>', 'run the kernels for Ascend on a model of the chip').choices([
+        'ascend-host',
+      ]),
+    );
   addCompileOptions(command)
     .addHelpText('after', example)
     .action((model: string, flags: Flags) => run(model, flags, output));
@@ -55,6 +62,7 @@ interface Continuation {
 }
 
 async function run(path: string, flags: Flags, output: Output): Promise<void> {
+  if (flags.device !== undefined) return runOnHost(path, flags, output);
   const model = await openRunnable(path, flags, output);
   if (model.tokenizer === undefined) {
     fail('HEW7008', `${path} has no tokenizer, so it cannot read a prompt`, {

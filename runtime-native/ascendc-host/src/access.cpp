@@ -53,6 +53,7 @@ uint8_t* Operation::local(LocalSpan span) {
         fail(FaultKind::bounds, "%s touches %s [%u, %llu) of %zu bytes", name_, space_name(span.space), span.offset,
              (unsigned long long)span.offset + span.bytes, memory.bytes.size());
     }
+    memory.used = std::max(memory.used, span.offset + span.bytes);
     return memory.bytes.data() + span.offset;
 }
 
@@ -133,6 +134,34 @@ struct Page {
 
 std::unordered_map<uintptr_t, Page> pages;
 
+// Blocks of global memory that were touched, as bits of pages.
+class Blocks {
+public:
+    void add(const uint8_t* begin, uint64_t bytes) {
+        const uintptr_t first = reinterpret_cast<uintptr_t>(begin) / block_bytes;
+        const uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + bytes - 1) / block_bytes;
+        for (uintptr_t block = first; block <= last;) {
+            uint64_t& word = words_[block / 64];
+            const uintptr_t end = std::min(last, block | 63);
+            const uint64_t from = ~uint64_t{0} << block % 64;
+            const uint64_t to = ~uint64_t{0} >> (63 - end % 64);
+            word |= from & to;
+            block = end + 1;
+        }
+    }
+    uint64_t bytes() const {
+        uint64_t count = 0;
+        for (const auto& [at, word] : words_) count += uint64_t(__builtin_popcountll(word));
+        return count * block_bytes;
+    }
+    void clear() { words_.clear(); }
+
+private:
+    std::unordered_map<uintptr_t, uint64_t> words_;
+};
+
+Blocks blocks_read, blocks_written;
+
 const Region& region_of(const char* name, const uint8_t* begin, uint64_t bytes) {
     const uintptr_t at = reinterpret_cast<uintptr_t>(begin);
     auto next = regions.upper_bound(at);
@@ -156,7 +185,13 @@ void register_global(const void* begin, uint64_t bytes, bool writable) {
 
 void forget_global() { regions.clear(); }
 
-void reset_global_uses() { pages.clear(); }
+void reset_global_uses() {
+    pages.clear();
+    blocks_read.clear();
+    blocks_written.clear();
+}
+
+Touched touched_global() { return {blocks_read.bytes(), blocks_written.bytes()}; }
 
 void Operation::global_hazards(const uint8_t* begin, uint64_t bytes, bool writes, bool adds) {
     const uintptr_t first = reinterpret_cast<uintptr_t>(begin);
@@ -187,6 +222,7 @@ void Operation::global_hazards(const uint8_t* begin, uint64_t bytes, bool writes
 const uint8_t* Operation::reads(const uint8_t* global, uint64_t bytes) {
     if (bytes == 0) return global;
     if (region_of(name_, global, bytes).writable) global_hazards(global, bytes, false, false);
+    blocks_read.add(global, bytes);
     return global;
 }
 
@@ -195,6 +231,7 @@ uint8_t* Operation::writes(uint8_t* global, uint64_t bytes) {
     if (!region_of(name_, global, bytes).writable)
         fail(FaultKind::bounds, "%s writes to a global buffer that is read only", name_);
     global_hazards(global, bytes, true, false);
+    blocks_written.add(global, bytes);
     return global;
 }
 
@@ -203,6 +240,7 @@ uint8_t* Operation::adds(uint8_t* global, uint64_t bytes) {
     if (!region_of(name_, global, bytes).writable)
         fail(FaultKind::bounds, "%s writes to a global buffer that is read only", name_);
     global_hazards(global, bytes, true, true);
+    blocks_written.add(global, bytes);
     return global;
 }
 

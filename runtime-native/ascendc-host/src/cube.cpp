@@ -34,8 +34,9 @@ float as_float(const uint8_t* at, CubeType type) {
     }
 }
 
-// A matrix of fractals as rows of floats; integers of 8 bits are exact in them. The fractals of 16 rows and c0 columns
-// lie row by row for A (Zz); for B (Zn) they lie by rows of K, with n the outer index inside.
+// A matrix of fractals as floats, [rows, depth] for A and [depth, rows] for B; integers of 8 bits are exact in them. The
+// fractals of 16 rows and c0 columns lie row by row for A (Zz); for B (Zn) they lie by rows of K, with n the outer index
+// inside.
 std::vector<float> unpack(const uint8_t* from, CubeType type, uint32_t rows, uint32_t depth, bool is_a) {
     const uint32_t size = element_bytes(type), c0 = block_bytes / size;
     const uint32_t row_fractals = ceil_div(rows, fractal_rows), depth_fractals = ceil_div(depth, c0);
@@ -45,7 +46,7 @@ std::vector<float> unpack(const uint8_t* from, CubeType type, uint32_t rows, uin
             const uint32_t row_block = row / fractal_rows, k_block = k / c0;
             const uint32_t fractal = is_a ? row_block * depth_fractals + k_block : k_block * row_fractals + row_block;
             const uint8_t* at = from + size_t(fractal) * fractal_bytes + (row % fractal_rows * c0 + k % c0) * size;
-            matrix[size_t(row) * depth + k] = as_float(at, type);
+            matrix[is_a ? size_t(row) * depth + k : size_t(k) * rows + row] = as_float(at, type);
         }
     return matrix;
 }
@@ -71,16 +72,18 @@ size_t l0c_index(uint32_t row, uint32_t column, uint32_t padded_rows) {
 template <typename T>
 void accumulate(T* c, const std::vector<float>& a, const std::vector<float>& b, const T* bias, const AscendC::MmadParams& p) {
     const uint32_t padded_rows = ceil_div(p.m, 16) * 16;
-    std::vector<T> row(p.n);
-    // B is [n, k]; sums run over k in the order of memory.
+    std::vector<T> sums(p.n);
+    // A is [m, k] and B [k, n]; the sum of an element runs over k in the order of memory.
     for (uint32_t i = 0; i < p.m; ++i) {
-        const float* x = &a[size_t(i) * p.k];
+        std::fill(sums.begin(), sums.end(), T(0));
+        for (uint32_t k = 0; k < p.k; ++k) {
+            const T x = T(a[size_t(i) * p.k + k]);
+            const float* y = &b[size_t(k) * p.n];
+            for (uint32_t j = 0; j < p.n; ++j) sums[j] += x * T(y[j]);
+        }
         for (uint32_t j = 0; j < p.n; ++j) {
-            const float* y = &b[size_t(j) * p.k];
-            T sum = 0;
-            for (uint32_t k = 0; k < p.k; ++k) sum += T(x[k]) * T(y[k]);
             T& out = c[l0c_index(i, j, padded_rows)];
-            out = (p.cmatrixInitVal ? (bias ? bias[j] : T(0)) : out) + sum;
+            out = (p.cmatrixInitVal ? (bias ? bias[j] : T(0)) : out) + sums[j];
         }
     }
 }

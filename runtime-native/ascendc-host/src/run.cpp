@@ -66,22 +66,57 @@ uint32_t vectors_per_block(KernelType type) {
     }
 }
 
-void fill(LocalMemory& memory, uint32_t bytes) {
-    memory.bytes.assign(bytes, 0xff);  // NaN in half, bfloat16 and float
-    memory.blocks.assign((bytes + block_bytes - 1) / block_bytes, BlockUse{});
+// Memories and stacks of cores that have ended, for the next launch: clearing what was used takes less than making all
+// anew.
+struct Spares {
+    std::vector<LocalMemory> memories;
+    std::vector<std::unique_ptr<char[]>> stacks;
+};
+Spares spares;
+
+LocalMemory memory_of(uint32_t bytes) {
+    const auto found = std::find_if(spares.memories.begin(), spares.memories.end(), [&](const LocalMemory& m) { return m.bytes.size() == bytes; });
+    LocalMemory memory;
+    if (found == spares.memories.end()) {
+        memory.bytes.assign(bytes, 0xff);  // NaN in half, bfloat16 and float
+        memory.blocks.assign((bytes + block_bytes - 1) / block_bytes, BlockUse{});
+        return memory;
+    }
+    memory = std::move(*found);
+    spares.memories.erase(found);
+    const uint32_t used = std::min<uint32_t>(ceil_blocks(memory.used) * block_bytes, bytes);
+    std::fill_n(memory.bytes.begin(), used, uint8_t(0xff));
+    std::fill_n(memory.blocks.begin(), ceil_blocks(used), BlockUse{});
+    memory.used = 0;
+    return memory;
+}
+
+std::unique_ptr<char[]> make_stack() {
+    if (spares.stacks.empty()) return std::unique_ptr<char[]>(new char[stack_bytes]);
+    std::unique_ptr<char[]> stack = std::move(spares.stacks.back());
+    spares.stacks.pop_back();
+    return stack;
+}
+
+void keep_for_next(Launch& launch) {
+    for (auto& fiber : launch.fibers) {
+        for (LocalMemory& memory : fiber->core.memories)
+            if (!memory.bytes.empty()) spares.memories.push_back(std::move(memory));
+        spares.stacks.push_back(std::move(fiber->stack));
+    }
 }
 
 void prepare(Core& core, const Chip& chip, Role role) {
     core.chip = &chip;
     core.role = role;
-    if (role != Role::aic) fill(core.memory(Space::ub), chip.ub);
+    if (role != Role::aic) core.memory(Space::ub) = memory_of(chip.ub);
     if (role == Role::aiv) return;
-    fill(core.memory(Space::l1), chip.l1);
-    fill(core.memory(Space::l0a), chip.l0a);
-    fill(core.memory(Space::l0b), chip.l0b);
-    fill(core.memory(Space::l0c), chip.l0c);
-    fill(core.memory(Space::bias_table), chip.bias_table);
-    fill(core.memory(Space::fixpipe_buffer), chip.fixpipe_buffer);
+    core.memory(Space::l1) = memory_of(chip.l1);
+    core.memory(Space::l0a) = memory_of(chip.l0a);
+    core.memory(Space::l0b) = memory_of(chip.l0b);
+    core.memory(Space::l0c) = memory_of(chip.l0c);
+    core.memory(Space::bias_table) = memory_of(chip.bias_table);
+    core.memory(Space::fixpipe_buffer) = memory_of(chip.fixpipe_buffer);
 }
 
 void add_core(Launch& launch, Role role, uint32_t block, uint32_t block_count, uint32_t sub_block) {
@@ -93,7 +128,7 @@ void add_core(Launch& launch, Role role, uint32_t block, uint32_t block_count, u
     core.block_count = block_count;
     core.sub_block = sub_block;
     fiber->pipe = std::make_unique<PipeState>();
-    fiber->stack = std::make_unique<char[]>(stack_bytes);
+    fiber->stack = make_stack();
     launch.fibers.push_back(std::move(fiber));
 }
 
@@ -304,6 +339,7 @@ LaunchResult launch(const Chip& chip, KernelType type, uint32_t block_count, con
     active = nullptr;
     current = nullptr;
     total_counters(launch);
+    keep_for_next(launch);
     return launch.result;
 }
 

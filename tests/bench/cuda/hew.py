@@ -11,7 +11,7 @@ _DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "i32": np.in
 
 class _Options(ctypes.Structure):
     _fields_ = [("device", ctypes.c_int32), ("synthetic_weights", ctypes.c_int32), ("seed", ctypes.c_uint32),
-                ("no_graphs", ctypes.c_int32)]
+                ("no_graphs", ctypes.c_int32), ("kernels", ctypes.c_char_p)]
 
 
 class _Data(ctypes.Structure):

@@ -46,7 +46,9 @@ struct BlockUse {
 struct LocalMemory {
     std::vector<uint8_t> bytes;
     std::vector<BlockUse> blocks;
+    uint32_t used = 0;  // nothing behind this byte was touched
 };
+constexpr uint32_t ceil_blocks(uint32_t bytes) { return (bytes + block_bytes - 1) / block_bytes; }
 
 // Work done, in the units of the cost model of README.md.
 struct Counters {

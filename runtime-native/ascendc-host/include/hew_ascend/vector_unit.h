@@ -108,10 +108,9 @@ template <typename T>
 T read_lane(Operation& operation, const View& view, RepeatStride stride, uint32_t repeat, uint32_t lane) {
     return *read_elements<T>(operation, view, stride.element<T>(repeat, lane), 1);
 }
+// Blocks of 32 bytes of a repeat are checked at once.
 template <typename T>
-void write_lane(Operation& operation, const View& view, RepeatStride stride, uint32_t repeat, uint32_t lane, T value) {
-    *write_elements<T>(operation, view, stride.element<T>(repeat, lane), 1) = value;
-}
+constexpr uint32_t block_lanes = block_bytes / sizeof(T);
 
 template <typename T, typename F>
 void map_repeats(const char* name, const View& destination, const View& source, uint64_t mask, uint8_t repeats,
@@ -120,8 +119,12 @@ void map_repeats(const char* name, const View& destination, const View& source, 
     check_repeat(mask, repeats, lanes<T>, name);
     const RepeatStride to{p.dstBlkStride, p.dstRepStride}, from{p.srcBlkStride, p.srcRepStride};
     for (uint32_t r = 0; r < repeats; ++r)
-        for (uint32_t lane = 0; lane < mask; ++lane)
-            write_lane<T>(operation, destination, to, r, lane, compute(read_lane<T>(operation, source, from, r, lane)));
+        for (uint32_t lane = 0; lane < mask; lane += block_lanes<T>) {
+            const uint32_t count = std::min<uint32_t>(block_lanes<T>, uint32_t(mask) - lane);
+            const T* x = read_elements<T>(operation, source, from.element<T>(r, lane), count);
+            T* out = write_elements<T>(operation, destination, to.element<T>(r, lane), count);
+            for (uint32_t i = 0; i < count; ++i) out[i] = compute(x[i]);
+        }
     count_repeats(operation.on(), repeats);
 }
 
@@ -132,10 +135,12 @@ void map_repeat_pairs(const char* name, const View& destination, const View& sou
     check_repeat(mask, repeats, lanes<T>, name);
     const RepeatStride to{p.dstBlkStride, p.dstRepStride}, a{p.src0BlkStride, p.src0RepStride}, b{p.src1BlkStride, p.src1RepStride};
     for (uint32_t r = 0; r < repeats; ++r)
-        for (uint32_t lane = 0; lane < mask; ++lane) {
-            const T x = read_lane<T>(operation, source0, a, r, lane);
-            const T y = read_lane<T>(operation, source1, b, r, lane);
-            write_lane<T>(operation, destination, to, r, lane, compute(x, y, T()));
+        for (uint32_t lane = 0; lane < mask; lane += block_lanes<T>) {
+            const uint32_t count = std::min<uint32_t>(block_lanes<T>, uint32_t(mask) - lane);
+            const T* x = read_elements<T>(operation, source0, a.element<T>(r, lane), count);
+            const T* y = read_elements<T>(operation, source1, b.element<T>(r, lane), count);
+            T* out = write_elements<T>(operation, destination, to.element<T>(r, lane), count);
+            for (uint32_t i = 0; i < count; ++i) out[i] = compute(x[i], y[i], T());
         }
     count_repeats(operation.on(), repeats);
 }

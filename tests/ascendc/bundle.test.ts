@@ -1,0 +1,81 @@
+/** Bundles for Ascend: what is written, what is refused, and what legalisation keeps. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buildForHost, compile } from 'hew';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { chips } from '../../backends/ascendc/chips.js';
+import { legalise } from '../../backends/ascendc/legalise.js';
+import type { AscendManifest, PlanStep } from '../../backends/native/manifest.js';
+import { interpretEntry } from '../../ir/interpret.js';
+import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
+import { caseModule, caseTitle, differences } from '../conformance/case.js';
+import { opCases } from '../conformance/cases.js';
+
+let directory = '';
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'hew-ascend-'));
+});
+afterAll(() => {
+  vi.unstubAllEnvs();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const spec = 'examples/pangu-2m/model.hew';
+const launched = (steps: readonly PlanStep[]): string[] =>
+  steps.flatMap((step) => ('kernel' in step ? [step.kernel] : 'body' in step ? launched(step.body) : []));
+
+test('a bundle holds a source for each kernel of its plans, and replaces an older one', async () => {
+  const output = join(directory, 'plain');
+  await compile({ spec, output, target: 'ascendc', chip: '910b1' });
+  await compile({ spec, output, target: 'ascendc', chip: '910b1' });
+  const manifest = JSON.parse(readFileSync(join(output, 'manifest.json'), 'utf8')) as AscendManifest;
+  expect(manifest.ascendc).toMatchObject({ chip: '910b1', compute: 'f16' });
+  const { kernels } = manifest.ascendc;
+  const used = new Set(Object.values(manifest.entries).flatMap(({ plan }) => launched(plan)));
+  expect([...used].sort()).toEqual(Object.keys(kernels).sort());
+  for (const [name, { type, cores }] of Object.entries(kernels)) {
+    const source = readFileSync(join(output, 'kernels', `${name}.cpp`), 'utf8');
+    expect(source).toContain(`KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_${type});`);
+    expect(cores).toBe(type === 'AIV_ONLY' ? 48 : 24);
+  }
+  expect(existsSync(join(output, 'kernels/hew_kernel.h'))).toBe(true);
+  // Weights are f16, as the cube takes them.
+  expect(manifest.params.every(({ dtype }) => dtype === 'f16')).toBe(true);
+});
+
+test('chips and options that do not exist', async () => {
+  const output = join(directory, 'never');
+  await expect(compile({ spec, output, target: 'ascendc', chip: '910b9' })).rejects.toThrow('HEW6212');
+  await expect(compile({ spec, output, chip: '910b3' })).rejects.toThrow('HEW6211: --chip');
+  expect(existsSync(output)).toBe(false);
+});
+
+test('without g++ the host says so', async () => {
+  const output = join(directory, 'no-compiler');
+  await compile({ spec, output, target: 'ascendc' });
+  vi.stubEnv('PATH', directory);
+  await expect(buildForHost(output, join(directory, 'cache'))).rejects.toMatchObject({
+    diagnostics: [{ code: 'HEW6213' }],
+  });
+  vi.unstubAllEnvs();
+});
+
+test('convolutions of patches become linear layers with the same results', () => {
+  const patches = opCases
+    .filter((c) => c.op === 'conv2d')
+    .map((c) => ({ c, made: caseModule(c, { weights: 'arguments' }) }));
+  let rewritten = 0;
+  for (const { c, made } of patches) {
+    const legal = legalise(
+      runPipeline(made.module, parsePipeline('canonicalize')).module,
+      'f32',
+      chips['910b3'],
+    );
+    if (legal.functions.get('main')?.body.some((op) => op.name === 'conv2d')) continue;
+    rewritten++;
+    const [wanted, actual] = [made.module, legal].map((m) => interpretEntry(m, 'main', made.inputs));
+    expect(differences(wanted ?? {}, actual ?? {}, c.tolerance), caseTitle(c)).toEqual([]);
+  }
+  expect(rewritten).toBeGreaterThan(0);
+});

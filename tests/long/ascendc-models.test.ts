@@ -1,0 +1,88 @@
+/** Whole models in AscendC on the model of the chip, against PyTorch's outputs. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { compile } from 'hew';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../../compiler/checkpoint/checkpoint.js';
+import { Golden } from '../../compiler/evaluate/golden.js';
+import {
+  type HostModel,
+  hostModel,
+  readFloats,
+  relativeError,
+  runEntry,
+  runHost,
+} from '../ascendc/host-model.js';
+import { hasCompiler } from '../ascendc/run-kernels.js';
+import { type CliResult, hew } from '../cli/run-cli.js';
+
+let directory = '';
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'hew-ascend-'));
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const golden = (name: string): Golden => new Golden(openCheckpoint(`examples/${name}/golden.safetensors`));
+
+describe.skipIf(!hasCompiler)('models on the model of 910b3 (skipped without g++)', () => {
+  test('pangu-2m: logits of the prompt, and the same tokens', async () => {
+    const model = await hostModel('pangu-2m', directory);
+    const wanted = golden('pangu-2m');
+    const prompt = wanted.ints('prompt');
+    const logits = runEntry(model, 'prefill', { ids: prompt }, 'logits', { T: prompt.length });
+    const error = relativeError(logits, wanted.floats('logits'));
+    console.log(`pangu-2m: relative error of the logits ${error.toExponential(2)}`);
+    expect(error).toBeLessThan(5e-3);
+    const tokens = runHost(model, ['--ids', prompt.join(), '--max-tokens', '16']);
+    expect(tokens.trim().split('\n').map(Number)).toEqual([...wanted.ints('greedy').slice(0, 16)]);
+    const wrong = (): string => runHost(model, ['--entry', 'encode']);
+    expect(wrong).toThrow('there is no entry');
+  });
+
+  test('dit-1m: predicted noise, and an image by 20 steps', async () => {
+    const model = await hostModel('dit-1m', directory);
+    const wanted = golden('dit-1m');
+    const inputs = { x: wanted.floats('x'), t: wanted.ints('t'), y: wanted.ints('y') };
+    const eps = runEntry(model, 'denoise', inputs, 'eps', { B: inputs.t.length });
+    const error = relativeError(eps, wanted.floats('eps'));
+    const image = draw(model, wanted);
+    const drawn = relativeError(image, wanted.floats('ddim20_cfg1.5').slice(0, image.length));
+    console.log(
+      `dit-1m: relative error of eps ${error.toExponential(2)}, of an image ${drawn.toExponential(2)}`,
+    );
+    expect(error).toBeLessThan(5e-3);
+    expect(drawn).toBeLessThan(2e-2);
+  });
+});
+
+/** The first of the golden images. */
+function draw(model: HostModel, wanted: Golden): Float32Array {
+  const [noise, images] = [join(directory, 'noise'), join(directory, 'images')];
+  const [batch] = wanted.shape('noise') as [number];
+  const all = wanted.floats('noise');
+  writeFileSync(noise, all.slice(0, all.length / batch));
+  const classes = String(wanted.ints('noise_y')[0]);
+  runHost(model, [
+    ...['--noise', noise, '--classes', classes, '--images', images],
+    ...['--steps', '20', '--guidance', '1.5'],
+  ]);
+  return readFloats(images);
+}
+
+test.skipIf(!hasCompiler)('hew run writes text, and passes on the faults of kernels (HEW6214)', async () => {
+  const bundle = join(directory, 'text');
+  await compile({ spec: 'examples/pangu-2m/model.hew', output: bundle, target: 'ascendc' });
+  const env = { HEW_CACHE: join(directory, 'cache') };
+  const run = (): Promise<CliResult> =>
+    hew(['run', bundle, '--device', 'ascend-host', '--prompt', 'import ', '--max-tokens', '2', '--greedy'], {
+      env,
+    });
+  const { code, stdout } = await run();
+  expect(code).toBe(0);
+  expect(stdout.length).toBeGreaterThan(2);
+  const path = join(bundle, 'manifest.json');
+  writeFileSync(path, readFileSync(path, 'utf8').replaceAll(/"cores": \d+/g, '"cores": 100'));
+  const failed = await run();
+  expect(failed.stderr).toMatch(/HEW6214.*blocks are launched; 910b3 has/);
+});
