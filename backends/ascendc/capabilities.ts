@@ -17,6 +17,8 @@ const arithmetic: ReadonlySet<OpName> = new Set([
   'div',
   'reduce_sum',
   'reduce_prod',
+  'matmul',
+  'cumsum',
 ]);
 
 const notComputed: readonly DType[] = ['i8', 'u8', 'i64'];
@@ -73,6 +75,8 @@ function rootSupport(op: Op): true | string {
     if (weight.type.dtype !== first.type.dtype) return 'the cube takes one type for both factors';
     if (defOf(weight)?.name === 'dequantize') return 'weights are widened before the cube reads them';
   }
+  if (op.name === 'conv2d' && defOf(op.operands[1] as Value)?.name === 'dequantize')
+    return 'weights are widened before they are read';
   return op.name === 'quantized_linear' ? quantizedSupport(op) : true;
 }
 

@@ -8,6 +8,8 @@ const titles: ReadonlySet<string> = new Set([
   'mul: i32 wraps',
   'reduce_sum: i32 wraps',
   'reduce_prod: i32 wraps',
+  'matmul: i32 wraps',
+  'cumsum: i32 wraps',
   'div: i32 truncates and survives zero',
   'cast: i32 to i64',
   'cast: i64 to i64',

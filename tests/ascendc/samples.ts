@@ -20,11 +20,8 @@ interface SampleText {
   readonly integers?: Readonly<Record<string, readonly number[]>>;
 }
 
-/** Run-time symbols of all samples, and what they are in a run. */
-const symbols = new Map([
-  ['T', 7],
-  ['C', 203],
-]);
+/** The capacity of caches; tokens differ from run to run. */
+const capacity = 203;
 
 const texts: readonly SampleText[] = [
   {
@@ -167,15 +164,15 @@ const texts: readonly SampleText[] = [
   },
   {
     name: 'rope',
-    args: '%x: f16[T, 3, 40], %c: f16[T, 20], %s: f16[T, 20]',
-    body: ['%a = rope(%x, %c, %s) : f16[T, 3, 40]'],
-    results: '%a: f16[T, 3, 40]',
+    args: '%x: f16[T, 3, 80], %c: f16[T, 40], %s: f16[T, 40]',
+    body: ['%a = rope(%x, %c, %s) : f16[T, 3, 80]'],
+    results: '%a: f16[T, 3, 80]',
   },
   {
     name: 'rope_interleaved',
-    args: '%x: f32[T, 3, 40], %c: f32[T, 20], %s: f32[T, 20]',
-    body: ['%a = rope(%x, %c, %s, interleaved=true) : f32[T, 3, 40]'],
-    results: '%a: f32[T, 3, 40]',
+    args: '%x: f32[T, 3, 80], %c: f32[T, 40], %s: f32[T, 40]',
+    body: ['%a = rope(%x, %c, %s, interleaved=true) : f32[T, 3, 80]'],
+    results: '%a: f32[T, 3, 80]',
   },
   {
     name: 'cache_append',
@@ -210,13 +207,17 @@ const texts: readonly SampleText[] = [
   },
   {
     name: 'moe_route',
-    args: '%x: f32[T, 32]',
+    args: '%x: f32[T, 48]',
     body: ['%a, %b = moe_route(%x, num_groups=4, topk_per_group=2) : f32[T, 8], i32[T, 8]'],
     results: '%a: f32[T, 8], %b: i32[T, 8]',
   },
 ];
 
-function sampleOf({ name, args, body, results, integers = {} }: SampleText): Subject {
+function sampleOf({ name, args, body, results, integers = {} }: SampleText, tokens: number): Subject {
+  const symbols = new Map([
+    ['T', tokens],
+    ['C', capacity],
+  ]);
   const values = [...results.matchAll(/(%\w+): /g)].map(([, value]) => value);
   const types = results.replaceAll('%', '');
   const dims = [...symbols.keys()].filter((s) => new RegExp(`\\b${s}\\b`).test(args));
@@ -244,4 +245,7 @@ function sampleOf({ name, args, body, results, integers = {} }: SampleText): Sub
   return { title: name, module, inputs: Object.fromEntries(inputs) };
 }
 
-export const samples: readonly Subject[] = texts.map(sampleOf);
+/** The samples with so many tokens; positions in caches are for 7. */
+export const samplesOf = (tokens: number): readonly Subject[] => texts.map((text) => sampleOf(text, tokens));
+
+export const samples = samplesOf(7);

@@ -97,7 +97,7 @@ export function emitAttention(context: KernelContext): KernelBody {
       'pipe_->InitBuffer(keysBuffer_, kKeys * kPitch * sizeof(float));',
       'pipe_->InitBuffer(valuesBuffer_, kKeys * kValuePitch * sizeof(float));',
       'pipe_->InitBuffer(scoresBuffer_, kKeys * sizeof(float));',
-      'pipe_->InitBuffer(partBuffer_, kKeys * sizeof(float));',
+      `pipe_->InitBuffer(partBuffer_, ${width > lanes ? 'kKeys * sizeof(float)' : '32'});`,
       'pipe_->InitBuffer(spreadBuffer_, kKeys * 32);',
       'pipe_->InitBuffer(sumBuffer_, kValuePitch * sizeof(float));',
     ],

@@ -63,6 +63,8 @@ export class Expressions {
   constructor(
     private readonly context: KernelContext,
     known: Known = new Map(),
+    /** Begins the names of leaves, where a kernel has several expressions. */
+    private readonly stem = '',
   ) {
     this.known = new Map(known);
   }
@@ -81,6 +83,12 @@ export class Expressions {
     const computed = this.compute(value, index);
     this.memo.set(value, (this.memo.get(value) ?? new Map<string, Operand>()).set(key, computed));
     return computed;
+  }
+
+  /** A tensor of a leaf that no value stands for. */
+  leaf(leaf: Leaf): Operand {
+    this.leaves.push(leaf);
+    return vector(this.widened(leaf));
   }
 
   private compute(value: Value, index: Index): Operand {
@@ -260,7 +268,8 @@ export class Expressions {
     );
     const known = this.leafKeys.get(key);
     const dtype = (sources[0]?.argument ?? value).type.dtype;
-    const name = `${kind === 'uniform' ? 'scalar' : 'tile'}${this.leaves.length}`;
+    const own = `${kind === 'uniform' ? 'scalar' : 'tile'}${this.leaves.length}`;
+    const name = this.stem === '' ? own : `${this.stem}${own.charAt(0).toUpperCase()}${own.slice(1)}`;
     const leaf = known ?? { kind, sources, dtype, name };
     if (known === undefined) {
       this.leafKeys.set(key, leaf);

@@ -14,7 +14,7 @@ import { Expressions, type Index, type Leaf, origin } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor } from './size.js';
 import {
-  copyIn,
+  copyAllIn,
   elementBytes,
   method,
   narrowInto,
@@ -353,7 +353,8 @@ function cubeMethods(
         'product.n = n;',
         'product.k = depth;',
         'product.cmatrixInitVal = isFirst;',
-        'PipeBarrier<PIPE_M>();',
+        '// Larger products follow each other in order by themselves.',
+        'if (rows * columns < 10) PipeBarrier<PIPE_M>();',
         'Mmad(sums, a, b, product);',
         'leftStepQueue_.FreeTensor(a);',
         'rightStepQueue_.FreeTensor(b);',
@@ -448,7 +449,7 @@ function vectorMethods(
       `LocalTensor<${sumType}> product = productQueue_.AllocTensor<${sumType}>();`,
       'Load(product, productGm_[slot], count);',
       'productQueue_.EnQue(product);',
-      ...queued.flatMap((leaf) => copyIn(context, leaf)),
+      ...copyAllIn(context, queued),
     ]),
     method('Compute(uint32_t row, uint32_t column, uint32_t count)', [
       ...lines,

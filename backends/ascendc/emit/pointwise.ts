@@ -6,7 +6,7 @@ import type { Index } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor, product, sum } from './size.js';
 import {
-  copyIn,
+  copyAllIn,
   method,
   planned,
   readScalar,
@@ -92,9 +92,7 @@ export function emitPointwise(context: KernelContext): KernelBody {
         '}',
       ]),
       'private:',
-      ...(queued.length > 0
-        ? [method(`CopyIn(${place})`, [...lines, ...queued.flatMap((leaf) => copyIn(context, leaf))])]
-        : []),
+      ...(queued.length > 0 ? [method(`CopyIn(${place})`, [...lines, ...copyAllIn(context, queued)])] : []),
       method(`Compute(${place})`, [
         ...lines,
         ...scalars.flatMap((leaf) => readScalar(context, leaf)),

@@ -8,7 +8,7 @@ import type { KernelBody, KernelContext } from './kernel.js';
 import { quantized } from './rescale.js';
 import { elementType, factor, product, sum } from './size.js';
 import {
-  copyIn,
+  copyAllIn,
   method,
   narrowInto,
   planned,
@@ -72,8 +72,8 @@ export function emitDynamicQuantize(context: KernelContext): KernelBody {
   const leaf = ranged.leaves[0] as Leaf;
   const results = [
     { name: 'out', dtype },
-    { name: 'scale', dtype: 'f32' as const },
-    ...(symmetric ? [] : [{ name: 'zeroPoint', dtype }]),
+    { name: 'scale', dtype: 'f32' as const, isNumber: true },
+    ...(symmetric ? [] : [{ name: 'zeroPoint', dtype, isNumber: true }]),
   ];
   const buffers = tileBuffers(context, [leaf], [range.plan, write.plan, scalars.plan], results, width);
   const [widthText, rowsText] = [context.size(width), context.size(productOfDims(lead))];
@@ -139,7 +139,7 @@ export function emitDynamicQuantize(context: KernelContext): KernelBody {
             ],
       ),
       'private:',
-      method(`CopyIn(${place})`, [...lines, ...copyIn(context, leaf)]),
+      method(`CopyIn(${place})`, [...lines, ...copyAllIn(context, [leaf])]),
       method('Measure(uint32_t count)', [
         taken,
         ...slotDeclarations(range.plan),

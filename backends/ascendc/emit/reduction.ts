@@ -8,7 +8,15 @@ import { spread } from './elementwise.js';
 import { Expressions, type Index } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor, product, sum } from './size.js';
-import { coordinates, copyIn, method, narrowInto, planned, slotDeclarations, tileBuffers } from './tile.js';
+import {
+  coordinates,
+  copyAllIn,
+  method,
+  narrowInto,
+  planned,
+  slotDeclarations,
+  tileBuffers,
+} from './tile.js';
 import { type Register, VectorProgram } from './vector-program.js';
 
 interface Fold {
@@ -146,7 +154,7 @@ function overTiles(context: KernelContext, axes: readonly number[]): KernelBody 
       ]),
       method('CopyIn(uint32_t row, uint32_t step, uint32_t column, uint32_t count)', [
         ...lines,
-        ...copyIn(context, leaf),
+        ...copyAllIn(context, [leaf]),
       ]),
       method('Compute(uint32_t count)', [
         totalText,
@@ -196,7 +204,7 @@ function overRows(context: KernelContext, axes: readonly number[]): KernelBody {
     context,
     expressions.leaves,
     [adding.plan],
-    [{ name: 'out', dtype: 'f32' }],
+    [{ name: 'out', dtype: 'f32', isNumber: true }],
     width,
     1,
   );
@@ -230,7 +238,7 @@ function overRows(context: KernelContext, axes: readonly number[]): KernelBody {
       'private:',
       method('CopyIn(uint32_t row, uint32_t step, uint32_t column, uint32_t count)', [
         ...lines,
-        ...copyIn(context, leaf),
+        ...copyAllIn(context, [leaf]),
       ]),
       method('Compute(float total, uint32_t count)', [
         dequeue(leaf.name, leaf.dtype),

@@ -6,7 +6,7 @@ import { Expressions, type Index } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor } from './size.js';
 import {
-  copyIn,
+  copyAllIn,
   method,
   narrowInto,
   planned,
@@ -85,10 +85,7 @@ export function emitRope(context: KernelContext): KernelBody {
         '}',
       ]),
       'private:',
-      method('CopyIn(uint32_t row, uint32_t count)', [
-        ...lines,
-        ...expressions.leaves.flatMap((leaf) => copyIn(context, leaf)),
-      ]),
+      method('CopyIn(uint32_t row, uint32_t count)', [...lines, ...copyAllIn(context, expressions.leaves)]),
       method('Compute(uint32_t count)', [
         ...expressions.leaves.map(
           (leaf) =>

@@ -9,7 +9,7 @@ import { type Coordinate, Expressions, type Index, type Leaf } from './expressio
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor, product, sum } from './size.js';
 import {
-  copyIn,
+  copyAllIn,
   method,
   narrowInto,
   type PlannedProgram,
@@ -80,6 +80,7 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
 
   const reduceLines = (stage: Stage, i: number): string[] => [
     ...slotDeclarations(stage.planned.plan),
+    'PipeBarrier<PIPE_V>();',
     ...stage.planned.lines,
     'WaitForVector();',
     `const float part = ${lastResult(stage)}.GetValue(0);`,
@@ -106,7 +107,7 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
       '}',
     ]),
     'private:',
-    method(`CopyIn(${place})`, [...lines, ...own.flatMap((leaf) => copyIn(context, leaf))]),
+    method(`CopyIn(${place})`, [...lines, ...copyAllIn(context, own)]),
     method(`Compute(${place})`, [
       ...lines,
       ...own.map(dequeued),
@@ -142,11 +143,11 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
     ...reduced.map((stage, i) =>
       method(`Reduce${i}(${place})`, [
         ...lines,
-        ...copyIn(context, xLeaf),
+        ...copyAllIn(context, [xLeaf]),
         ...block([dequeued(xLeaf), ...reduceLines(stage, i), freed(xLeaf)]),
       ]),
     ),
-    method(`CopyIn(${place})`, [...lines, ...own.flatMap((leaf) => copyIn(context, leaf))]),
+    method(`CopyIn(${place})`, [...lines, ...copyAllIn(context, own)]),
     method(`Compute(${place})`, [
       ...lines,
       ...own.map(dequeued),

@@ -9,7 +9,7 @@ import { spread } from './elementwise.js';
 import { Expressions, type Index, type Leaf } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType } from './size.js';
-import { copyIn, method, planned, rowCoordinates, slotDeclarations, tileBuffers } from './tile.js';
+import { copyAllIn, method, planned, rowCoordinates, slotDeclarations, tileBuffers } from './tile.js';
 import type { Register, VectorProgram } from './vector-program.js';
 
 interface Selection {
@@ -62,7 +62,7 @@ function emitSelection(context: KernelContext, x: Value, selection: Selection): 
         '}',
       ]),
       'private:',
-      method('CopyIn(uint32_t row, uint32_t count)', [...lines, ...copyIn(context, leaf)]),
+      method('CopyIn(uint32_t row, uint32_t count)', [...lines, ...copyAllIn(context, [leaf])]),
       method('Compute(uint32_t count)', [
         `LocalTensor<${elementType[leaf.dtype]}> ${leaf.name} = ${leaf.name}Queue_.DeQue<${elementType[leaf.dtype]}>();`,
         ...outputs.map(

@@ -4,6 +4,7 @@ import type { Func, Module } from '../../../ir/module.js';
 import { rootOf } from '../../kernel-function.js';
 import type { Chip } from '../chips.js';
 import { verifyKernel } from '../verify/verify.js';
+import { emitProduct, emitRunningSum } from './accumulate.js';
 import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
 import {
@@ -15,6 +16,7 @@ import {
 } from './kernel.js';
 import { emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
+import { emitConvolution, emitPool } from './convolution.js';
 import { emitDynamicQuantize } from './quantize.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
@@ -24,6 +26,11 @@ import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
 type Emitter = (context: KernelContext) => KernelBody;
 
 const emitters: Readonly<Record<string, Emitter>> = {
+  matmul: emitProduct,
+  conv2d: emitConvolution,
+  max_pool2d: emitPool,
+  avg_pool2d: emitPool,
+  cumsum: emitRunningSum,
   linear: emitMatmul,
   quantized_linear: emitMatmul,
   dynamic_quantize: emitDynamicQuantize,

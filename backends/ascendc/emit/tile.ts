@@ -20,7 +20,7 @@ import {
 export const lanesPerRepeat = 64;
 /** Tiles longer than this gain nothing: a copy of 16 KiB is as fast as longer ones. */
 const longestTile = 4096;
-/** Kept free for constants of the toolkit's own functions and for alignment. */
+/** Kept free for constants of the toolkit's own functions, single numbers and alignment. */
 const reserveBytes = 2048;
 
 /** Declares the coordinates of element `linear` of some axes, one `const` per axis that needs a name. */
@@ -65,12 +65,19 @@ export interface TileBuffers {
   readonly occupancy: number;
 }
 
+export interface ResultBuffer {
+  readonly name: string;
+  readonly dtype: DType;
+  /** One number instead of a tile. */
+  readonly isNumber?: boolean;
+}
+
 /** Buffers of one or more programs that run in turn over tiles, as long as the unified buffer allows. */
 export function tileBuffers(
   context: KernelContext,
   leaves: readonly Leaf[],
   plans: readonly SlotPlan[],
-  results: readonly { readonly name: string; readonly dtype: DType }[],
+  results: readonly ResultBuffer[],
   width: Dim,
   extra = 0,
 ): TileBuffers {
@@ -79,7 +86,7 @@ export function tileBuffers(
   const masks = Math.max(0, ...plans.map(({ slots }) => slots.mask));
   const perElement =
     queued.reduce((bytes, leaf) => bytes + 2 * elementBytes(leaf.dtype), 0) +
-    results.reduce((bytes, { dtype }) => bytes + 2 * elementBytes(dtype), 0) +
+    results.reduce((bytes, { dtype, isNumber }) => bytes + (isNumber ? 0 : 2 * elementBytes(dtype)), 0) +
     4 * floats +
     masks / 8;
   const budget = context.chip.unifiedBuffer - reserveBytes;
@@ -97,7 +104,8 @@ export function tileBuffers(
       (leaf) => `pipe_->InitBuffer(${leaf.name}Queue_, 2, kTile * sizeof(${elementType[leaf.dtype]}));`,
     ),
     ...results.map(
-      ({ name, dtype }) => `pipe_->InitBuffer(${name}Queue_, 2, kTile * sizeof(${elementType[dtype]}));`,
+      ({ name, dtype, isNumber }) =>
+        `pipe_->InitBuffer(${name}Queue_, 2, ${isNumber ? '32' : `kTile * sizeof(${elementType[dtype]})`});`,
     ),
     ...(floats > 0 ? ['pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));'] : []),
     // Comparisons read whole repeats: what lies behind a short tile must be there.
@@ -149,35 +157,56 @@ const conditional = (sources: readonly Source[], statement: (source: Source) => 
   });
 };
 
-/** Statements that bring a leaf of the tile into its queue. */
-export function copyIn(context: KernelContext, leaf: Leaf): string[] {
-  const { name, dtype, sources, kind } = leaf;
+/** Statements that bring leaves of the tile into their queues. */
+export function copyAllIn(context: KernelContext, leaves: readonly Leaf[]): string[] {
+  const whole = leaves.filter(({ kind }) => kind === 'contiguous');
+  const scattered = leaves.filter(({ kind }) => kind === 'scattered');
+  return [
+    ...whole.flatMap((leaf) =>
+      queued(
+        leaf,
+        conditional(leaf.sources, (source) => wholeSource(context, leaf, source)),
+      ),
+    ),
+    ...(scattered.length > 0 ? ['WaitForVector();'] : []),
+    ...scattered.flatMap((leaf) =>
+      queued(leaf, [
+        'for (uint32_t lane = 0; lane < count; ++lane) {',
+        ...conditional(leaf.sources, (source) => elementSource(context, leaf, source)).map(
+          (line) => `    ${line}`,
+        ),
+        '}',
+        // What is in the queue is handed to the vector unit.
+        ...(leaf === scattered.at(-1) ? ['WaitForScalar();'] : []),
+      ]),
+    ),
+  ];
+}
+
+function queued({ name, dtype }: Leaf, statements: readonly string[]): string[] {
   const type = elementType[dtype];
-  const global = (source: Source): string => `${context.pointer(source.argument as Value)}Gm_`;
-  const whole = (source: Source): string[] =>
-    source.argument === undefined
-      ? fill(name, type, source.fill as number)
-      : [...(source.before ?? []), `Load(${name}, ${global(source)}[${source.offset}], count);`];
-  const element = (source: Source): string[] =>
-    source.argument === undefined
-      ? [`${name}.SetValue(lane, static_cast<${type}>(${floatLiteral(source.fill as number)}));`]
-      : [...(source.before ?? []), `${name}.SetValue(lane, ${global(source)}.GetValue(${source.offset}));`];
-  const statements =
-    kind === 'contiguous'
-      ? conditional(sources, whole)
-      : [
-          'WaitForVector();',
-          'for (uint32_t lane = 0; lane < count; ++lane) {',
-          ...conditional(sources, element).map((line) => `    ${line}`),
-          '}',
-          'WaitForScalar();',
-        ];
   return [
     `LocalTensor<${type}> ${name} = ${name}Queue_.AllocTensor<${type}>();`,
     ...statements,
     `${name}Queue_.EnQue(${name});`,
   ];
 }
+
+const globalOf = (context: KernelContext, { argument }: Source): string =>
+  `${context.pointer(argument as Value)}Gm_`;
+
+const wholeSource = (context: KernelContext, { name, dtype }: Leaf, source: Source): string[] =>
+  source.argument === undefined
+    ? fill(name, elementType[dtype], source.fill as number)
+    : [...(source.before ?? []), `Load(${name}, ${globalOf(context, source)}[${source.offset}], count);`];
+
+const elementSource = (context: KernelContext, { name, dtype }: Leaf, source: Source): string[] =>
+  source.argument === undefined
+    ? [`${name}.SetValue(lane, static_cast<${elementType[dtype]}>(${floatLiteral(source.fill as number)}));`]
+    : [
+        ...(source.before ?? []),
+        `${name}.SetValue(lane, ${globalOf(context, source)}.GetValue(${source.offset}));`,
+      ];
 
 function fill(name: string, type: string, value: number): string[] {
   return [

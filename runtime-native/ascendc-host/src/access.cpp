@@ -84,8 +84,9 @@ uint8_t* Operation::writes(LocalSpan span) {
         if (use.written != 0 && !is_done(use.writer, use.written))
             hazard("overwrites what was written by", use.writer, span);
         for (int q = 0; q < pipe_count; ++q) {
-            // A pipe begins its instructions in order, so it cannot overtake its own earlier reads.
-            if (q != pipe_ && use.read[q] != 0 && !is_done(Pipe(q), use.read[q]))
+            // A pipe begins its instructions in order, so it cannot overtake its own earlier reads; of the vector unit's
+            // dependent instructions the manual asks for a barrier between any two.
+            if ((q != pipe_ || q == pipe_v) && use.read[q] != 0 && !is_done(Pipe(q), use.read[q]))
                 hazard("overwrites what is read by", Pipe(q), span);
         }
         use.written = number_;

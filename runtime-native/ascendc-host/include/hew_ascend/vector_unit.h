@@ -54,6 +54,7 @@ void check_overlap(const View& destination, uint64_t bytes, const View& source, 
 
 template <typename T>
 const T* read_elements(Operation& operation, const View& view, uint64_t element, uint64_t count) {
+    if (view.offset % block_bytes != 0) check_vector(view, operation.name());
     return reinterpret_cast<const T*>(operation.reads(span_of(view, element * sizeof(T), count * sizeof(T), operation.name())));
 }
 template <typename T>
