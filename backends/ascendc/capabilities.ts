@@ -39,11 +39,15 @@ const moved: ReadonlySet<OpName> = new Set([
 
 /** True, or why there is no kernel for this op on this chip. */
 export function supports(op: Op, chip: Chip): true | string {
-  if (chip.layout === 'fused') return `kernels for ${chip.name} are not there yet`;
   if (op.name === 'all_reduce') return 'ranks of Ascend chips do not talk to each other yet';
   const role = opRoles[op.name];
   if (role === 'view' || role === 'structure') return true;
   const dtypes = [...op.operands, ...op.results].map((value) => value.type.dtype);
+  if (chip.layout === 'fused') {
+    const missing = (['bf16', 'i64'] as const).find((dtype) => dtypes.includes(dtype));
+    if (missing !== undefined) return `${chip.name} has no ${missing}`;
+    if (op.name === 'quantized_linear') return `the cube of ${chip.name} has no kernel yet`;
+  }
   const half = packed.find((dtype) => dtypes.includes(dtype));
   if (half !== undefined) return `there is no kernel for ${half} yet`;
   const integers = notComputed.find((dtype) => dtypes.includes(dtype));

@@ -34,6 +34,9 @@ struct Reader {
     }
 };
 
+// Bytes behind a tensor that kernels may read on chips whose copies are whole blocks.
+uint64_t readable_behind(const hew_ascend::Chip& chip) { return chip.has_data_copy_pad ? 0 : 32; }
+
 }  // namespace
 
 int main(int, char** arguments) {
@@ -51,13 +54,15 @@ int main(int, char** arguments) {
         const uint32_t symbol_count = reader.number<uint32_t>();
         std::vector<std::vector<uint8_t>> buffers;
         std::vector<bool> is_output;
+        std::vector<uint64_t> sizes;
         hew_ascend::forget_global();
         for (uint32_t b = 0; b < buffer_count; ++b) {
             is_output.push_back(reader.number<uint32_t>() != 0);
-            buffers.emplace_back(reader.number<uint64_t>(), uint8_t(0xff));
+            sizes.push_back(reader.number<uint64_t>());
+            buffers.emplace_back(sizes.back() + readable_behind(*chip), uint8_t(0xff));
             if (is_output.back()) continue;
-            std::memcpy(buffers.back().data(), reader.at, buffers.back().size());
-            reader.at += buffers.back().size();
+            std::memcpy(buffers.back().data(), reader.at, sizes.back());
+            reader.at += sizes.back();
         }
         std::vector<uint64_t> words;
         for (uint32_t b = 0; b < buffer_count; ++b) {
@@ -75,7 +80,7 @@ int main(int, char** arguments) {
         std::fwrite(&length, 4, 1, output);
         std::fwrite(fault.data(), 1, length, output);
         for (uint32_t b = 0; b < buffer_count; ++b)
-            if (is_output[b]) std::fwrite(buffers[b].data(), 1, buffers[b].size(), output);
+            if (is_output[b]) std::fwrite(buffers[b].data(), 1, sizes[b], output);
     }
     std::fclose(output);
     return 0;

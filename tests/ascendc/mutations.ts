@@ -174,3 +174,7 @@ function verdictOf(mutant: Mutant, subject: Subject, outcome: KernelOutcome): Ve
   const wrong = faultsOf(subject, outcome).length > 0;
   return { mutant, by: 'nothing', text: wrong ? 'wrong numbers' : 'the same numbers' };
 }
+
+export function describeVerdict({ mutant, text }: Verdict): string {
+  return `${mutant.subject.subject.title}:${mutant.line} ${mutant.kind}: ${mutant.text} (${text})`;
+}

@@ -53,6 +53,7 @@ export function runKernels(chip: Chip, calls: readonly KernelCall[], before = ''
       directory,
       calls.map(({ kernel }) => kernel),
       before,
+      chip,
     );
     writeFileSync(join(directory, 'calls'), encodeCalls(calls));
     execFileSync(program, [chip.name, join(directory, 'calls'), join(directory, 'results')]);
@@ -63,7 +64,12 @@ export function runKernels(chip: Chip, calls: readonly KernelCall[], before = ''
 }
 
 /** One program with all kernels, each in a namespace of its own, since their classes and constants share names. */
-function compileKernels(directory: string, kernels: readonly EmittedKernel[], before: string): string {
+function compileKernels(
+  directory: string,
+  kernels: readonly EmittedKernel[],
+  before: string,
+  chip: Chip,
+): string {
   const parts = kernels.map(({ name, code }, i) => {
     const unique = code.replace(`void ${name}(`, `void call_${i}_${name}(`);
     return `namespace call_${i} {\n${unique}\n}\n`;
@@ -76,7 +82,14 @@ function compileKernels(directory: string, kernels: readonly EmittedKernel[], be
   writeFileSync(join(directory, preludeName), prelude);
   const program = join(directory, 'kernels');
   execFileSync('g++', [
-    ...[...flags, '-I', `${host}/include`, '-I', directory],
+    ...[
+      ...flags,
+      `-D__NPU_ARCH__=${chip.layout === 'fused' ? 2002 : 2201}`,
+      '-I',
+      `${host}/include`,
+      '-I',
+      directory,
+    ],
     ...['tests/ascendc/harness.cpp', modelLibrary(), '-o', program],
   ]);
   return program;

@@ -150,6 +150,39 @@ const texts: readonly SampleText[] = [
     integers: { x: [-128, 127, 5, -77, 0] },
   },
   {
+    name: 'matmul',
+    args: '%x: f16[2, T, 63], %y: f16[63, 203]',
+    body: ['%a = matmul(%x, %y) : f16[2, T, 203]'],
+    results: '%a: f16[2, T, 203]',
+  },
+  {
+    name: 'conv2d',
+    args: '%x: f32[1, 3, 17, 63], %w: f32[5, 3, 3, 3], %b: f32[5]',
+    body: [
+      '%c = conv2d(%x, %w, %b, padding=[1, 1, 1, 1]) : f32[1, 5, 17, 63]',
+      '%a = relu(%c) : f32[1, 5, 17, 63]',
+    ],
+    results: '%a: f32[1, 5, 17, 63]',
+  },
+  {
+    name: 'avg_pool2d',
+    args: '%x: f16[1, 3, 17, 63]',
+    body: ['%a = avg_pool2d(%x, kernel=[3, 3], stride=[2, 2], padding=[1, 1, 1, 1]) : f16[1, 3, 9, 32]'],
+    results: '%a: f16[1, 3, 9, 32]',
+  },
+  {
+    name: 'cumsum_rows',
+    args: '%x: f16[T, 203]',
+    body: ['%a = cumsum(%x) : f16[T, 203]'],
+    results: '%a: f16[T, 203]',
+  },
+  {
+    name: 'cumsum_columns',
+    args: '%x: f32[T, 203]',
+    body: ['%a = cumsum(%x, axis=0) : f32[T, 203]'],
+    results: '%a: f32[T, 203]',
+  },
+  {
     name: 'attention_full',
     args: '%q: f16[T, 4, 40], %k: f16[C, 2, 40], %v: f16[C, 2, 40]',
     body: ['%a = attention(%q, %k, %v, scale=0.16) : f16[T, 4, 40]'],

@@ -50,6 +50,47 @@ __aicore__ inline void WaitForScalar() {
     AscendC::WaitFlag<AscendC::HardEvent::S_V>(event);
 }
 
+#if defined(__NPU_ARCH__) && __NPU_ARCH__ == 2002
+// Without DataCopyPad copies are whole blocks of 32 bytes. A load reads on into what lies behind; every tensor in global
+// memory is followed by 32 bytes that may be read.
+template <typename T>
+__aicore__ inline void Load(const AscendC::LocalTensor<T>& to, const AscendC::GlobalTensor<T>& from, uint32_t count) {
+    constexpr uint32_t perBlock = 32 / sizeof(T);
+    AscendC::GlobalTensor<T> open;
+    open.SetGlobalBuffer(from.GetPhyAddr());
+    AscendC::DataCopy(to, open, CeilDiv(count, perBlock) * perBlock);
+}
+
+// What is no whole block is written as the last 32 bytes of the row, which the scalar unit brings to a block of their own;
+// rows below 32 bytes are written one by one. The tensor is not used afterwards.
+template <typename T>
+__aicore__ inline void Store(const AscendC::GlobalTensor<T>& to, const AscendC::LocalTensor<T>& from, uint32_t count) {
+    constexpr uint32_t perBlock = 32 / sizeof(T);
+    const uint32_t whole = count / perBlock * perBlock;
+    if (whole > 0) AscendC::DataCopy(to, from, whole);
+    if (whole == count) return;
+    AscendC::PipeBarrier<PIPE_ALL>();
+    if (whole == 0) {
+        for (uint32_t i = 0; i < count; ++i) to[i].SetValue(0, from.GetValue(i));
+        AscendC::DataCacheCleanAndInvalid<T, AscendC::CacheLine::ENTIRE_DATA_CACHE, AscendC::DcciDst::CACHELINE_OUT>(to);
+    } else {
+        T last[perBlock];
+        for (uint32_t i = 0; i < perBlock; ++i) last[i] = from.GetValue(count - perBlock + i);
+        for (uint32_t i = 0; i < perBlock; ++i) from.SetValue(whole + i, last[i]);
+        AscendC::PipeBarrier<PIPE_ALL>();
+        AscendC::DataCopy(to[count - perBlock], from[whole], perBlock);
+    }
+    AscendC::PipeBarrier<PIPE_ALL>();
+}
+
+template <typename T>
+__aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& to, const AscendC::GlobalTensor<T>& from, uint32_t rows,
+                                uint32_t width, uint32_t gap) {
+    constexpr uint32_t perBlock = 32 / sizeof(T);
+    const uint32_t pitch = CeilDiv(width, perBlock) * perBlock;
+    for (uint32_t row = 0; row < rows; ++row) Load(to[row * pitch], from[static_cast<uint64_t>(row) * (width + gap)], width);
+}
+#else
 // \`count\` elements, whatever their number and address.
 template <typename T>
 __aicore__ inline void Load(const AscendC::LocalTensor<T>& to, const AscendC::GlobalTensor<T>& from, uint32_t count) {
@@ -70,6 +111,7 @@ __aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& to, const AscendC
                                             static_cast<uint32_t>(gap * sizeof(T)), 0, 0};
     AscendC::DataCopyPad(to, from, blocks, AscendC::DataCopyPadExtParams<T>{false, 0, 0, T(0)});
 }
+#endif
 
 // Elements \`step\` apart, one by one.
 template <typename T>

@@ -14,6 +14,7 @@ import {
   copyAllIn,
   method,
   narrowInto,
+  type PlannedProgram,
   planned,
   readScalar,
   slotDeclarations,
@@ -80,7 +81,6 @@ export function emitAccumulation(context: KernelContext, own: Accumulation): Ker
   );
   const slot = Math.max(added.plan.slots.float, written.plan.slots.float);
   const totalText = `LocalTensor<float> total = work_.GetWithOffset<float>(kTile, ${slot} * kTile * sizeof(float));`;
-  const type = elementType[result.type.dtype];
   const widthText = context.size(width);
   const rowsText = context.size(productOfDims(own.lead));
   const queued = (leaves: readonly Leaf[]): Leaf[] => leaves.filter((leaf) => leaf.kind !== 'uniform');
@@ -133,9 +133,6 @@ export function emitAccumulation(context: KernelContext, own: Accumulation): Ker
       method(`CopyOut(${place})`, [
         ...row.lines,
         totalText,
-        ...copyAllIn(context, queued(writing.leaves)),
-        ...uniform(writing.leaves).flatMap((leaf) => readScalar(context, leaf)),
-        ...queued(writing.leaves).map(({ name, dtype }) => `${name} = ${name}Queue_.DeQue<${elementType[dtype]}>();`),
         ...(own.adjust === undefined
           ? []
           : [
@@ -145,18 +142,41 @@ export function emitAccumulation(context: KernelContext, own: Accumulation): Ker
               '}',
               'WaitForScalar();',
             ]),
-        `LocalTensor<${type}> result = outQueue_.AllocTensor<${type}>();`,
-        ...slotDeclarations(written.plan),
-        'PipeBarrier<PIPE_V>();',
-        ...written.lines,
-        ...queued(writing.leaves).map(freed),
-        'outQueue_.EnQue(result);',
-        `result = outQueue_.DeQue<${type}>();`,
-        `Store(out0Gm_[${sum([product([factor(writtenRow), factor(widthText)]), 'column'])}], result, count);`,
-        'outQueue_.FreeTensor(result);',
+        ...resultStatements(
+          context,
+          writing.leaves,
+          written,
+          sum([product([factor(writtenRow), factor(widthText)]), 'column']),
+        ),
       ]),
     ],
   };
+}
+
+/** Statements that bring in what an epilogue reads, run it, and write the tile of the result at `offset`. */
+export function resultStatements(
+  context: KernelContext,
+  leaves: readonly Leaf[],
+  { plan, lines }: PlannedProgram,
+  offset: string,
+): string[] {
+  const type = elementType[(context.func.results as [Value])[0].type.dtype];
+  const tiles = leaves.filter((leaf) => leaf.kind !== 'uniform');
+  const numbers = leaves.filter((leaf) => leaf.kind === 'uniform');
+  return [
+    ...copyAllIn(context, tiles),
+    ...numbers.flatMap((leaf) => readScalar(context, leaf)),
+    ...tiles.map(({ name, dtype }) => `${name} = ${name}Queue_.DeQue<${elementType[dtype]}>();`),
+    `LocalTensor<${type}> result = outQueue_.AllocTensor<${type}>();`,
+    ...slotDeclarations(plan),
+    'PipeBarrier<PIPE_V>();',
+    ...lines,
+    ...tiles.map(({ name }) => `${name}Queue_.FreeTensor(${name});`),
+    'outQueue_.EnQue(result);',
+    `result = outQueue_.DeQue<${type}>();`,
+    `Store(out0Gm_[${offset}], result, count);`,
+    'outQueue_.FreeTensor(result);',
+  ];
 }
 
 /** Each row of the result is the sum of rows of b, weighted by a row of a. */
@@ -224,7 +244,7 @@ function emitRowSum(context: KernelContext, x: Value): KernelBody {
   const loaded = spread(program, expressions.value(x, [...still(names), column]));
   const sums = program.call('Adds', [loaded], ['0.0f']);
   const widened = planned(program, [sums]);
-  const narrow = new VectorProgram();
+  const narrow = new VectorProgram(context.chip.layout);
   const place: Register = { kind: 'float', place: widened.plan.names.get(sums) as string };
   narrowInto(narrow, vector(place), result.type.dtype, 'result');
   const narrowed = planned(narrow);
@@ -257,7 +277,10 @@ function emitRowSum(context: KernelContext, x: Value): KernelBody {
         '}',
       ]),
       'private:',
-      method('CopyIn(uint32_t row, uint32_t column, uint32_t count)', [...lines, ...copyAllIn(context, [leaf])]),
+      method('CopyIn(uint32_t row, uint32_t column, uint32_t count)', [
+        ...lines,
+        ...copyAllIn(context, [leaf]),
+      ]),
       method('Compute(uint32_t count)', [
         `LocalTensor<${elementType[leaf.dtype]}> ${leaf.name} = ${leaf.name}Queue_.DeQue<${elementType[leaf.dtype]}>();`,
         `LocalTensor<${type}> result = outQueue_.AllocTensor<${type}>();`,

@@ -254,7 +254,7 @@ export function emitAttention(context: KernelContext): KernelBody {
         `Muls(sum, sum, total_ == 0.0f ? 0.0f : 1.0f / total_, ${valueWidth});`,
         'PipeBarrier<PIPE_V>();',
         isWide
-          ? `Cast(result, sum, RoundMode::CAST_RINT, ${valueWidth});`
+          ? `Cast(result, sum, RoundMode::${chip.layout === 'fused' ? 'CAST_NONE' : 'CAST_RINT'}, ${valueWidth});`
           : `Adds(result, sum, 0.0f, ${valueWidth});`,
         'outQueue_.EnQue(result);',
         `result = outQueue_.DeQue<${type}>();`,

@@ -19,7 +19,12 @@ const read = (at: string, stride: number, tap: string, dilation: number, before:
   sum([product([at, String(stride)]), product([tap, String(dilation)])]) + (before > 0 ? ` - ${before}` : '');
 
 /** The coordinates of the image that `windowLeaf` reads, from names of the output row and of the taps. */
-function windowLines({ stride, padding, dilation }: Window, outRow: string, down: string, across: string): string[] {
+function windowLines(
+  { stride, padding, dilation }: Window,
+  outRow: string,
+  down: string,
+  across: string,
+): string[] {
   return [
     `const uint32_t imageRow = ${read(outRow, stride[0], down, dilation[0], padding[0])};`,
     `const uint32_t imageColumn = ${read('column', stride[1], across, dilation[1], padding[1])};`,
@@ -27,7 +32,14 @@ function windowLines({ stride, padding, dilation }: Window, outRow: string, down
 }
 
 /** The elements of an image under one tap of a window; `fill` where that is outside. */
-function windowLeaf(context: KernelContext, x: Value, window: Window, image: string, channel: string, fill: number): Leaf {
+function windowLeaf(
+  context: KernelContext,
+  x: Value,
+  window: Window,
+  image: string,
+  channel: string,
+  fill: number,
+): Leaf {
   const { stride, padding } = window;
   const [channels, height, width] = x.type.shape.slice(1).map(context.size) as [string, string, string];
   const [top, left, bottom, right] = padding;
@@ -105,10 +117,18 @@ export function emitPool(context: KernelContext): KernelBody {
     lines: (row, step) => windowLines(window, row[2] as string, step[0] as string, step[1] as string),
     term: (expressions, row) =>
       expressions.leaf(
-        windowLeaf(context, x, window, row[0]?.at as string, row[1]?.at as string, isMax ? Number.NEGATIVE_INFINITY : 0),
+        windowLeaf(
+          context,
+          x,
+          window,
+          row[0]?.at as string,
+          row[1]?.at as string,
+          isMax ? Number.NEGATIVE_INFINITY : 0,
+        ),
       ),
     ...(whole && {
-      finish: (expressions) => mul(expressions.program, [vector(total), scalar(floatLiteral(1 / (down * across)))]),
+      finish: (expressions) =>
+        mul(expressions.program, [vector(total), scalar(floatLiteral(1 / (down * across)))]),
     }),
     ...(!isMax &&
       !whole && {

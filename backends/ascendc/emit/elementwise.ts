@@ -167,8 +167,35 @@ function sine(program: VectorProgram, x: Register, isCosine: boolean): Register 
   return call(program, 'Mul', call(program, 'Mul', series, rest), sign);
 }
 
+type Rounding = 'CAST_RINT' | 'CAST_FLOOR' | 'CAST_CEIL' | 'CAST_TRUNC';
+
+/** Floats from here on are integers. */
+const wholeFrom = '4194304.0f';
+/** The sum with it has no room for a fraction: ties go to even. */
+export const noFraction = '12582912.0f';
+
+/** Rounding on chips whose casts do not round floats to floats: by a sum, and a correction of one. */
+function roundBySums(program: VectorProgram, x: Register, mode: Rounding): Register {
+  const up = withScalar(program, 'Adds', x, noFraction);
+  const nearest = withScalar(program, 'Adds', up, `-${noFraction}`);
+  const where = (a: Register, comparison: string): Register =>
+    select(program, maskOf(program, vector(a), vector(x), comparison), scalar('1.0f'), scalar('0.0f'));
+  const floor = (): Register => call(program, 'Sub', nearest, where(nearest, 'GT'));
+  const ceil = (): Register => call(program, 'Add', nearest, where(nearest, 'LT'));
+  const rounded = {
+    CAST_RINT: () => nearest,
+    CAST_FLOOR: floor,
+    CAST_CEIL: ceil,
+    CAST_TRUNC: () =>
+      select(program, maskOf(program, vector(x), scalar('0.0f'), 'LT'), vector(ceil()), vector(floor())),
+  }[mode]();
+  const isSmall = maskOf(program, vector(call(program, 'Abs', x)), scalar(wholeFrom), 'LT');
+  return select(program, isSmall, vector(rounded), vector(x));
+}
+
 /** To an integer that is a float again. */
-export function round(program: VectorProgram, x: Register, mode: string): Register {
+export function round(program: VectorProgram, x: Register, mode: Rounding): Register {
+  if (program.layout === 'fused') return roundBySums(program, x, mode);
   return program.emit(
     [x],
     'float',

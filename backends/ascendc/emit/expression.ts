@@ -53,7 +53,7 @@ export interface Leaf {
 export type Known = ReadonlyMap<Value, Operand>;
 
 export class Expressions {
-  readonly program = new VectorProgram();
+  readonly program: VectorProgram;
   readonly leaves: Leaf[] = [];
   private readonly memo = new Map<Value, Map<string, Operand>>();
   private readonly leafKeys = new Map<string, Leaf>();
@@ -67,6 +67,7 @@ export class Expressions {
     private readonly stem = '',
   ) {
     this.known = new Map(known);
+    this.program = new VectorProgram(context.chip.layout);
   }
 
   /** From now on the value is this operand. */

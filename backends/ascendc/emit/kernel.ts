@@ -35,8 +35,8 @@ export interface KernelContext {
   fresh(stem: string): string;
 }
 
-/** Kernel types, as KERNEL_TASK_TYPE_DEFAULT takes them on split chips. */
-export type KernelType = 'AIV_ONLY' | 'AIC_ONLY' | 'MIX_AIV_1_0' | 'MIX_AIC_1_2';
+/** Kernel types, as KERNEL_TASK_TYPE_DEFAULT takes them: AICORE on fused chips, the others on split ones. */
+export type KernelType = 'AICORE' | 'AIV_ONLY' | 'AIC_ONLY' | 'MIX_AIV_1_0' | 'MIX_AIC_1_2';
 
 export interface EmittedKernel {
   readonly name: string;
@@ -131,6 +131,7 @@ const shapeText = (context: KernelContext, { dtype, shape }: TensorType): string
 
 export function emitKernel(context: KernelContext, body: KernelBody): EmittedKernel {
   const { func, symbols } = context;
+  const type = context.chip.layout === 'fused' ? 'AICORE' : body.type;
   const [entry, name] = [entryName(func), className(func)];
   const values = [
     ...func.args.map((value, i) => ({ name: `in${i}`, value })),
@@ -185,7 +186,7 @@ ${indented(body.members, 1)}
 }  // namespace
 
 extern "C" __global__ __aicore__ void ${entry}(${parameters.join(', ')}) {
-    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_${body.type});
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_${type});
     TPipe pipe;
     ${name} kernel(${[...symbols, '&pipe'].join(', ')});
     kernel.Init(${[...values.map((v) => v.name), 'scratch'].join(', ')});
@@ -194,7 +195,7 @@ extern "C" __global__ __aicore__ void ${entry}(${parameters.join(', ')}) {
 `;
   return {
     name: entry,
-    type: body.type,
+    type,
     code: code.replace(/\n{3,}/g, '\n\n').replaceAll('private:\n\n', 'private:\n'),
     blocks: body.blocks,
     occupancy: body.occupancy,

@@ -65,7 +65,7 @@ export function chooseTiling(
 /** Slots of the ring between a cube core and its vector cores. */
 const ringSlots = 4;
 
-interface Product {
+export interface Product {
   readonly x: Value;
   readonly weight: Value;
   readonly bias: Value | undefined;
@@ -78,7 +78,7 @@ interface Product {
   readonly slots: string;
 }
 
-function productOf(root: Op): Product {
+export function productOf(root: Op): Product {
   if (root.name === 'grouped_linear') {
     const [x, index, weight] = root.operands as [Value, Value, Value];
     const rows = productOfDims(index.type.shape);

@@ -64,7 +64,7 @@ export function emitDynamicQuantize(context: KernelContext): KernelBody {
   narrowInto(program, result, dtype, 'result');
   const write = planned(program);
 
-  const narrow = new VectorProgram();
+  const narrow = new VectorProgram(context.chip.layout);
   narrowInto(narrow, scalar('scale_'), 'f32', 'scale');
   if (!symmetric) narrowInto(narrow, scalar('zeroPoint_'), dtype, 'zeroPoint');
   const scalars = planned(narrow);

@@ -107,7 +107,7 @@ function overTiles(context: KernelContext, axes: readonly number[]): KernelBody 
     text: (name) => `${fold.vector}(total, total, ${name(register)}, count);`,
   });
   const adding = planned(expressions.program);
-  const finish = new VectorProgram();
+  const finish = new VectorProgram(context.chip.layout);
   const count = context.size(steps);
   const scaled = fold.isMean ? finish.call('Muls', [total], [`1.0f / static_cast<float>(${count})`]) : total;
   narrowInto(finish, { kind: 'vector', register: scaled }, result.type.dtype, 'result');
@@ -208,7 +208,7 @@ function overRows(context: KernelContext, axes: readonly number[]): KernelBody {
     width,
     1,
   );
-  const narrow = new VectorProgram();
+  const narrow = new VectorProgram(context.chip.layout);
   const total: Register = { kind: 'float', place: 'total' };
   narrowInto(narrow, { kind: 'vector', register: total }, result.type.dtype, 'result');
   const narrowed = planned(narrow);

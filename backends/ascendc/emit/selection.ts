@@ -47,7 +47,8 @@ function emitSelection(context: KernelContext, x: Value, selection: Selection): 
     init: [
       ...buffers.init,
       ...outputs.map(
-        ({ name, count }, i) => `pipe_->InitBuffer(${name}Queue_, 2, ${count} * sizeof(${types[i]}));`,
+        ({ name, count }, i) =>
+          `pipe_->InitBuffer(${name}Queue_, 2, CeilDiv(${count} * sizeof(${types[i]}), 32) * 32);`,
       ),
     ],
     members: [...buffers.members, ...outputs.map(({ name }) => `TQue<TPosition::VECOUT, 1> ${name}Queue_;`)],

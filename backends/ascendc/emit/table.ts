@@ -7,6 +7,7 @@ import { verifyKernel } from '../verify/verify.js';
 import { emitProduct, emitRunningSum } from './accumulate.js';
 import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
+import { emitConvolution, emitPool } from './convolution.js';
 import {
   type EmittedKernel,
   emitKernel,
@@ -16,14 +17,18 @@ import {
 } from './kernel.js';
 import { emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
-import { emitConvolution, emitPool } from './convolution.js';
 import { emitDynamicQuantize } from './quantize.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
 import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
+import { emitRowProduct } from './row-product.js';
 import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
 
 type Emitter = (context: KernelContext) => KernelBody;
+
+/** On the cube of split chips; the vector unit of the others. */
+const emitLinear: Emitter = (context) =>
+  context.chip.layout === 'split' ? emitMatmul(context) : emitRowProduct(context);
 
 const emitters: Readonly<Record<string, Emitter>> = {
   matmul: emitProduct,
@@ -31,10 +36,10 @@ const emitters: Readonly<Record<string, Emitter>> = {
   max_pool2d: emitPool,
   avg_pool2d: emitPool,
   cumsum: emitRunningSum,
-  linear: emitMatmul,
+  linear: emitLinear,
   quantized_linear: emitMatmul,
   dynamic_quantize: emitDynamicQuantize,
-  grouped_linear: emitMatmul,
+  grouped_linear: emitLinear,
   rms_norm: emitRmsNorm,
   layer_norm: emitLayerNorm,
   softmax: emitSoftmax,

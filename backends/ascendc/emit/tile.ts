@@ -5,7 +5,7 @@
 import type { Dim } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
 import { type DType, storedBytes } from '../../../ir/type.js';
-import { floatLiteral, type Operand, spread } from './elementwise.js';
+import { floatLiteral, noFraction, type Operand, spread } from './elementwise.js';
 import { Expressions, type Index, type Leaf, type Source } from './expression.js';
 import type { KernelContext } from './kernel.js';
 import { elementType, factor, product } from './size.js';
@@ -111,7 +111,7 @@ export function tileBuffers(
     // Comparisons read whole repeats: what lies behind a short tile must be there.
     ...(masks > 0
       ? [
-          'pipe_->InitBuffer(masks_, kMaskSlots * kTile / 8);',
+          'pipe_->InitBuffer(masks_, kMaskSlots * kMaskBytes);',
           ...(floats > 0
             ? ['Duplicate(work_.Get<float>(), 0.0f, kWorkSlots * kTile);', 'PipeBarrier<PIPE_V>();']
             : []),
@@ -121,7 +121,12 @@ export function tileBuffers(
   const constants = [
     `constexpr uint32_t kTile = ${tile};  // elements of the last axis at a time`,
     ...(floats > 0 ? [`constexpr uint32_t kWorkSlots = ${floats};`] : []),
-    ...(masks > 0 ? [`constexpr uint32_t kMaskSlots = ${masks};`] : []),
+    ...(masks > 0
+      ? [
+          `constexpr uint32_t kMaskSlots = ${masks};`,
+          'constexpr uint32_t kMaskBytes = CeilDiv(kTile / 8, 32) * 32;  // a bit for each element',
+        ]
+      : []),
   ];
   return { tile, constants, init, members, occupancy: Math.ceil(perElement * tile) };
 }
@@ -135,7 +140,7 @@ export function slotDeclarations({ slots }: SlotPlan): string[] {
   );
   const masks = Array.from(
     { length: slots.mask },
-    (_, i) => `LocalTensor<uint8_t> mask${i} = masks_.GetWithOffset<uint8_t>(kTile / 8, ${i} * kTile / 8);`,
+    (_, i) => `LocalTensor<uint8_t> mask${i} = masks_.GetWithOffset<uint8_t>(kMaskBytes, ${i} * kMaskBytes);`,
   );
   return [...floats, ...masks];
 }
@@ -236,14 +241,18 @@ export function narrowInto(program: VectorProgram, operand: Operand, dtype: DTyp
       [value],
       'float',
       false,
-      (result, [x]) => `Cast(${half(result)}, ${x}, RoundMode::CAST_RINT, count);`,
+      (result, [x]) => `Cast(${half(result)}, ${x}, RoundMode::${toHalfMode(program)}, count);`,
     );
   const last = (x: string): string => {
     if (dtype === 'f32') return `Adds(${target}, ${x}, 0.0f, count);`;
     if (isByte(dtype)) return `Cast(${target}, ${half(x)}, RoundMode::CAST_NONE, count);`;
-    return `Cast(${target}, ${x}, RoundMode::CAST_RINT, count);`;
+    // The sum has the integer in its last bits; the difference of the patterns is the integer itself.
+    if (dtype === 'i32' && program.layout === 'fused')
+      return `Adds(${target}, ${x}.ReinterpretCast<int32_t>(), -0x4b400000, count);`;
+    return `Cast(${target}, ${x}, RoundMode::${dtype === 'f16' ? toHalfMode(program) : 'CAST_RINT'}, count);`;
   };
-  const from = isByte(dtype) ? toHalf() : value;
+  const shifted = dtype === 'i32' && program.layout === 'fused';
+  const from = isByte(dtype) ? toHalf() : shifted ? program.call('Adds', [value], [noFraction]) : value;
   program.instructions.push({
     writes: { kind: 'float', place: target },
     reads: [from],
@@ -251,6 +260,9 @@ export function narrowInto(program: VectorProgram, operand: Operand, dtype: DTyp
     text: (name) => last(name(from)),
   });
 }
+
+/** From floats to half; without a rounding mode it is to nearest even too. */
+const toHalfMode = ({ layout }: VectorProgram): string => (layout === 'fused' ? 'CAST_NONE' : 'CAST_RINT');
 
 /** Bytes and floats meet in half: no cast goes between them directly. */
 const isByte = (dtype: DType): boolean => elementBytes(dtype) === 1;

@@ -3,6 +3,7 @@
  * as many bits). `assignSlots` gives registers places in a work buffer, and `print` writes the instructions with a
  * barrier before each that depends on one since the last barrier: the unit keeps no such order by itself.
  */
+import type { CoreLayout } from '../chips.js';
 
 /** `float`: one float per element. `mask`: one bit per element. */
 export type RegisterKind = 'float' | 'mask';
@@ -24,6 +25,9 @@ export interface Instruction {
 
 export class VectorProgram {
   readonly instructions: Instruction[] = [];
+
+  /** Which casts there are depends on the chip's cores. */
+  constructor(readonly layout: CoreLayout) {}
 
   /** `Exp(result, x, count);` */
   call(name: string, reads: readonly Register[], scalars: readonly string[] = [], count = 'count'): Register {

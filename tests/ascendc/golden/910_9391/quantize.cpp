@@ -15,6 +15,7 @@ constexpr uint32_t kWidth = 203;
 constexpr uint32_t kTile = 256;  // elements of the last axis at a time
 constexpr uint32_t kWorkSlots = 2;
 constexpr uint32_t kMaskSlots = 1;
+constexpr uint32_t kMaskBytes = CeilDiv(kTile / 8, 32) * 32;  // a bit for each element
 
 class Quantize1 {
 public:
@@ -28,7 +29,7 @@ public:
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(float));
         pipe_->InitBuffer(outQueue_, 2, kTile * sizeof(int8_t));
         pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
-        pipe_->InitBuffer(masks_, kMaskSlots * kTile / 8);
+        pipe_->InitBuffer(masks_, kMaskSlots * kMaskBytes);
         Duplicate(work_.Get<float>(), 0.0f, kWorkSlots * kTile);
         PipeBarrier<PIPE_V>();
     }
@@ -59,7 +60,7 @@ private:
         LocalTensor<int8_t> result = outQueue_.AllocTensor<int8_t>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
-        LocalTensor<uint8_t> mask0 = masks_.GetWithOffset<uint8_t>(kTile / 8, 0 * kTile / 8);
+        LocalTensor<uint8_t> mask0 = masks_.GetWithOffset<uint8_t>(kMaskBytes, 0 * kMaskBytes);
         PipeBarrier<PIPE_V>();
         Duplicate(work0, scalar1, count);
         PipeBarrier<PIPE_V>();

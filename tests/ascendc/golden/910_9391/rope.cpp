@@ -1,9 +1,9 @@
 // rope on 910_9391
 //
-//   in0   f16[T, 3, 40]
-//   in1   f16[T, 20]
-//   in2   f16[T, 20]
-//   out0  f16[T, 3, 40]
+//   in0   f16[T, 3, 80]
+//   in1   f16[T, 40]
+//   in2   f16[T, 40]
+//   out0  f16[T, 3, 80]
 //
 // Rows, one for each token and head, go round the cores.
 #include "hew_kernel.h"
@@ -12,8 +12,8 @@ namespace {
 
 using namespace AscendC;
 
-constexpr uint32_t kHalf = 20;
-constexpr uint32_t kWidth = 40;
+constexpr uint32_t kHalf = 40;
+constexpr uint32_t kWidth = 80;
 constexpr uint32_t kTile = 64;  // elements of the last axis at a time
 constexpr uint32_t kWorkSlots = 6;
 
@@ -23,10 +23,10 @@ public:
         : T(T), pipe_(pipe) {}
 
     __aicore__ inline void Init(GM_ADDR in0, GM_ADDR in1, GM_ADDR in2, GM_ADDR out0, GM_ADDR scratch) {
-        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in0), (T * 120));
-        in1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in1), (T * 20));
-        in2Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in2), (T * 20));
-        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out0), (T * 120));
+        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in0), (T * 240));
+        in1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in1), (T * 40));
+        in2Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in2), (T * 40));
+        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out0), (T * 240));
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(half));
         pipe_->InitBuffer(tile1Queue_, 2, kTile * sizeof(half));
         pipe_->InitBuffer(tile2Queue_, 2, kTile * sizeof(half));

@@ -26,8 +26,8 @@ public:
         out1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(out1), (T * 9));
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(float));
         pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
-        pipe_->InitBuffer(chosenQueue_, 2, 9 * sizeof(float));
-        pipe_->InitBuffer(indicesQueue_, 2, 9 * sizeof(int32_t));
+        pipe_->InitBuffer(chosenQueue_, 2, CeilDiv(9 * sizeof(float), 32) * 32);
+        pipe_->InitBuffer(indicesQueue_, 2, CeilDiv(9 * sizeof(int32_t), 32) * 32);
     }
 
     __aicore__ inline void Process() {

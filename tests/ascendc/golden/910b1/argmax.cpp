@@ -24,7 +24,7 @@ public:
         out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(out0), T);
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(half));
         pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
-        pipe_->InitBuffer(indicesQueue_, 2, 1 * sizeof(int32_t));
+        pipe_->InitBuffer(indicesQueue_, 2, CeilDiv(1 * sizeof(int32_t), 32) * 32);
     }
 
     __aicore__ inline void Process() {

@@ -35,7 +35,7 @@ public:
         pipe_->InitBuffer(keysBuffer_, kKeys * kPitch * sizeof(float));
         pipe_->InitBuffer(valuesBuffer_, kKeys * kValuePitch * sizeof(float));
         pipe_->InitBuffer(scoresBuffer_, kKeys * sizeof(float));
-        pipe_->InitBuffer(partBuffer_, kKeys * sizeof(float));
+        pipe_->InitBuffer(partBuffer_, 32);
         pipe_->InitBuffer(spreadBuffer_, kKeys * 32);
         pipe_->InitBuffer(sumBuffer_, kValuePitch * sizeof(float));
     }

@@ -1,6 +1,6 @@
 // moe_route on 910b1
 //
-//   in0   f32[T, 32]
+//   in0   f32[T, 48]
 //   out0  f32[T, 8]
 //   out1  i32[T, 8]
 //
@@ -11,7 +11,7 @@ namespace {
 
 using namespace AscendC;
 
-constexpr uint32_t kWidth = 32;
+constexpr uint32_t kWidth = 48;
 constexpr uint32_t kTile = 64;  // elements of the last axis at a time
 constexpr uint32_t kWorkSlots = 3;
 
@@ -21,13 +21,13 @@ public:
         : T(T), pipe_(pipe) {}
 
     __aicore__ inline void Init(GM_ADDR in0, GM_ADDR out0, GM_ADDR out1, GM_ADDR scratch) {
-        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in0), (T * 32));
+        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in0), (T * 48));
         out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out0), (T * 8));
         out1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(out1), (T * 8));
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(float));
         pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
-        pipe_->InitBuffer(weightsQueue_, 2, 8 * sizeof(float));
-        pipe_->InitBuffer(indicesQueue_, 2, 8 * sizeof(int32_t));
+        pipe_->InitBuffer(weightsQueue_, 2, CeilDiv(8 * sizeof(float), 32) * 32);
+        pipe_->InitBuffer(indicesQueue_, 2, CeilDiv(8 * sizeof(int32_t), 32) * 32);
     }
 
     __aicore__ inline void Process() {
@@ -70,7 +70,7 @@ private:
             Candidate last{kInfinity, kNowhere};
             for (uint32_t k = 0; k < 2; ++k) {
                 Candidate best{-kInfinity, kNowhere};
-                for (uint32_t at = group * 8; at < (group + 1) * 8; ++at) {
+                for (uint32_t at = group * 12; at < (group + 1) * 12; ++at) {
                     const Candidate candidate{values.GetValue(at), at};
                     if ((last.at == kNowhere || last.Before(candidate)) && candidate.Before(best)) best = candidate;
                 }

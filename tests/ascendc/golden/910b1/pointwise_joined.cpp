@@ -44,8 +44,8 @@ public:
 
 private:
     __aicore__ inline void CopyIn(uint32_t row, uint32_t column, uint32_t count) {
-        LocalTensor<half> tile0 = tile0Queue_.AllocTensor<half>();
         WaitForVector();
+        LocalTensor<half> tile0 = tile0Queue_.AllocTensor<half>();
         for (uint32_t lane = 0; lane < count; ++lane) {
             if ((column + lane) < 63) {
                 tile0.SetValue(lane, in0Gm_.GetValue(row * 63 + (column + lane)));

@@ -42,8 +42,8 @@ public:
 
 private:
     __aicore__ inline void CopyIn(uint32_t row, uint32_t column, uint32_t count) {
-        LocalTensor<float> tile0 = tile0Queue_.AllocTensor<float>();
         WaitForVector();
+        LocalTensor<float> tile0 = tile0Queue_.AllocTensor<float>();
         for (uint32_t lane = 0; lane < count; ++lane) {
             tile0.SetValue(lane, in0Gm_.GetValue((column + lane) * 17 + row));
         }

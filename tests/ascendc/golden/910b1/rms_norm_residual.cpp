@@ -62,6 +62,7 @@ private:
         {
             LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
             LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
+            PipeBarrier<PIPE_V>();
             Cast(work0, tile0, RoundMode::CAST_NONE, count);
             PipeBarrier<PIPE_V>();
             Mul(work0, work0, work0, count);

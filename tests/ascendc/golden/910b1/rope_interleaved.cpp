@@ -1,9 +1,9 @@
 // rope on 910b1
 //
-//   in0   f32[T, 3, 40]
-//   in1   f32[T, 20]
-//   in2   f32[T, 20]
-//   out0  f32[T, 3, 40]
+//   in0   f32[T, 3, 80]
+//   in1   f32[T, 40]
+//   in2   f32[T, 40]
+//   out0  f32[T, 3, 80]
 //
 // Rows, one for each token and head, go round the cores.
 #include "hew_kernel.h"
@@ -12,8 +12,8 @@ namespace {
 
 using namespace AscendC;
 
-constexpr uint32_t kHalf = 20;
-constexpr uint32_t kWidth = 40;
+constexpr uint32_t kHalf = 40;
+constexpr uint32_t kWidth = 80;
 constexpr uint32_t kTile = 64;  // elements of the last axis at a time
 constexpr uint32_t kWorkSlots = 3;
 
@@ -23,10 +23,10 @@ public:
         : T(T), pipe_(pipe) {}
 
     __aicore__ inline void Init(GM_ADDR in0, GM_ADDR in1, GM_ADDR in2, GM_ADDR out0, GM_ADDR scratch) {
-        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in0), (T * 120));
-        in1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in1), (T * 20));
-        in2Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in2), (T * 20));
-        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out0), (T * 120));
+        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in0), (T * 240));
+        in1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in1), (T * 40));
+        in2Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in2), (T * 40));
+        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out0), (T * 240));
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(float));
         pipe_->InitBuffer(tile1Queue_, 2, kTile * sizeof(float));
         pipe_->InitBuffer(tile2Queue_, 2, kTile * sizeof(float));
@@ -48,26 +48,24 @@ private:
     __aicore__ inline void CopyIn(uint32_t row, uint32_t count) {
         const uint32_t i0 = row / 3;
         const uint32_t i1 = row % 3;
-        LocalTensor<float> tile0 = tile0Queue_.AllocTensor<float>();
-        WaitForVector();
-        for (uint32_t lane = 0; lane < count; ++lane) {
-            tile0.SetValue(lane, in0Gm_.GetValue(i0 * 3 * kWidth + i1 * kWidth + (lane * 2)));
-        }
-        WaitForScalar();
-        tile0Queue_.EnQue(tile0);
-        LocalTensor<float> tile1 = tile1Queue_.AllocTensor<float>();
-        WaitForVector();
-        for (uint32_t lane = 0; lane < count; ++lane) {
-            tile1.SetValue(lane, in0Gm_.GetValue(i0 * 3 * kWidth + i1 * kWidth + (1 + lane * 2)));
-        }
-        WaitForScalar();
-        tile1Queue_.EnQue(tile1);
         LocalTensor<float> tile2 = tile2Queue_.AllocTensor<float>();
         Load(tile2, in1Gm_[i0 * kHalf], count);
         tile2Queue_.EnQue(tile2);
         LocalTensor<float> tile3 = tile3Queue_.AllocTensor<float>();
         Load(tile3, in2Gm_[i0 * kHalf], count);
         tile3Queue_.EnQue(tile3);
+        WaitForVector();
+        LocalTensor<float> tile0 = tile0Queue_.AllocTensor<float>();
+        for (uint32_t lane = 0; lane < count; ++lane) {
+            tile0.SetValue(lane, in0Gm_.GetValue(i0 * 3 * kWidth + i1 * kWidth + (lane * 2)));
+        }
+        tile0Queue_.EnQue(tile0);
+        LocalTensor<float> tile1 = tile1Queue_.AllocTensor<float>();
+        for (uint32_t lane = 0; lane < count; ++lane) {
+            tile1.SetValue(lane, in0Gm_.GetValue(i0 * 3 * kWidth + i1 * kWidth + (1 + lane * 2)));
+        }
+        WaitForScalar();
+        tile1Queue_.EnQue(tile1);
     }
 
     __aicore__ inline void Compute(uint32_t count) {

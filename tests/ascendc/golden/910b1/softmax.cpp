@@ -48,6 +48,7 @@ private:
         total_ = 0.0f;
         {
             LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
+            PipeBarrier<PIPE_V>();
             ReduceMax(work0, tile0, work0, count);
             WaitForVector();
             const float part = work0.GetValue(0);
@@ -57,6 +58,7 @@ private:
         {
             LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
             LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
+            PipeBarrier<PIPE_V>();
             Adds(work0, tile0, -greatest_, count);
             PipeBarrier<PIPE_V>();
             Exp(work0, work0, count);

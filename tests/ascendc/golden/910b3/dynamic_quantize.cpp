@@ -15,6 +15,7 @@ constexpr uint32_t kWidth = 203;
 constexpr uint32_t kTile = 256;  // elements of the last axis at a time
 constexpr uint32_t kWorkSlots = 2;
 constexpr uint32_t kMaskSlots = 1;
+constexpr uint32_t kMaskBytes = CeilDiv(kTile / 8, 32) * 32;  // a bit for each element
 
 class DynamicQuantize1 {
 public:
@@ -27,9 +28,9 @@ public:
         out1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out1), T);
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(half));
         pipe_->InitBuffer(outQueue_, 2, kTile * sizeof(int8_t));
-        pipe_->InitBuffer(scaleQueue_, 2, kTile * sizeof(float));
+        pipe_->InitBuffer(scaleQueue_, 2, 32);
         pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
-        pipe_->InitBuffer(masks_, kMaskSlots * kTile / 8);
+        pipe_->InitBuffer(masks_, kMaskSlots * kMaskBytes);
         Duplicate(work_.Get<float>(), 0.0f, kWorkSlots * kTile);
         PipeBarrier<PIPE_V>();
     }
@@ -83,7 +84,7 @@ private:
         LocalTensor<int8_t> result = outQueue_.AllocTensor<int8_t>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
-        LocalTensor<uint8_t> mask0 = masks_.GetWithOffset<uint8_t>(kTile / 8, 0 * kTile / 8);
+        LocalTensor<uint8_t> mask0 = masks_.GetWithOffset<uint8_t>(kMaskBytes, 0 * kMaskBytes);
         PipeBarrier<PIPE_V>();
         Cast(work0, tile0, RoundMode::CAST_NONE, count);
         Duplicate(work1, scale_, count);

@@ -62,6 +62,7 @@ private:
         squares_ = 0.0f;
         {
             LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
+            PipeBarrier<PIPE_V>();
             ReduceSum(work0, tile0, work0, count);
             WaitForVector();
             const float part = work0.GetValue(0);
@@ -72,6 +73,7 @@ private:
         {
             LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
             LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
+            PipeBarrier<PIPE_V>();
             Adds(work0, tile0, -mean_, count);
             PipeBarrier<PIPE_V>();
             Mul(work0, work0, work0, count);

@@ -164,7 +164,8 @@ private:
         product.n = n;
         product.k = depth;
         product.cmatrixInitVal = isFirst;
-        PipeBarrier<PIPE_M>();
+        // Larger products follow each other in order by themselves.
+        if (rows * columns < 10) PipeBarrier<PIPE_M>();
         Mmad(sums, a, b, product);
         leftStepQueue_.FreeTensor(a);
         rightStepQueue_.FreeTensor(b);

@@ -23,7 +23,7 @@ public:
         in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in0), (T * 203));
         out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out0), T);
         pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(half));
-        pipe_->InitBuffer(outQueue_, 2, kTile * sizeof(float));
+        pipe_->InitBuffer(outQueue_, 2, 32);
         pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
     }
 

@@ -1,0 +1,86 @@
+// transpose on 310p3
+//
+//   in0   f32[203, 17]
+//   out0  f32[17, 203]
+//
+// Tiles of up to 256 elements go round the cores.
+#include "hew_kernel.h"
+
+namespace {
+
+using namespace AscendC;
+
+constexpr uint32_t kWidth = 203;
+constexpr uint32_t kTile = 256;  // elements of the last axis at a time
+constexpr uint32_t kWorkSlots = 1;
+
+class Transpose1 {
+public:
+    __aicore__ inline Transpose1(TPipe* pipe)
+        : pipe_(pipe) {}
+
+    __aicore__ inline void Init(GM_ADDR in0, GM_ADDR out0, GM_ADDR scratch) {
+        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in0), 3451);
+        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out0), 3451);
+        pipe_->InitBuffer(tile0Queue_, 2, kTile * sizeof(float));
+        pipe_->InitBuffer(outQueue_, 2, kTile * sizeof(float));
+        pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
+    }
+
+    __aicore__ inline void Process() {
+        const uint32_t tiles = CeilDiv(kWidth, kTile);
+        const uint32_t units = 17 * tiles;
+        for (uint32_t unit = GetBlockIdx(); unit < units; unit += GetBlockNum()) {
+            const uint32_t row = unit / tiles;
+            const uint32_t column = unit % tiles * kTile;
+            const uint32_t count = Minimum(kTile, kWidth - column);
+            CopyIn(row, column, count);
+            Compute(row, column, count);
+            CopyOut(row, column, count);
+        }
+    }
+
+private:
+    __aicore__ inline void CopyIn(uint32_t row, uint32_t column, uint32_t count) {
+        WaitForVector();
+        LocalTensor<float> tile0 = tile0Queue_.AllocTensor<float>();
+        for (uint32_t lane = 0; lane < count; ++lane) {
+            tile0.SetValue(lane, in0Gm_.GetValue((column + lane) * 17 + row));
+        }
+        WaitForScalar();
+        tile0Queue_.EnQue(tile0);
+    }
+
+    __aicore__ inline void Compute(uint32_t row, uint32_t column, uint32_t count) {
+        LocalTensor<float> tile0 = tile0Queue_.DeQue<float>();
+        LocalTensor<float> result = outQueue_.AllocTensor<float>();
+        LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
+        PipeBarrier<PIPE_V>();
+        Adds(result, tile0, 0.0f, count);
+        tile0Queue_.FreeTensor(tile0);
+        outQueue_.EnQue(result);
+    }
+
+    __aicore__ inline void CopyOut(uint32_t row, uint32_t column, uint32_t count) {
+        LocalTensor<float> result = outQueue_.DeQue<float>();
+        Store(out0Gm_[row * kWidth + column], result, count);
+        outQueue_.FreeTensor(result);
+    }
+
+    TPipe* pipe_;
+    GlobalTensor<float> in0Gm_;
+    GlobalTensor<float> out0Gm_;
+    TQue<TPosition::VECIN, 1> tile0Queue_;
+    TQue<TPosition::VECOUT, 1> outQueue_;
+    TBuf<TPosition::VECCALC> work_;
+};
+
+}  // namespace
+
+extern "C" __global__ __aicore__ void transpose_1(GM_ADDR in0, GM_ADDR out0, GM_ADDR scratch) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AICORE);
+    TPipe pipe;
+    Transpose1 kernel(&pipe);
+    kernel.Init(in0, out0, scratch);
+    kernel.Process();
+}
