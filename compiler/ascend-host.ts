@@ -17,6 +17,7 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { architectureOf, type ChipName, chips } from '../backends/ascendc/chips.js';
 import type { AscendManifest } from '../backends/native/manifest.js';
 import { manifestName } from '../backends/wasm/runtime/manifest.js';
 import { fail } from '../ir/diagnostics.js';
@@ -74,7 +75,8 @@ export async function buildForHost(
   const kernels = store.product('kernels.so', [host, folder], async (output, work) => {
     const table = join(work, 'table.cpp');
     writeFileSync(table, kernelTable(ascendc.kernels));
-    return [...commonFlags, '-O1', ...headers, '-I', folder, '-shared', table, await model, '-o', output];
+    const own = ['-O1', `-D__NPU_ARCH__=${architectureOf(chips[ascendc.chip as ChipName])}`];
+    return [...commonFlags, ...own, ...headers, '-I', folder, '-shared', table, await model, '-o', output];
   });
   await Promise.all([runner, model, kernels]);
   return { runner: await runner, kernels: await kernels };

@@ -77,3 +77,6 @@ export const chips = {
 } as const satisfies Readonly<Record<string, Chip>>;
 
 export type ChipName = keyof typeof chips;
+
+/** What the toolkit calls the architecture of a chip, in the macro __NPU_ARCH__. */
+export const architectureOf = ({ layout }: Chip): number => (layout === 'fused' ? 2002 : 2201);

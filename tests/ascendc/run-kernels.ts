@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { Chip } from '../../backends/ascendc/chips.js';
+import { architectureOf, type Chip } from '../../backends/ascendc/chips.js';
 import { prelude, preludeName } from '../../backends/ascendc/device/prelude.js';
 import type { EmittedKernel } from '../../backends/ascendc/emit/kernel.js';
 import { decodeBytes, encodeBytes } from '../../ir/numeric.js';
@@ -82,14 +82,7 @@ function compileKernels(
   writeFileSync(join(directory, preludeName), prelude);
   const program = join(directory, 'kernels');
   execFileSync('g++', [
-    ...[
-      ...flags,
-      `-D__NPU_ARCH__=${chip.layout === 'fused' ? 2002 : 2201}`,
-      '-I',
-      `${host}/include`,
-      '-I',
-      directory,
-    ],
+    ...[...flags, `-D__NPU_ARCH__=${architectureOf(chip)}`, '-I', `${host}/include`, '-I', directory],
     ...['tests/ascendc/harness.cpp', modelLibrary(), '-o', program],
   ]);
   return program;

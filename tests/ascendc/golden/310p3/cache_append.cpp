@@ -44,8 +44,7 @@ private:
         for (int32_t side = 0; side < 2; ++side) SetFlag<HardEvent::MTE3_MTE2>(side);
         uint32_t side = 0;
         for (uint64_t at = GetBlockIdx() * kTile; at < elements; at += GetBlockNum() * kTile) {
-            const uint64_t left = elements - at;
-            CopyBlock(to[at], from[at], left < kTile ? static_cast<uint32_t>(left) : kTile, side);
+            CopyBlock(to[at], from[at], Minimum(kTile, elements - at), side);
             side = 1 - side;
         }
         for (int32_t side = 0; side < 2; ++side) WaitFlag<HardEvent::MTE3_MTE2>(side);
