@@ -2,10 +2,11 @@
  * `hew quantize`: runs a pipeline of quantization passes on calibration data and writes a bundle, with a report of what
  * was done, what it costs on the calibration data and how large the weights are.
  */
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Model, TypedArray } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
-import type { Module } from '../ir/module.js';
+import { entriesOf, type Module } from '../ir/module.js';
 import { parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
 import { passes as registered, standardPipeline } from '../passes/registry.js';
 import type { CalibrationData } from './calibration.js';
@@ -17,6 +18,7 @@ import { evaluateTokens, readTokenFile } from './evaluate/tokens.js';
 import { loadModule } from './in-memory.js';
 import { inspectModule } from './inspect.js';
 import { loadBundle } from './load.js';
+import { exportOnnx } from './onnx/export/export.js';
 import { checkReplaceable, writeResult } from './result-directory.js';
 
 export interface QuantizeOptions extends ModelOptions {
@@ -29,6 +31,8 @@ export interface QuantizeOptions extends ModelOptions {
   /** Tokens to measure the quality on, before and after. */
   readonly evaluation?: string | undefined;
   readonly evaluationTensor?: string | undefined;
+  /** Whether every entry is also written as an ONNX file, `onnx/ENTRY.onnx`. */
+  readonly onnx?: boolean | undefined;
   readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
 }
 
@@ -78,6 +82,8 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
         ),
       );
       await stages.timed('reload', () => checkReload(bundle, changed, opened, data));
+      if (options.onnx === true)
+        await stages.timed('onnx', () => writeOnnx({ module: changed, source }, join(directory, 'onnx')));
       return {
         output: options.output,
         pipeline: options.pipeline,
@@ -90,6 +96,12 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
   } finally {
     opened.close();
   }
+}
+
+async function writeOnnx(model: Pick<OpenedModel, 'module' | 'source'>, directory: string): Promise<void> {
+  await mkdir(directory);
+  for (const { name } of entriesOf(model.module))
+    await exportOnnx(model, { output: join(directory, `${name}.onnx`), entry: name });
 }
 
 function bytesOf(module: Module, changed: Module): QuantizeReport['bytes'] {

@@ -163,8 +163,10 @@ class GraphImporter {
       ? decodeBytes(dtype, this.store.valueBytes(tensor, dtype), 1)
       : [];
     if (only !== undefined) return full(this.builder, only, dtype, tensor.shape);
-    // Integers are indices, masks and shapes, which decide things while compiling; quantized weights are larger.
-    if (!isFloat(dtype) && elementCount(tensor.shape) <= maxConstant && storedBytes(dtype, 8) >= 8) {
+    // Integers are indices, masks and shapes, which decide things while compiling; matrices of bytes are weights.
+    const isBytes = (dtype === 'i8' || dtype === 'u8') && tensor.shape.length >= 2;
+    const decides = !isFloat(dtype) && !isBytes && storedBytes(dtype, 8) >= 8;
+    if (decides && elementCount(tensor.shape) <= maxConstant) {
       const bytes = this.store.valueBytes(tensor, dtype);
       return this.constant({ dtype, shape: tensor.shape, data: decodeBytes(dtype, bytes) }, tensor.name);
     }

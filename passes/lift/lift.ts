@@ -13,6 +13,7 @@ import { attentionRules } from './attention.js';
 import { expertRules, liftRoutes } from './experts.js';
 import { factsOf } from './match.js';
 import { normRules } from './norms.js';
+import { quantizationRules } from './quantization.js';
 import { shapeRules } from './shapes.js';
 
 function rulesFor(module: Module): Rule[] {
@@ -22,6 +23,7 @@ function rulesFor(module: Module): Rule[] {
     ...normRules,
     ...attentionRules(factsOf(module)),
     ...expertRules,
+    ...quantizationRules,
   ];
 }
 
@@ -30,7 +32,8 @@ export const liftRules: readonly Rule[] = rulesFor(emptyModule('rules'));
 
 export const lift = definePass({
   name: 'lift',
-  summary: 'Raises decomposed norms, activations, attention, rotary positions and experts to their own ops.',
+  summary:
+    'Raises decomposed norms, activations, attention, rotary positions, experts and quantized layers to their own ops.',
   run(module) {
     const tally = new Tally();
     // Routes have two ends, so no rule finds them; what stands in their way goes first.

@@ -14,6 +14,7 @@ interface Flags extends ModelFlags {
   readonly eval?: string;
   readonly evalTensor?: string;
   readonly targetBits?: string;
+  readonly onnx?: boolean;
   readonly output: string;
 }
 
@@ -30,6 +31,7 @@ export function quantizeCommand(program: Command, { output }: Session): void {
     .option('--target-bits <n>', 'mean bits of weights: layers that need it most stay in 8 bits')
     .option('--eval <file>', 'tokens to measure the quality on, before and after')
     .option('--eval-tensor <name>', 'tensor of the evaluation file')
+    .option('--onnx', 'also write every entry as an ONNX file')
     .requiredOption('-o, --output <dir>', 'directory to write');
   addModelOptions(command)
     .addHelpText('after', example)
@@ -62,6 +64,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       calibrationTensor: flags.calibTensor,
       evaluation: flags.eval,
       evaluationTensor: flags.evalTensor,
+      onnx: flags.onnx,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
     });
     progress.end();

@@ -1,92 +1,56 @@
 /** Quantized values as ONNX has them: integers with a scale and a zero point, for all, per channel or per block. */
-import { constantOf, type Dim, dim } from '../../../ir/dim.js';
+import { constantOf } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
-import type { DType } from '../../../ir/type.js';
-import { add, broadcast, cast, div, like, mul, rankOf, reshape, sizeAlong, sub } from '../build.js';
+import { isFloat } from '../../../ir/type.js';
+import { add, cast, div, mul, rankOf, reshape, sizeAlong, sub } from '../build.js';
 import type { NodeContext, OperatorTable } from '../node.js';
 import { convolve } from './convolution.js';
 import { perChannel } from './normalization.js';
 
-/** A scale or zero point so that it broadcasts against x: a scalar, a vector along an axis, or blocks of an axis. */
-function beside(c: NodeContext, x: Value, vector: Value, axis: number, block: number): Value {
-  if (rankOf(vector) === 0) return vector;
-  if (block > 0) return blocks(c, x, vector, axis, block);
-  if (rankOf(vector) === 1) {
-    if (constantOf(sizeAlong(vector, 0)) === 1) return reshape(c.b, vector, []);
-    return reshape(
-      c.b,
-      vector,
-      x.type.shape.map((_, i) => (i === axis ? sizeAlong(vector, 0) : 1)),
-    );
-  }
-  return vector;
+/** Where the scales of a node belong: one for all, one per element of an axis, or one per block of it. */
+function placeOf(c: NodeContext, x: Value): { readonly axis: number; readonly group: number } {
+  const rank = rankOf(x);
+  const axis = rank === 0 ? 0 : c.axis(c.int('axis', 1), Math.max(rank, 2)) % Math.max(1, rank);
+  const block = c.int('block_size', 0);
+  const size = rank === 0 ? undefined : constantOf(sizeAlong(x, axis));
+  // A block that is the whole axis is a scale per row.
+  return { axis, group: size !== undefined && block >= size ? 0 : block };
 }
 
-function blocks(c: NodeContext, x: Value, scales: Value, axis: number, block: number): Value {
-  const { shape } = scales.type;
-  const column = reshape(c.b, scales, [...shape.slice(0, axis + 1), 1, ...shape.slice(axis + 1)]);
-  const wide = broadcast(c.b, column, [...shape.slice(0, axis + 1), block, ...shape.slice(axis + 1)]);
-  const joined = c.size(shape[axis] as Dim, 'the number of blocks') * block;
-  const repeated = reshape(c.b, wide, [...shape.slice(0, axis), joined, ...shape.slice(axis + 1)]);
-  const size = c.size(sizeAlong(x, axis), 'the axis of blocks');
-  if (joined === size) return repeated;
-  return c.b.one('slice', [repeated], { axis, start: dim(0), end: sizeAlong(x, axis) });
-}
-
-function axisOf(c: NodeContext, x: Value): number {
-  return rankOf(x) === 0 ? 0 : c.axis(c.int('axis', 1), Math.max(rankOf(x), 2)) % Math.max(1, rankOf(x));
-}
-
-/** saturate(round(x / scale) + zero point); ties to even */
-export function quantize(
-  c: NodeContext,
-  x: Value,
-  scale: Value,
-  zero: Value | undefined,
-  dtype: DType,
-): Value {
-  const rounded = c.b.one('round', [div(c.b, cast(c.b, x, 'f32'), cast(c.b, scale, 'f32'))]);
-  const shifted = zero === undefined ? rounded : add(c.b, rounded, cast(c.b, zero, 'f32'));
-  return cast(c.b, shifted, dtype);
-}
-
-export function dequantize(c: NodeContext, x: Value, scale: Value, zero: Value | undefined): Value {
-  const wide = cast(c.b, x, 'i32');
-  const centred = zero === undefined ? wide : sub(c.b, wide, cast(c.b, zero, 'i32'));
-  return mul(c.b, cast(c.b, centred, scale.type.dtype), scale);
+/** Scale and zero point, if there is one; a single element for an axis is one for all. */
+function scalesOf(c: NodeContext, x: Value): Value[] {
+  return [c.input(1), c.optional(2)].flatMap((value) => {
+    if (value === undefined) return [];
+    const isSingle = rankOf(x) !== 1 && rankOf(value) === 1 && constantOf(sizeAlong(value, 0)) === 1;
+    return [isSingle ? reshape(c.b, value, []) : value];
+  });
 }
 
 export function quantizeLinear(c: NodeContext): Value {
   const x = c.input(0);
-  const axis = axisOf(c, x);
-  const block = c.int('block_size', 0);
+  const { axis, group } = placeOf(c, x);
   const code = c.int('output_dtype', 0);
-  const zero = c.optional(2);
-  const dtype = zero?.type.dtype ?? (code === 0 ? 'u8' : c.dtype(code));
-  const spread = (vector: Value | undefined): Value | undefined =>
-    vector && beside(c, x, vector, axis, block);
-  return quantize(c, x, spread(c.input(1)) as Value, spread(zero), dtype);
+  const dtype = c.optional(2)?.type.dtype ?? (code === 0 ? 'u8' : c.dtype(code));
+  const floats = isFloat(x.type.dtype) ? x : cast(c.b, x, 'f32');
+  return c.b.one('quantize', [floats, ...scalesOf(c, x)], { dtype, axis, group });
 }
 
 export function dequantizeLinear(c: NodeContext): Value {
   const x = c.input(0);
-  const axis = axisOf(c, x);
-  const block = c.int('block_size', 0);
-  const spread = (vector: Value | undefined): Value | undefined =>
-    vector && beside(c, x, vector, axis, block);
-  return dequantize(c, x, spread(c.input(1)) as Value, spread(c.optional(2)));
+  const place = placeOf(c, x);
+  const values = c.b.one('dequantize', [x, ...scalesOf(c, x)], place);
+  return cast(c.b, values, c.input(1).type.dtype);
 }
 
 /** One scale for the whole tensor, so that 0 and both extremes fit in 0 .. 255. */
 function dynamicQuantize(c: NodeContext): Value[] {
   const x = c.input(0);
-  const axes = x.type.shape.map((_, i) => i);
-  const zero = like(c.b, x, 0);
-  const low = c.b.one('min', [c.b.one('reduce_min', [x], { axes, keepdims: false }), zero]);
-  const high = c.b.one('max', [c.b.one('reduce_max', [x], { axes, keepdims: false }), zero]);
-  const scale = div(c.b, sub(c.b, high, low), like(c.b, x, 255));
-  const point = cast(c.b, c.b.one('round', [div(c.b, c.b.one('neg', [low]), scale)]), 'u8');
-  return [quantize(c, x, scale, point, 'u8'), scale, point];
+  const [q, scale, zero] = c.b.emit('dynamic_quantize', [rankOf(x) === 0 ? reshape(c.b, x, [1]) : x], {
+    dtype: 'u8',
+    granularity: 'tensor',
+    symmetric: false,
+  }) as [Value, Value, Value];
+  return [rankOf(x) === 0 ? reshape(c.b, q, []) : q, scale, zero];
 }
 
 /** An integer matrix less its zero points; those of a left operand belong to rows, of a right one to columns. */

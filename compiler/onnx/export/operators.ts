@@ -1,6 +1,6 @@
 /** How each op is written: as an ONNX operator, or by its decomposition into ops that are. */
 import { fail } from '../../../ir/diagnostics.js';
-import { constantOf, type Dim } from '../../../ir/dim.js';
+import { constantOf, type Dim, dimsEqual } from '../../../ir/dim.js';
 import type { Op, OpOf, Value } from '../../../ir/module.js';
 import { castTo } from '../../../ir/numeric.js';
 import type { OpName } from '../../../ir/ops/table.js';
@@ -64,9 +64,38 @@ function present(names: readonly (string | undefined)[]): string[] {
   return names.filter((name) => name !== undefined);
 }
 
-function blocks(op: Op, axis: number, group: number): Record<string, number> {
-  const own = Math.max(0, axis < 0 ? axis + rankOf(op) : axis);
-  return group === 0 ? { axis: own } : { axis: own, block_size: group };
+interface Scaled {
+  /** Scale and zero point. */
+  readonly names: readonly string[];
+  readonly attributes: Readonly<Record<string, number>>;
+}
+
+/**
+ * Scales of operand `x` in the forms that ONNX has: one, one per element of an axis, one per block of an axis. A scale
+ * per row is one block, which is the row.
+ */
+function scaled(
+  g: GraphWriter,
+  op: Op,
+  [x, scale]: readonly [number, number],
+  names: readonly (string | undefined)[],
+  { axis, group }: { readonly axis: number; readonly group: number },
+): Scaled {
+  const rank = rankOf(op, x);
+  const given = present(names);
+  const own = Math.max(0, axis < 0 ? axis + rank : axis);
+  if (group > 0) return { names: given, attributes: { axis: own, block_size: group } };
+  if (rankOf(op, scale) < 2) return { names: given, attributes: { axis: own } };
+  const [shape, scales] = [x, scale].map((i) => (op.operands[i] as Value).type.shape) as [Dim[], Dim[]];
+  const blocks = scales.at(-1) as Dim;
+  const wanted = [...shape.slice(0, -1), blocks];
+  const isWhole = wanted.every((size, i) => dimsEqual(size, scales[i] as Dim));
+  const [width] = g.known([shape.at(-1) as Dim]);
+  const [count] = g.known([blocks]);
+  return {
+    names: isWhole ? given : given.map((name) => g.one('Expand', [name, g.vector(wanted)])),
+    attributes: { axis: rank - 1, block_size: count === 1 ? (width ?? 1) : 1 },
+  };
 }
 
 const operators: { readonly [N in OpName]: Entry<N> } = {
@@ -212,18 +241,33 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
   avg_pool2d: pool('AveragePool'),
 
   quantize: (g, op, [x, scale, zero]) => {
-    const { dtype, axis, group } = op.attrs;
-    const point = zero === undefined ? { output_dtype: codeOf[dtype] as number } : {};
+    const point = zero === undefined ? { output_dtype: codeOf[op.attrs.dtype] as number } : {};
     const [value, factor] = wide(g, op, [x as string, scale as string]) as [string, string];
-    return g.one('QuantizeLinear', present([value, factor, zero]), { ...blocks(op, axis, group), ...point });
+    const { names, attributes } = scaled(g, op, [0, 1], [factor, zero], op.attrs);
+    return g.one('QuantizeLinear', [value, ...names], { ...attributes, ...point });
   },
   dequantize: (g, op, [x, scale, zero]) => {
-    const { axis, group } = op.attrs;
     const [, factor] = wide(g, op, [x as string, scale as string]) as [string, string];
-    return g.one('DequantizeLinear', present([x, factor, zero]), blocks(op, axis, group));
+    const { names, attributes } = scaled(g, op, [0, 1], [factor, zero], op.attrs);
+    return g.one('DequantizeLinear', [x as string, ...names], attributes);
   },
   dynamic_quantize: 'decomposed',
-  quantized_linear: 'decomposed',
+  quantized_linear: (g, op, inputs) => {
+    const { group } = op.attrs;
+    const [x, w, xScale, wScale, bias, wZero, xZero] = wide(g, op, inputs) as [string, string, ...string[]];
+    const rows = scaled(g, op, [0, 2], [xScale, xZero], { axis: -1, group: 0 });
+    const columns = scaled(g, op, [1, 3], [wScale, wZero], { axis: group > 0 ? 1 : 0, group });
+    const weight = g.one('DequantizeLinear', [w, ...columns.names], columns.attributes);
+    // A single row is a matrix, so that it is read back as one.
+    const isRow = rankOf(op) === 1;
+    const matrix = isRow ? g.one('Reshape', [x, g.longs([1, -1])]) : x;
+    const product = g.one('MatMul', [
+      g.one('DequantizeLinear', [matrix, ...rows.names], rows.attributes),
+      g.one('Transpose', [weight], { perm: [1, 0] }),
+    ]);
+    const result = bias === undefined ? product : g.one('Add', [product, bias]);
+    return isRow ? g.one('Reshape', [result, g.longs([-1])]) : result;
+  },
 
   param: 'structure',
   state_read: 'structure',
