@@ -38,13 +38,17 @@ const w4a8 = {
     'htg{groups=10},quantize{scheme=w4a8,activations=step,rounding=gptq,group=64,asymmetric}',
 };
 
+/** Lookup experts are quantized as linear layers; other models have none to join. */
 const languageSchemes = {
-  'weights of 8 bits': 'quantize{scheme=w8}',
-  'weights of 4 bits, groups of 64, GPTQ': 'quantize{scheme=w4,group=64,rounding=gptq,every=1}',
+  'weights of 8 bits': 'join-experts,quantize{scheme=w8}',
+  'weights of 4 bits, groups of 64, GPTQ': 'join-experts,quantize{scheme=w4,group=64,rounding=gptq,every=4}',
   'weights of 4 bits, groups of 64, asymmetric, GPTQ':
-    'quantize{scheme=w4,group=64,asymmetric,rounding=gptq,every=1}',
-  'W8A8, one range per tensor': 'quantize',
-  'W8A8, dynamic per token': 'quantize{activations=token}',
+    'join-experts,quantize{scheme=w4,group=64,asymmetric,rounding=gptq,every=4}',
+  'W8A8, one range per tensor': 'join-experts,quantize',
+  'W8A8, one range per tensor, smooth': 'join-experts,smooth,quantize',
+  'W8A8, dynamic per token': 'join-experts,quantize{activations=token}',
+  'W8A8, dynamic per token, smooth': 'join-experts,smooth,quantize{activations=token}',
+  'caches of 8 bits': 'quantize-kv',
 };
 
 const flag = (name: string): number | undefined => {
@@ -134,16 +138,26 @@ async function languageTable(model: string): Promise<void> {
   const nllOf = async (judged: typeof module): Promise<number> =>
     evaluateTokens(await loadModule(judged, source), windows).nll;
   const base = await nllOf(module);
-  const rows = [['unquantized', base.toFixed(4), '', '']];
+  const { parameters, stateBytes } = inspectModule(module).totals;
+  const rows = [['unquantized', base.toFixed(4), '', '', '']];
   for (const [what, pipeline] of Object.entries(languageSchemes)) {
     const changed = (await runDataPipeline(module, parsePipeline(pipeline), { source, data, cache })).module;
     const nll = await nllOf(changed);
-    const share =
-      inspectModule(changed).totals.parameterBytes / (4 * inspectModule(module).totals.parameters);
-    rows.push([what, nll.toFixed(4), `+${(nll - base).toFixed(4)}`, share.toFixed(3)]);
+    const { totals } = inspectModule(changed);
+    rows.push([
+      what,
+      nll.toFixed(4),
+      `${nll < base ? '' : '+'}${(nll - base).toFixed(4)}`,
+      (totals.parameterBytes / (4 * parameters)).toFixed(3),
+      (totals.stateBytes / stateBytes).toFixed(3),
+    ]);
     console.error(`${model}: ${rows.at(-1)?.join(' | ')}`);
   }
-  printTable(`${model}: NLL of the evaluation windows`, ['case', 'NLL', 'difference', 'bytes of f32'], rows);
+  printTable(
+    `${model}: NLL of the evaluation windows`,
+    ['case', 'NLL', 'difference', 'weights, of f32', 'caches, of f32'],
+    rows,
+  );
   opened.close();
 }
 
