@@ -20,6 +20,7 @@ import {
 } from '../passes/pipeline.js';
 import { passes as registeredPasses, standardPipeline } from '../passes/registry.js';
 import { chipNamed, compileForAscend, defaultChip } from './ascend.js';
+import { writeNewDirectory } from './atomic-write.js';
 import { emitModule, lowerModule, manifestOf } from './build.js';
 import type { BundleSource } from './bundle.js';
 import { writeBundle } from './bundle.js';
@@ -68,6 +69,8 @@ export interface CompileOptions extends ModelOptions {
   readonly dtype?: ComputeDType | undefined;
   /** The Ascend chip to compile for; default `defaultChip`. */
   readonly chip?: string | undefined;
+  /** Over how many GPUs to split the model: `output` gets one bundle for each, rank-0, rank-1, … (docs/cuda.md). */
+  readonly tensorParallel?: number | undefined;
   /** False leaves the weights out of a bundle for a GPU, whose runtime can make some up for measurements. */
   readonly withWeights?: boolean | undefined;
   readonly printAfter?: readonly string[] | 'all' | undefined;
@@ -205,11 +208,30 @@ export async function compile(options: CompileOptions): Promise<CompileReport> {
   const steps = pipelineOf(options);
   const model = openModel(withStorage(options));
   try {
-    const report = await compileOpened(model, options, steps);
+    const report = await compileRanks(model, options, steps);
     return { ...report, seconds: (performance.now() - started) / 1000 };
   } finally {
     model.close();
   }
+}
+
+/** One bundle, or one for each rank of a model that is split over devices. */
+async function compileRanks(
+  model: OpenedModel,
+  options: OutputOptions,
+  steps: readonly PipelineStep[],
+): Promise<CompileReport> {
+  const { tensorParallel = 1, output } = options;
+  checkTargetOptions(options);
+  if (tensorParallel === 1) return compileOpened(model, options, steps);
+  let report: CompileReport | undefined;
+  await writeNewDirectory(output, async (temporary) => {
+    for (let rank = 0; rank < tensorParallel; rank++) {
+      const own = [...steps, ...parsePipeline(`shard{tp=${tensorParallel},rank=${rank}}`)];
+      report = await compileOpened(model, { ...options, output: join(temporary, `rank-${rank}`) }, own);
+    }
+  });
+  return { ...(report as CompileReport), output };
 }
 
 /** For Ascend, weights are stored as what the cube multiplies, unless something else is asked for. */
@@ -285,10 +307,14 @@ export function checkTarget(target: string): void {
 }
 
 /** Fails with HEW6211 for an option that belongs to another target. */
-function checkTargetOptions({ target = 'wasm', dtype, chip, relaxedSimd, withWeights }: OutputOptions): void {
+function checkTargetOptions(options: OutputOptions): void {
+  const { target = 'wasm', dtype, chip, relaxedSimd, withWeights, tensorParallel = 1 } = options;
+  if (!Number.isInteger(tensorParallel) || tensorParallel < 1)
+    fail('HEW6002', `a model cannot be split over ${tensorParallel} GPUs`);
   const ownOptions: readonly (readonly [option: string, given: boolean, targets: readonly string[]])[] = [
     ['--dtype', dtype !== undefined, ['cuda', 'ascendc']],
     ['--chip', chip !== undefined, ['ascendc']],
+    ['--tensor-parallel', tensorParallel > 1, ['cuda']],
     ['--without-weights', withWeights === false, ['cuda', 'ascendc']],
     ['--relaxed-simd', relaxedSimd === true, ['wasm']],
   ];

@@ -40,12 +40,18 @@ export interface CopyStep extends Masked {
   readonly bytes: PlanSize;
 }
 
+/** Floats at `from` are added over all ranks, and the sums go to `to`. */
+export interface AllReduceStep extends Masked {
+  readonly all_reduce: readonly [to: Pointer, from: Pointer];
+  readonly elements: PlanSize;
+}
+
 export interface LoopStep extends Masked {
   readonly turns: number;
   readonly body: readonly PlanStep[];
 }
 
-export type PlanStep = LaunchStep | CopyStep | LoopStep;
+export type PlanStep = LaunchStep | CopyStep | AllReduceStep | LoopStep;
 
 export interface NativeSlot {
   readonly name: string;
@@ -75,6 +81,8 @@ export interface NativeManifest {
   readonly name: string;
   readonly hew: string;
   readonly files: Readonly<Record<string, FileRecord>>;
+  /** How many processes run the model together, each with a bundle of its own. */
+  readonly ranks: number;
   readonly memory: { readonly weights: number; readonly total: number };
   readonly weights: readonly {
     readonly file: string;

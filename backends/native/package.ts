@@ -1,7 +1,7 @@
 /** What packages of all native targets share: the manifest, and the memory image of the weights as a stream. */
 import { type Dim, evalDim, productOfDims } from '../../ir/dim.js';
 import { materialiseBytes, type TensorSource } from '../../ir/materialise.js';
-import { type Func, type Module, modelDims, type Param } from '../../ir/module.js';
+import { type Func, type Module, modelDims, type OpOf, type Param } from '../../ir/module.js';
 import { type Recipe, recipeParts } from '../../ir/recipe.js';
 import { storedBytes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
@@ -39,6 +39,7 @@ export function packageNative(
     version: 1,
     name: module.name,
     hew: compilerVersion,
+    ranks: ranksOf(module),
     memory: { weights: schedule.bytes.weights, total: schedule.bytes.total },
     weights: weights ? shards(imageRange(schedule)) : constantSegments(module, schedule),
     params: [...module.params]
@@ -57,6 +58,14 @@ export function packageNative(
     tokenizer: tokenizerFile === undefined ? null : { file: tokenizerFile },
     sampler: module.sampler === undefined ? null : samplerSpec(module.sampler),
   };
+}
+
+/** The most ranks that some sum is over. */
+function ranksOf(module: Module): number {
+  const sums = [...module.functions.values()].flatMap(({ body }) =>
+    body.filter((op) => op.name === 'all_reduce'),
+  );
+  return Math.max(1, ...sums.map((op) => (op as OpOf<'all_reduce'>).attrs.ranks));
 }
 
 const imageRange = (schedule: Schedule) => ({ start: alignment, end: schedule.bytes.weights });

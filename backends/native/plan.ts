@@ -98,6 +98,8 @@ class Flattener {
         return this.launches(op as OpOf<'kernel'>, plan, frame);
       case 'repeat':
         return this.loop(op as OpOf<'repeat'>, plan, frame);
+      case 'all_reduce':
+        return [this.sumOverRanks(op as OpOf<'all_reduce'>, plan, frame)];
       case 'state_write':
         return this.stateCopy(op.operands[0] as Value, op.attrs.name, 'write', plan, frame);
       case 'state_read':
@@ -119,6 +121,12 @@ class Flattener {
       pointers,
       symbols,
     }));
+  }
+
+  private sumOverRanks(op: OpOf<'all_reduce'>, plan: FunctionPlan, frame: Frame): PlanStep {
+    const [from, to] = [op.operands[0] as Value, op.results[0] as Value];
+    const pointers = [this.pointer(to, plan, frame), this.pointer(from, plan, frame)] as const;
+    return { all_reduce: pointers, elements: planSize(this.resolve, productOfDims(to.type.shape)) };
   }
 
   private loop(op: OpOf<'repeat'>, plan: FunctionPlan, frame: Frame): PlanStep[] {

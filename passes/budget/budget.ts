@@ -74,7 +74,7 @@ function observe(module: Module, given: Options, surroundings: Surroundings): re
 }
 
 function pruneOptions(dimensions: ReadonlyMap<string, number>, { score }: Options) {
-  const settings = { score, by: 'influence', apart: 1, drop: '', multiple: 1, seed: 0 };
+  const settings = { score, by: 'influence', apart: 1, windows: 0, drop: '', multiple: 1, seed: 0 };
   return { ...settings, ...Object.fromEntries([...dimensions].map(([name, size]) => [name, `${size}`])) };
 }
 

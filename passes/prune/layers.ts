@@ -25,6 +25,8 @@ export interface LayerRequest {
   readonly by: string;
   /** Least distance of two removed turns: 2 removes no neighbours. */
   readonly apart: number;
+  /** Calibration windows that greedy choices are judged by; 0 is all. */
+  readonly windows: number;
   readonly seed: number;
 }
 
@@ -83,7 +85,7 @@ function leastFirst(scores: readonly number[], count: number, { apart, loop }: L
 
 /** Removes one turn after the other, each time the one without which the data is predicted best. */
 async function greedy(
-  { module, loop, count, apart }: LayerRequest,
+  { module, loop, count, apart, windows }: LayerRequest,
   turns: number,
   data: PassData,
 ): Promise<LayerChoice> {
@@ -100,6 +102,7 @@ async function greedy(
           loop,
           kept.filter((other) => other !== turn),
         ),
+        windows > 0 ? { first: windows } : {},
       );
       costs.push({ turn, nll });
     }

@@ -40,6 +40,11 @@ const options = {
   ),
   by: option('string', 'how layers are chosen: influence, greedy (calibration NLL), random', 'influence'),
   apart: option('int', 'least distance of two removed layers', 1),
+  windows: option(
+    'int',
+    'windows of the calibration data, from the first, that by=greedy judges layers by; 0 is all',
+    0,
+  ),
   drop: option('string', 'layers to remove, such as 3+7, in place of a choice', ''),
   multiple: option('int', 'kept sizes are rounded to multiples of this; layers, heads and groups are not', 1),
   seed: option('int', 'seed of random scores', 0),
@@ -49,6 +54,7 @@ type Options = {
   readonly score: string;
   readonly by: string;
   readonly apart: number;
+  readonly windows: number;
   readonly drop: string;
   readonly multiple: number;
   readonly seed: number;
@@ -191,8 +197,8 @@ async function cutLayers(
 ): Promise<Cut> {
   const loop = loopCountedBy(module, name);
   const indices = turnsOf(module, loop) ?? [];
-  const { by, apart, seed } = given;
-  const request: LayerRequest = { module, loop, count, by, apart, seed };
+  const { by, apart, windows, seed } = given;
+  const request: LayerRequest = { module, loop, count, by, apart, windows, seed };
   const { kept, scores } =
     given.drop === '' ? await chooseLayers(request, data) : dropped(given.drop, request);
   const gone = indices.filter((_, turn) => !kept.includes(turn));

@@ -44,14 +44,16 @@ typedef enum hew_status {
   /** An index, such as a token, is not below the size of the table it selects from. */
   HEW_ERROR_INDEX = 12,
   /** The bundle lacks what was asked for, such as an entry `decode`. */
-  HEW_ERROR_UNSUPPORTED = 13
+  HEW_ERROR_UNSUPPORTED = 13,
+  /** The bundle is one rank of several, and the others, or NCCL, are not there. */
+  HEW_ERROR_RANKS = 14
 } hew_status;
 
 typedef struct hew_model hew_model;
 typedef struct hew_snapshot hew_snapshot;
 
 typedef struct hew_options {
-  /** Number of the GPU. */
+  /** Number of the GPU; for a model of several ranks, that of the first rank of this host. */
   int32_t device;
   /** Not 0: weights are made up on the device from `seed`, for measurements without a checkpoint. */
   int32_t synthetic_weights;

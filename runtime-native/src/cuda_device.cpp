@@ -94,6 +94,7 @@ CudaDevice::CudaDevice(int number) {
 
 CudaDevice::~CudaDevice() {
   const Driver& cuda = driver();
+  ranks_.reset();
   for (Staging& staging : staging_) staging = {};
   failure_.reset();
   for (const DevicePointer pointer : allocations_) cuda.memory_free(pointer);
@@ -217,6 +218,13 @@ void CudaDevice::launch(const Launch& launch, int64_t blocks, std::vector<Addres
 void CudaDevice::argmax(Address values, int count, Address chosen) {
   void* arguments[] = {&values, &count, &chosen};
   launch_function(function("hew_argmax"), 1, arguments);
+}
+
+void CudaDevice::join(const Launched& launched) { ranks_ = std::make_unique<Ranks>(launched); }
+
+void CudaDevice::all_reduce(Address to, Address from, size_t count) {
+  if (ranks_ == nullptr) Device::all_reduce(to, from, count);
+  ranks_->all_reduce(to, from, count, stream_);
 }
 
 Failure CudaDevice::finish() {

@@ -33,6 +33,8 @@ class CudaDevice : public Device {
   void launch(const Launch& launch, int64_t blocks, std::vector<Address>& pointers, std::vector<int>& values) override;
   void argmax(Address values, int count, Address chosen) override;
   Failure finish() override;
+  void join(const Launched& launched) override;
+  void all_reduce(Address to, Address from, size_t count) override;
   std::unique_ptr<Graph> capture(const std::function<void()>& queue) override;
   void measure(const std::function<void()>& run, size_t repeats, float* milliseconds) override;
 
@@ -56,6 +58,8 @@ class CudaDevice : public Device {
   void* module_ = nullptr;
   DevicePointer failure_flag_ = 0;
   std::unique_ptr<PinnedMemory> failure_;
+  // Null for a model of one rank.
+  std::unique_ptr<Ranks> ranks_;
   std::vector<DevicePointer> allocations_;
   std::map<std::string, void*> functions_;
   Staging staging_[2];

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "hew.h"
 #include "manifest.h"
+#include "ranks.h"
 
 namespace hew {
 
@@ -52,6 +53,11 @@ class Device {
   virtual void argmax(Address values, int count, Address chosen) = 0;
   // Waits for all work, and gives what kernels have reported since.
   virtual Failure finish() = 0;
+
+  // Meets the other ranks of the model.
+  virtual void join(const Launched&) { throw Error(HEW_ERROR_UNSUPPORTED, "models of several ranks run on GPUs alone"); }
+  // Queues the sum of `count` floats over all ranks.
+  virtual void all_reduce(Address, Address, size_t) { throw Error(HEW_ERROR_BUNDLE, "a bundle of one rank adds over ranks"); }
 
   // See hew_work.
   virtual std::string work() { throw Error(HEW_ERROR_UNSUPPORTED, "only the model of an Ascend chip counts work"); }

@@ -7,6 +7,7 @@
 namespace hew {
 namespace {
 
+constexpr int64_t most_ranks = 4096;
 constexpr int64_t largest_symbol = (int64_t{1} << 31) - 1;
 constexpr int deepest_loop = 8;
 
@@ -120,6 +121,9 @@ class Reader {
     } else if (const Json* copy = json.find("copy")) {
       if (copy->items().size() != 2) refuse("a copy is not from one place to another");
       step.what = Copy{pointer(copy->items()[0], depth), pointer(copy->items()[1], depth), size(json["bytes"], entry)};
+    } else if (const Json* sum = json.find("all_reduce")) {
+      if (sum->items().size() != 2) refuse("a sum over ranks is not from one place to another");
+      step.what = AllReduce{pointer(sum->items()[0], depth), pointer(sum->items()[1], depth), size(json["elements"], entry)};
     } else {
       step.what = Loop{json["turns"].integer(0, 1 << 20), steps(json["body"], entry, depth + 1)};
     }
@@ -197,6 +201,7 @@ Manifest parse_manifest(std::string text) {
   manifest.name = json["name"].text();
   manifest.weight_bytes = size_of_image(json["memory"]["weights"]);
   manifest.total_bytes = size_of_image(json["memory"]["total"]);
+  manifest.ranks = static_cast<int>(json["ranks"].integer(1, most_ranks));
   for (const auto& [name, file] : json["files"].members()) manifest.file_bytes[name] = static_cast<uint64_t>(file["bytes"].integer());
   const auto listed = [&](const std::string& name) {
     if (manifest.file_bytes.count(name) == 0) refuse("'" + name + "' is not among the files");

@@ -49,6 +49,12 @@ struct Copy {
   Size bytes;
 };
 
+// Floats at `from` are added over all ranks of the model, and the sums go to `to`.
+struct AllReduce {
+  Pointer to, from;
+  Size elements;
+};
+
 struct Step;
 struct Loop {
   int64_t turns;
@@ -58,7 +64,7 @@ struct Loop {
 struct Step {
   // Runs when an output of the mask is asked for; 0 runs always.
   uint32_t mask = 0;
-  std::variant<Launch, Copy, Loop> what;
+  std::variant<Launch, Copy, AllReduce, Loop> what;
 };
 
 struct Slot {
@@ -114,6 +120,8 @@ struct Manifest {
   std::string chip;
   std::map<std::string, KernelSpec> kernels;
   uint64_t weight_bytes, total_bytes;
+  // Processes that run the model together.
+  int ranks;
   std::map<std::string, uint64_t> file_bytes;
   std::vector<Segment> weights;
   std::vector<Param> params;

@@ -43,9 +43,17 @@ std::unique_ptr<Device> open_device(const Manifest& manifest, const hew_options&
 
 }  // namespace
 
-Model::Model(const std::string& directory, const hew_options& options)
-    : manifest_(parse_manifest(read_manifest(directory))), use_graphs_(options.no_graphs == 0) {
-  device_ = open_device(manifest_, options);
+Model::Model(const std::string& given, const hew_options& options, const Launched& launched)
+    : manifest_(parse_manifest(read_manifest(own_bundle(given, launched)))), use_graphs_(options.no_graphs == 0) {
+  const std::string directory = own_bundle(given, launched);
+  if (manifest_.ranks > 1 && manifest_.ranks != launched.count) {
+    throw Error(HEW_ERROR_RANKS, "the model was compiled for " + std::to_string(manifest_.ranks) + " ranks, and " + std::to_string(launched.count) +
+                                     " were started; start them by torchrun, mpirun or srun, or set RANK, WORLD_SIZE and LOCAL_RANK");
+  }
+  hew_options own = options;
+  if (manifest_.ranks > 1) own.device += launched.local;
+  device_ = open_device(manifest_, own);
+  if (manifest_.ranks > 1) device_->join(launched);
   device_->load_code(directory, manifest_);
   image_ = device_->allocate(manifest_.total_bytes);
   // Memory that no kernel has written reads as NaN: a result that depends on it shows.
@@ -75,6 +83,9 @@ void Model::run_steps(const std::vector<Step>& steps, const Symbols& symbols, ui
     } else if (const auto* copy = std::get_if<Copy>(&step.what)) {
       const int64_t bytes = copy->bytes.value(symbols);
       if (bytes > 0) device_->copy_within(image_ + copy->to.at(turns), image_ + copy->from.at(turns), static_cast<size_t>(bytes));
+    } else if (const auto* sum = std::get_if<AllReduce>(&step.what)) {
+      const int64_t elements = sum->elements.value(symbols);
+      if (elements > 0) device_->all_reduce(image_ + sum->to.at(turns), image_ + sum->from.at(turns), static_cast<size_t>(elements));
     } else {
       const Loop& loop = std::get<Loop>(step.what);
       turns.push_back(0);

@@ -15,7 +15,7 @@ namespace hew {
 
 class Model {
  public:
-  Model(const std::string& directory, const hew_options& options);
+  Model(const std::string& directory, const hew_options& options) : Model(directory, options, launched()) {}
 
   const Manifest& manifest() const { return manifest_; }
   const Device& device() const { return *device_; }
@@ -44,6 +44,7 @@ class Model {
   void restore_states(const std::vector<char>& saved);
 
  private:
+  Model(const std::string& directory, const hew_options& options, const Launched& launched);
   void load_weights(const std::string& directory);
   void run_steps(const std::vector<Step>& steps, const Symbols& symbols, uint32_t mask, std::vector<int64_t>& turns);
   void run_launch(const Launch& launch, const Symbols& symbols, const std::vector<int64_t>& turns);

@@ -39,7 +39,7 @@ void expect_error(hew_status status, const std::string& part, const std::string&
 
 // Two floats go through a state and three turns of a loop that exchanges two buffers: out = state before, then in.
 std::string manifest_text() {
-  return R"({"format":"hew-bundle","version":1,"target":"cuda","name":"small","hew":"0",
+  return R"({"format":"hew-bundle","version":1,"target":"cuda","name":"small","hew":"0","ranks":1,
     "files":{"kernels.cu":{"bytes":3},"kernels.fatbin":{"bytes":4},"weights-00001.bin":{"bytes":16}},
     "cuda":{"source":"kernels.cu","binary":"kernels.fatbin","threads":256,"compute":"f32"},
     "memory":{"weights":272,"total":4096},
@@ -233,6 +233,29 @@ void reported(hew_status status, const char* part) {
   expect(std::strstr(hew_last_error(), part) != nullptr, hew_last_error());
 }
 
+std::string ranked_text() {
+  return replaced(replaced(manifest_text(), "\"ranks\":1", "\"ranks\":2"), "{\"copy\":[768,1536],\"bytes\":[[8,\"T\"]],\"mask\":1}",
+                  "{\"all_reduce\":[768,1536],\"elements\":[[2,\"T\"]],\"mask\":1}");
+}
+
+// One of two processes; both run this.
+void ranks() {
+  const Opened opened(ranked_text());
+  expect(opened.status == HEW_OK, hew_last_error());
+  const float x[] = {1, 2, 3, 4};
+  float y[4] = {};
+  const hew_input inputs[] = {{"x", x, sizeof x}};
+  const hew_output outputs[] = {{"y", y, sizeof y}};
+  expect(hew_step(opened.model, "main", inputs, 1, nullptr, 0, outputs, 1) == HEW_OK, hew_last_error());
+  expect(y[0] == 2 && y[3] == 8, "the sum over two ranks");
+}
+
+void refused_ranks(const char* part) {
+  const Opened opened(ranked_text());
+  expect(opened.status == HEW_ERROR_RANKS, "status " + std::to_string(opened.status));
+  expect(std::strstr(hew_last_error(), part) != nullptr, hew_last_error());
+}
+
 // Ascend bundles need compiled kernels, whatever drivers there are.
 void no_kernels() {
   const Opened opened(replaced(replaced(manifest_text(), "\"target\":\"cuda\"", "\"target\":\"ascendc\""), "\"cuda\":{",
@@ -254,6 +277,9 @@ const std::map<std::string, std::function<void()>> scenarios = {
     {"truncated", truncated},
     {"synthetic", synthetic},
     {"no-kernels", no_kernels},
+    {"ranks", ranks},
+    {"one-of-two-ranks", [] { refused_ranks("for 2 ranks, and 1 were started"); }},
+    {"no-nccl", [] { refused_ranks("NCCL, which cannot be opened"); }},
     {"no-driver", [] { refused(HEW_ERROR_NO_DRIVER, "no CUDA driver"); }},
     {"old-driver", [] { refused(HEW_ERROR_OLD_DRIVER, "11.8"); }},
     {"no-device", [] { refused(HEW_ERROR_NO_DEVICE, "has 0"); }},

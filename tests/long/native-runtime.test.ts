@@ -2,7 +2,7 @@
  * The native runtime, built with AddressSanitizer and UndefinedBehaviorSanitizer and run against a driver without a GPU
  * (runtime-native/tests/fake_driver.cpp).
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,6 +33,8 @@ const scenarios: readonly Scenario[] = [
   { name: 'no-memory', environment: { HEW_FAKE_MEMORY: '100' } },
   { name: 'context-full', environment: { HEW_FAKE_FAILURE: '1' } },
   { name: 'index', environment: { HEW_FAKE_FAILURE: '2' } },
+  { name: 'one-of-two-ranks' },
+  { name: 'no-nccl', environment: { RANK: '0', WORLD_SIZE: '2', LOCAL_RANK: '0' } },
 ];
 
 describe.skipIf(tool !== undefined)('runtime-native', () => {
@@ -40,7 +42,16 @@ describe.skipIf(tool !== undefined)('runtime-native', () => {
   beforeAll(() => {
     build = mkdtempSync(join(tmpdir(), 'hew-native-'));
     execFileSync('cmake', ['-DHEW_SANITIZE=ON', '-S', 'runtime-native', '-B', build]);
-    execFileSync('cmake', ['--build', build, '--parallel', '2', '--target', 'runtime-tests', 'fake-cuda']);
+    execFileSync('cmake', [
+      '--build',
+      build,
+      '--parallel',
+      '2',
+      '--target',
+      'runtime-tests',
+      'fake-cuda',
+      'fake-nccl',
+    ]);
   }, 900_000);
   afterAll(() => rmSync(build, { recursive: true, force: true }));
 
@@ -55,6 +66,19 @@ describe.skipIf(tool !== undefined)('runtime-native', () => {
   test.each(scenarios)('$name', ({ name, environment }) => {
     expect(run(name, { LD_LIBRARY_PATH: join(build, 'fake'), ...environment })).toBe(`${name}: pass\n`);
   });
+
+  test('two processes meet and add', async () => {
+    const paths = ['fake', 'fake-nccl'].map((folder) => join(build, folder)).join(':');
+    const startRank = (rank: number): Promise<string> =>
+      new Promise((resolve) => {
+        const environment = { RANK: String(rank), WORLD_SIZE: '2', LOCAL_RANK: '0', MASTER_PORT: '29517' };
+        const env = { ...process.env, LD_LIBRARY_PATH: paths, ...environment };
+        execFile(join(build, 'runtime-tests'), ['ranks'], { env }, (_error, stdout, stderr) =>
+          resolve(`${stdout}${stderr}`),
+        );
+      });
+    expect(await Promise.all([startRank(1), startRank(0)])).toEqual(['ranks: pass\n', 'ranks: pass\n']);
+  }, 120_000);
 
   test('a machine without a driver is told so', ({ skip }) => {
     const loaded = spawnSync('ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? '';

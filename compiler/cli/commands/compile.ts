@@ -13,6 +13,7 @@ interface Flags extends CompileFlags {
   readonly printAfter?: string[];
   readonly timePasses?: boolean;
   readonly withoutWeights?: boolean;
+  readonly tensorParallel?: number;
 }
 
 export function compileCommand(program: Command, { output }: Session): void {
@@ -25,6 +26,7 @@ export function compileCommand(program: Command, { output }: Session): void {
       '--without-weights',
       'a GPU bundle without the weights, whose runtime can make some up to be measured',
     )
+    .option('--tensor-parallel <ranks>', 'split the model over so many GPUs: one bundle for each', Number)
     .option(
       '--print-after <names>',
       'print the IR on stderr after these passes, or all, where they changed it',
@@ -48,6 +50,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       ...compileOptions(spec, flags),
       output: flags.output ?? defaultOutput(spec),
       withWeights: flags.withoutWeights !== true,
+      tensorParallel: flags.tensorParallel,
       printAfter: printAfter?.includes('all') ? 'all' : printAfter,
       onDump: (pass, text) => output.log(`// after ${pass}\n${text}`),
       onProgress: ({ stage, done, total }) => progress.update(stage, done, total),
