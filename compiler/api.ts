@@ -4,6 +4,7 @@
  * which has no dependencies and works in browsers.
  */
 
+export type { AscendReport } from '../backends/ascendc/report.js';
 export { type ComputeDType, computeDTypes } from '../backends/narrow.js';
 export {
   createTextStream,
@@ -64,8 +65,9 @@ export {
   type StepReport,
 } from '../passes/pipeline.js';
 export { passes, standardPipeline } from '../passes/registry.js';
-// Running compiled models
 export { buildForHost, type HostPrograms, readAscendManifest } from './ascend-host.js';
+// Running compiled models
+export { type ReportOptions, reportModel } from './ascend-report.js';
 export { writeFileAtomically } from './atomic-write.js';
 export {
   type CachedBundle,

@@ -44,6 +44,7 @@ export async function compileForAscend(
   options: NativeCompileOptions,
 ): Promise<NativeReport> {
   const { kernelFiles, packageAscend } = await import('../backends/ascendc/package.js');
+  const { hostProgram } = await import('../backends/ascendc/host-program.js');
   const { weightFiles } = await import('../backends/native/package.js');
   const { ascend, reports } = await emitForAscend(module, steps, pipelineOptions, chip, options.compute);
   const manifest = packageAscend(ascend, options.compute, {
@@ -52,9 +53,8 @@ export async function compileForAscend(
     weights: options.weights,
   });
   const encoder = new TextEncoder();
-  const sources = [...kernelFiles(ascend.kernels)].map(
-    ([name, text]) => [name, encoder.encode(text)] as const,
-  );
+  const texts = [...kernelFiles(ascend.kernels), ...hostProgram(manifest, chip, ascend.kernels)];
+  const sources = texts.map(([name, text]) => [name, encoder.encode(text)] as const);
   const files = new Map<string, BundleSource>([
     ...sources,
     ...weightFiles(ascend, options.source, options.weights, options.onTensor),

@@ -272,7 +272,14 @@ export const ascendManifestSchema = z.strictObject({
   ascendc: z.strictObject({
     chip: z.string(),
     compute: z.string(),
-    kernels: z.record(z.string(), z.strictObject({ type: z.string(), cores: count.positive() })),
+    kernels: z.record(
+      z.string(),
+      z.strictObject({
+        type: z.string(),
+        cores: count.positive(),
+        memory: z.record(z.string(), count),
+      }),
+    ),
   }),
 });
 

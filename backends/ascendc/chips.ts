@@ -19,8 +19,11 @@ export interface Chip {
   readonly l0c: number;
   readonly l2: number;
   readonly cubeMegahertz: number;
-  /** Bytes per second of global memory. */
+  /** Bytes per second of global memory and, as first-party documents give it, of the second-level cache. */
   readonly memoryBandwidth: number;
+  readonly l2Bandwidth: number;
+  /** From L1 to L0B, the slower of the two ways. */
+  readonly l1BytesPerCycle: number;
   readonly hasBf16: boolean;
   readonly hasFixpipe: boolean;
   readonly hasDataCopyPad: boolean;
@@ -42,6 +45,8 @@ const splitChip = (name: string, cubeCores: number, cubeMegahertz: number, l2: n
   l2: l2 * MiB,
   cubeMegahertz,
   memoryBandwidth: 1.6e12,
+  l2Bandwidth: 7e12,
+  l1BytesPerCycle: 128,
   hasBf16: true,
   hasFixpipe: true,
   hasDataCopyPad: true,
@@ -70,6 +75,9 @@ export const chips = {
     l2: 16 * MiB,
     cubeMegahertz: 1060,
     memoryBandwidth: 204e9,
+    // No figure of the cache is published: it is left out of predictions.
+    l2Bandwidth: Number.POSITIVE_INFINITY,
+    l1BytesPerCycle: 128,
     hasBf16: false,
     hasFixpipe: false,
     hasDataCopyPad: false,

@@ -25,7 +25,10 @@ export function packageAscend(
       chip: ascend.chip,
       compute,
       kernels: Object.fromEntries(
-        ascend.kernels.map((kernel) => [kernel.name, { type: kernel.type, cores: coresOf(kernel, chip) }]),
+        ascend.kernels.map((kernel) => [
+          kernel.name,
+          { type: kernel.type, cores: coresOf(kernel, chip), memory: kernel.occupancy },
+        ]),
       ),
     },
   };

@@ -124,6 +124,16 @@ export interface AscendManifest extends NativeManifest {
     readonly chip: string;
     readonly compute: string;
     /** By entry name. `type` is that of KERNEL_TASK_TYPE_DEFAULT; `cores` run the kernel at the same time. */
-    readonly kernels: Readonly<Record<string, { readonly type: string; readonly cores: number }>>;
+    readonly kernels: Readonly<
+      Record<
+        string,
+        {
+          readonly type: string;
+          readonly cores: number;
+          /** Bytes that its buffers take, by local memory. */
+          readonly memory: Readonly<Record<string, number>>;
+        }
+      >
+    >;
   };
 }

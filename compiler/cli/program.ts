@@ -15,6 +15,7 @@ import { inspectCommand } from './commands/inspect.js';
 import { passesCommand } from './commands/passes.js';
 import { pruneCommand } from './commands/prune.js';
 import { quantizeCommand } from './commands/quantize.js';
+import { reportCommand } from './commands/report.js';
 import { runCommand } from './commands/run.js';
 import { sampleCommand } from './commands/sample.js';
 import { type GlobalOptions, Output } from './output.js';
@@ -36,6 +37,7 @@ const commands: readonly CommandDefinition[] = [
   checkCommand,
   fmtCommand,
   inspectCommand,
+  reportCommand,
   passesCommand,
 ];
 

@@ -58,7 +58,10 @@ Address AscendHost::allocate(uint64_t bytes) {
   return reinterpret_cast<Address>(memory);
 }
 
-void AscendHost::fill(Address to, unsigned char value, uint64_t bytes) { std::memset(at(to), value, bytes); }
+// What is estimated is all zeros, as it was mapped.
+void AscendHost::fill(Address to, unsigned char value, uint64_t bytes) {
+  if (!estimate_) std::memset(at(to), value, bytes);
+}
 void AscendHost::upload(Address to, const char* from, uint64_t bytes) { std::memcpy(at(to), from, bytes); }
 void AscendHost::copy_in(Address to, const void* from, size_t bytes) { std::memcpy(at(to), from, bytes); }
 void AscendHost::copy_out(void* to, Address from, size_t bytes) { std::memcpy(to, at(from), bytes); }
@@ -88,7 +91,8 @@ std::string AscendHost::work() {
   for (const auto& [key, record] : records_) {
     text += (text.empty() ? "[\n{" : ",\n{") + std::string("\"kernel\":\"") + key.first + "\",\"blocks\":" + std::to_string(key.second.back()) +
             ",\"runs\":" + std::to_string(record.runs) + ",\"gm_read\":" + std::to_string(record.work.gm_read) +
-            ",\"gm_written\":" + std::to_string(record.work.gm_written) + ",\"total\":" + counters_json(record.work.total) +
+            ",\"gm_written\":" + std::to_string(record.work.gm_written) +
+            ",\"weights_read\":" + std::to_string(record.work.weights_read) + ",\"total\":" + counters_json(record.work.total) +
             ",\"busiest\":" + counters_json(record.work.busiest) + "}";
   }
   records_.clear();

@@ -16,6 +16,7 @@ constexpr const char* usage =
     "  --ids 1,2,3               continue these tokens, and print the tokens that follow\n"
     "  --max-tokens N            at most so many (default 32)\n"
     "  --temperature X --top-k N --top-p X --seed N   how to choose them (default greedy)\n"
+    "  --state NAME=FILE         a state before the first run\n"
     "  --entry NAME              run an entry; may be repeated, states go on from run to run\n"
     "  --input NAME=FILE --output NAME=FILE --symbol NAME=N   of the entry named last; files hold dense little-endian data\n"
     "  --noise FILE --classes 1,2 --steps N --guidance X --images FILE   draw images from noise by DDIM\n"
@@ -134,6 +135,7 @@ int main(int count, char** arguments) {
   std::string bundle, ids, work;
   size_t max_tokens = 32;
   std::vector<Run> runs;
+  std::vector<Assignment> states;
   Drawing drawing;
   for (int i = 1; i < count; i++) {
     const std::string name = arguments[i];
@@ -152,6 +154,7 @@ int main(int count, char** arguments) {
     else if (name == "--top-k") sampling.top_k = std::atoi(value().c_str());
     else if (name == "--top-p") sampling.top_p = std::strtof(value().c_str(), nullptr);
     else if (name == "--seed") sampling.seed = std::strtoull(value().c_str(), nullptr, 10);
+    else if (name == "--state") states.push_back(assignment(value()));
     else if (name == "--entry") runs.push_back({value(), {}, {}, {}});
     else if (name == "--input") run().inputs.push_back(assignment(value()));
     else if (name == "--output") run().outputs.push_back(assignment(value()));
@@ -175,6 +178,10 @@ int main(int count, char** arguments) {
   hew_model* model = nullptr;
   check(hew_open(bundle.c_str(), &options, &model));
   if (!ids.empty()) continue_tokens(model, ids, sampling, max_tokens);
+  for (const Assignment& state : states) {
+    const std::vector<char> data = read_file(state.value);
+    check(hew_state_write(model, state.name.c_str(), data.data(), data.size()));
+  }
   for (const Run& run : runs) run_entry(model, run);
   if (!drawing.noise.empty()) draw(model, drawing);
   if (ids.empty() && runs.empty() && drawing.noise.empty()) std::printf("%s\n", hew_manifest(model));

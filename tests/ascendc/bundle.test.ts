@@ -1,5 +1,6 @@
 /** Bundles for Ascend: what is written, what is refused, and what legalisation keeps. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildForHost, compile } from 'hew';
@@ -11,6 +12,7 @@ import { interpretEntry } from '../../ir/interpret.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
 import { caseModule, caseTitle, differences } from '../conformance/case.js';
 import { opCases } from '../conformance/cases.js';
+import { hasCompiler } from './run-kernels.js';
 
 let directory = '';
 beforeAll(() => {
@@ -43,6 +45,37 @@ test('a bundle holds a source for each kernel of its plans, and replaces an olde
   // Weights are f16, as the cube takes them.
   expect(manifest.params.every(({ dtype }) => dtype === 'f16')).toBe(true);
 });
+
+test.skipIf(!hasCompiler)(
+  'the host program compiles in both styles of toolkit (skipped without g++)',
+  async () => {
+    const output = join(directory, 'program');
+    await compile({ spec: 'examples/dit-1m/model.hew', output, target: 'ascendc' });
+    const generated = join(directory, 'generated');
+    mkdirSync(generated);
+    const { ascendc } = JSON.parse(readFileSync(join(output, 'manifest.json'), 'utf8')) as AscendManifest;
+    for (const name of Object.keys(ascendc.kernels))
+      writeFileSync(
+        join(generated, `aclrtlaunch_${name}.h`),
+        [
+          '#define ACLRT_LAUNCH_KERNEL(kernel) aclrtlaunch_##kernel',
+          `template <typename... T> uint32_t aclrtlaunch_${name}(uint32_t, aclrtStream, T...);`,
+          '',
+        ].join('\n'),
+      );
+    const flags = ['-std=c++17', '-Wall', '-Wextra', '-Werror', '-fsyntax-only', '-I', 'tests/ascendc/acl'];
+    const check = (file: string, ...more: string[]): void => {
+      execFileSync('g++', [...flags, ...more, join(output, 'host', file)]);
+    };
+    check('main.cpp');
+    check('plan.cpp');
+    check('plan.cpp', '-DHEW_GENERATED_LAUNCHERS', '-I', generated);
+    for (const name of Object.keys(ascendc.kernels))
+      expect(readFileSync(join(output, 'host', `launch_${name}.asc`), 'utf8')).toContain(`${name}<<<blocks`);
+    expect(readFileSync(join(output, 'CMakeLists.txt'), 'utf8')).toContain('--npu-arch=dav-2201');
+    expect(readFileSync(join(output, 'cmake-8.x/CMakeLists.txt'), 'utf8')).toContain('Ascend910B3');
+  },
+);
 
 test('chips and options that do not exist', async () => {
   const output = join(directory, 'never');

@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compile } from 'hew';
+import { compile, reportModel } from 'hew';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../compiler/checkpoint/checkpoint.js';
 import { Golden } from '../../compiler/evaluate/golden.js';
@@ -85,4 +85,27 @@ test.skipIf(!hasCompiler)('hew run writes text, and passes on the faults of kern
   writeFileSync(path, readFileSync(path, 'utf8').replaceAll(/"cores": \d+/g, '"cores": 100'));
   const failed = await run();
   expect(failed.stderr).toMatch(/HEW6214.*blocks are launched; 910b3 has/);
+});
+
+/** Weights that a step of decoding reads: all but the table of embeddings. */
+test.skipIf(!hasCompiler)('a step of a 7B model takes hardly longer than reading its weights', async () => {
+  const report = await reportModel({
+    spec: 'examples/pangu/pangu.hew',
+    config: 'tests/bench/cuda/pangu-7b.json',
+    entry: 'decode',
+    cache: join(directory, 'cache'),
+  });
+  const { weightBytes, memoryBytes, predicted, byteBound } = report.totals;
+  console.log(
+    `7B on 910B3: weights ${weightBytes} B, memory ${memoryBytes} B, ${predicted} s, bound ${byteBound} s`,
+  );
+  const [d, ffn, heads, kv, hd, vocab, layers] = [4096, 12_800, 32, 8, 128, 153_376, 34];
+  const layer = 2 * d * heads * hd + 2 * d * kv * hd + 3 * d * ffn + 2 * d;
+  // One row of the table of embeddings is read, and frequencies of positions.
+  expect(weightBytes / (2 * (layers * layer + vocab * d + d))).toBeCloseTo(1, 3);
+  expect(predicted / byteBound).toBeGreaterThan(1);
+  expect(predicted / byteBound).toBeLessThan(1.15);
+  await expect(
+    reportModel({ spec: 'examples/pangu-2m/model.hew', entry: 'encode', cache: join(directory, 'cache') }),
+  ).rejects.toMatchObject({ diagnostics: [{ code: 'HEW7004' }] });
 });

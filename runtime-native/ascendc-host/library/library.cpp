@@ -63,7 +63,7 @@ const char* hew_ascend_launch(const char* chip, const char* kernel, uint32_t blo
     const std::vector<uint64_t> arguments(words, words + count);
     const LaunchResult result = launch(*found_chip, *type, blocks, [&] { call(found->function, arguments); });
     const Touched touched = touched_global();
-    *work = {counters_of(result.total), counters_of(result.busiest), touched.read, touched.written};
+    *work = {counters_of(result.total), counters_of(result.busiest), touched.read, touched.written, touched.weights};
     if (!result.has_fault) return nullptr;
     return say(std::string(fault_name(result.fault.kind)) + ": " + result.fault.message + " (core " + std::to_string(result.core) + ")");
 }

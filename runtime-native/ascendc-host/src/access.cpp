@@ -161,7 +161,7 @@ private:
     std::unordered_map<uintptr_t, uint64_t> words_;
 };
 
-Blocks blocks_read, blocks_written;
+Blocks blocks_read, blocks_written, weights_read;
 
 const Region& region_of(const char* name, const uint8_t* begin, uint64_t bytes) {
     const uintptr_t at = reinterpret_cast<uintptr_t>(begin);
@@ -190,9 +190,13 @@ void reset_global_uses() {
     pages.clear();
     blocks_read.clear();
     blocks_written.clear();
+    weights_read.clear();
 }
 
-Touched touched_global() { return {blocks_read.bytes(), blocks_written.bytes()}; }
+Touched touched_global() {
+    const uint64_t weights = weights_read.bytes();
+    return {blocks_read.bytes() + weights, blocks_written.bytes(), weights};
+}
 
 void Operation::global_hazards(const uint8_t* begin, uint64_t bytes, bool writes, bool adds) {
     const uintptr_t first = reinterpret_cast<uintptr_t>(begin);
@@ -222,8 +226,9 @@ void Operation::global_hazards(const uint8_t* begin, uint64_t bytes, bool writes
 
 const uint8_t* Operation::reads(const uint8_t* global, uint64_t bytes) {
     if (bytes == 0) return global;
-    if (region_of(name_, global, bytes).writable) global_hazards(global, bytes, false, false);
-    blocks_read.add(global, bytes);
+    const bool writable = region_of(name_, global, bytes).writable;
+    if (writable) global_hazards(global, bytes, false, false);
+    (writable ? blocks_read : weights_read).add(global, bytes);
     return global;
 }
 

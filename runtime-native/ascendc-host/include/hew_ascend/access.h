@@ -50,9 +50,10 @@ void forget_global();
 // Forgets who used what; all earlier launches are over.
 void reset_global_uses();
 
-// Bytes of global memory that were read and written since then, each counted once; in whole blocks of 32 bytes.
+// Bytes of global memory that were read and written since then, each counted once, in whole blocks of 32 bytes. `weights`
+// is the part of `read` that is read only.
 struct Touched {
-    uint64_t read, written;
+    uint64_t read, written, weights;
 };
 Touched touched_global();
 

@@ -16,13 +16,13 @@ struct hew_ascend_kernel {
 extern const hew_ascend_kernel hew_ascend_kernels[];
 
 // Work of one launch: bytes by route and cycles, of all cores together and of the busiest one. `gm_read` and
-// `gm_written` count every byte of global memory once, however often cores touch it.
+// `gm_written` count every byte of global memory once, however often cores touch it; `weights_read` is a part of `gm_read`.
 struct hew_ascend_counters {
     uint64_t gm_to_ub, ub_to_gm, gm_to_l1, l1_to_l0, l0c_out, vector_cycles, cube_cycles, scalar_accesses;
 };
 struct hew_ascend_work {
     hew_ascend_counters total, busiest;
-    uint64_t gm_read, gm_written;
+    uint64_t gm_read, gm_written, weights_read;
 };
 
 // Global memory that kernels may touch; it takes the place of what was named before.
