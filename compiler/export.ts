@@ -3,7 +3,7 @@ import { fail } from '../ir/diagnostics.js';
 import { type ModelOptions, type OpenedModel, openModel } from './compile.js';
 import type { WritableType } from './gguf/blocks.js';
 import { exportGguf } from './gguf/export.js';
-import { exportHuggingFace } from './huggingface/export.js';
+import { exportHuggingFace, refusedByTransformers } from './huggingface/export.js';
 import { exportOnnx } from './onnx/export/export.js';
 
 export interface ExportOptions extends ModelOptions {
@@ -33,8 +33,10 @@ type Exporter = (
 
 const exporters: Readonly<Record<string, Exporter>> = {
   hf: async (model, options) => {
-    const { files, architecture } = await exportHuggingFace(model, options, options.output);
-    return { files, notes: [`${architecture}; read back, every tensor is the same`] };
+    const exported = await exportHuggingFace(model, options, options.output);
+    const refused = refusedByTransformers(exported);
+    const notes = [`${exported.architecture}; read back, every tensor is the same`];
+    return { files: exported.files, notes: refused === undefined ? notes : [...notes, refused] };
   },
   gguf: async (model, options) => {
     const { notes } = await exportGguf(model, options, options.output);

@@ -37,6 +37,19 @@ export async function exportHuggingFace(
   return { files, architecture: architecture.names[0] as string, config };
 }
 
+/**
+ * What transformers refuses though the formulas are clear: since version 5 its Llama configuration wants the width to be
+ * a multiple of the heads, also beside a head_dim.
+ */
+export function refusedByTransformers({ architecture, config }: ExportedDirectory): string | undefined {
+  const { hidden_size: width, num_attention_heads: heads } = config;
+  if (architecture !== 'LlamaForCausalLM' || typeof width !== 'number' || typeof heads !== 'number')
+    return undefined;
+  return width % heads === 0
+    ? undefined
+    : `transformers 5 does not load it: hidden_size ${width} is no multiple of ${heads} heads`;
+}
+
 /** Imports what was written, and compares it byte for byte. */
 async function checkWritten(tensors: readonly TensorEntry[], directory: string): Promise<void> {
   const scratch = join(directory, '.check');

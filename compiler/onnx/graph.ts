@@ -4,7 +4,14 @@
  * reported and what depends on it is skipped, so that one import finds everything that is not supported.
  */
 import { FuncBuilder, moduleScope } from '../../ir/builder.js';
-import { type Diagnostic, type DiagnosticCode, diagnostic, fail, HewError } from '../../ir/diagnostics.js';
+import {
+  type Diagnostic,
+  type DiagnosticCode,
+  diagnostic,
+  didYouMean,
+  fail,
+  HewError,
+} from '../../ir/diagnostics.js';
 import { constantOf, type Dim, DimError } from '../../ir/dim.js';
 import type { TensorSource } from '../../ir/materialise.js';
 import { defOf, emptyModule, type Module, type Param, type Value } from '../../ir/module.js';
@@ -25,7 +32,7 @@ import { type Dimensions, Identifiers } from './dimensions.js';
 import { carriedAs, dtypeName, onnxDTypes } from './dtypes.js';
 import { Evaluator } from './evaluate.js';
 import { describeNode, type Item, isSequence, NodeContext, type Surroundings } from './node.js';
-import { findOperator } from './operators.js';
+import { findOperator, operatorTables } from './operators.js';
 import type { TensorStore } from './tensors.js';
 import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValueInfo } from './wire.js';
 
@@ -467,7 +474,10 @@ function typed<T>(node: OnnxNode, work: () => T): T {
 function unknownOperator(node: OnnxNode, opset: number | undefined): never {
   const domain = node.domain === '' ? 'the standard operators' : `the domain ${node.domain}`;
   const version = opset === undefined ? '' : ` (opset ${opset})`;
+  const near = didYouMean(node.op, Object.keys(operatorTables[node.domain] ?? {}));
+  const remedy =
+    'docs/onnx.md lists the operators that are read; export the model with that one decomposed, or as a model-local function';
   return fail('HEW3104', `${describeNode(node)}: ${domain}${version} have no ${node.op} that Hew knows`, {
-    help: 'docs/onnx.md lists the operators that are read; export the model with that one decomposed, or as a model-local function',
+    help: near === undefined ? remedy : `${near} ${remedy}`,
   });
 }

@@ -123,6 +123,13 @@ test('a pruned Llama: sizes, names and values', async () => {
   expectSame(logitsOf(join(pruned, 'model.hew')), referenceOf(output));
 });
 
+test('says when transformers would not load it', async () => {
+  const odd = await imported('llama-odd', { config: llama, shapes: decoderShapes(llama) });
+  const { code, stdout } = await exportTo(odd, join(scratch, 'llama-odd-hf'));
+  expect(code).toBe(0);
+  expect(stdout).toContain('transformers 5 does not load it: hidden_size 40 is no multiple of 6 heads');
+});
+
 test('post-norms that were absorbed leave a block with two norms', async () => {
   const directory = await imported('pangu', {
     config: pangu,

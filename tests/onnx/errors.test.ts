@@ -86,6 +86,17 @@ test('every operator that is not known is reported, once, with what depends on i
   ]);
 });
 
+test('an operator that is not known may be one that is', () => {
+  const nodes = [{ op: 'Softmx', inputs: ['x'], outputs: ['y'] }];
+  const bytes = modelBytes({ nodes, inputs: { x: [2] }, outputs: ['y'] });
+  try {
+    openOnnxBytes(bytes, 'm.onnx');
+    expect.unreachable();
+  } catch (error) {
+    expect((error as HewError).diagnostics[0]?.help).toMatch(/did you mean 'Softmax'/);
+  }
+});
+
 test('tensors whose shape, type and data do not fit', () => {
   const withTensor = (tensor: Parameters<typeof floats> | object): string[] =>
     of({
