@@ -15,6 +15,7 @@ import {
   slotDeclarations,
   tileBuffers,
 } from './tile.js';
+import { barrierBetweenRuns } from './vector-program.js';
 
 /** Whether every argument is read at the result's own linear index, or is a single value. */
 function isFlat(func: Func): boolean {
@@ -102,7 +103,7 @@ export function emitPointwise(context: KernelContext): KernelBody {
         ),
         `LocalTensor<${type}> result = outQueue_.AllocTensor<${type}>();`,
         ...slotDeclarations(plan),
-        'PipeBarrier<PIPE_V>();',
+        ...barrierBetweenRuns(expressions.program, plan),
         ...program,
         ...queued.map((leaf) => `${leaf.name}Queue_.FreeTensor(${leaf.name});`),
         'outQueue_.EnQue(result);',

@@ -78,9 +78,11 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
   const freed = (leaf: Leaf): string => `${leaf.name}Queue_.FreeTensor(${leaf.name});`;
   const scalars = finished.expressions.leaves.filter((leaf) => leaf.kind === 'uniform');
 
+  // Behind a reduction everything is done: the scalar unit has waited for it.
+  const barrier = 'PipeBarrier<PIPE_V>();';
   const reduceLines = (stage: Stage, i: number): string[] => [
     ...slotDeclarations(stage.planned.plan),
-    'PipeBarrier<PIPE_V>();',
+    ...(isWhole && i > 0 ? [] : [barrier]),
     ...stage.planned.lines,
     'WaitForVector();',
     `const float part = ${lastResult(stage)}.GetValue(0);`,
@@ -91,7 +93,7 @@ function emitRow(context: KernelContext, kernel: RowKernel): KernelBody {
     ...scalars.flatMap((leaf) => readScalar(context, leaf)),
     `LocalTensor<${type}> result = outQueue_.AllocTensor<${type}>();`,
     ...slotDeclarations(finished.planned.plan),
-    'PipeBarrier<PIPE_V>();',
+    ...(isWhole ? [] : [barrier]),
     ...finished.planned.lines,
   ];
   const start = kernel.reductions.map(

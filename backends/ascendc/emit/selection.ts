@@ -70,7 +70,6 @@ function emitSelection(context: KernelContext, x: Value, selection: Selection): 
           ({ name }, i) => `LocalTensor<${types[i]}> ${name} = ${name}Queue_.AllocTensor<${types[i]}>();`,
         ),
         ...slotDeclarations(plan),
-        'PipeBarrier<PIPE_V>();',
         ...computed,
         `${leaf.name}Queue_.FreeTensor(${leaf.name});`,
         `LocalTensor<float> values = ${plan.names.get(row)};`,

@@ -120,3 +120,24 @@ export function printProgram(program: VectorProgram, plan: SlotPlan): string[] {
   }
   return lines;
 }
+
+/** The barrier that a program needs before it runs again, on the same slots; tensors of queues are others each time. */
+export function barrierBetweenRuns(program: VectorProgram, plan: SlotPlan): string[] {
+  const barrier = 'PipeBarrier<PIPE_V>();';
+  const lines = printProgram(program, plan);
+  const behind = lines.length - 1 - lines.lastIndexOf(barrier);
+  const ahead = lines.includes(barrier) ? lines.indexOf(barrier) : lines.length;
+  const slot = (register: Register): string | undefined =>
+    register.place === undefined ? plan.names.get(register) : undefined;
+  const last = program.instructions.slice(program.instructions.length - behind);
+  const written = new Set(last.map(({ writes }) => slot(writes)));
+  const used = new Set([...written, ...last.flatMap(({ reads }) => reads.map(slot))]);
+  const depends = program.instructions.slice(0, ahead).some(({ writes, reads }) => {
+    const target = slot(writes);
+    return (
+      (target !== undefined && used.has(target)) ||
+      reads.some((register) => slot(register) !== undefined && written.has(slot(register)))
+    );
+  });
+  return depends ? [barrier] : [];
+}

@@ -1,18 +1,18 @@
 // avg_pool2d on 310p3
 //
-//   in0   f16[1, 3, 17, 63]
-//   out0  f16[1, 3, 9, 32]
+//   in0   f16[1, 3, 5, 163]
+//   out0  f16[1, 3, 3, 82]
 //
 // Rows of the image under each tap of the window are folded.
-// Tiles of up to 64 elements of the result go round the cores.
+// Tiles of up to 128 elements of the result go round the cores.
 #include "hew_kernel.h"
 
 namespace {
 
 using namespace AscendC;
 
-constexpr uint32_t kWidth = 32;
-constexpr uint32_t kTile = 64;  // elements of the last axis at a time
+constexpr uint32_t kWidth = 82;
+constexpr uint32_t kTile = 128;  // elements of the last axis at a time
 constexpr uint32_t kWorkSlots = 3;
 
 class AvgPool2d1 {
@@ -21,8 +21,8 @@ public:
         : pipe_(pipe) {}
 
     __aicore__ inline void Init(GM_ADDR in0, GM_ADDR out0, GM_ADDR scratch) {
-        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in0), 3213);
-        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out0), 864);
+        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(in0), 2445);
+        out0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out0), 738);
         pipe_->InitBuffer(windowQueue_, 2, kTile * sizeof(half));
         pipe_->InitBuffer(outQueue_, 2, kTile * sizeof(half));
         pipe_->InitBuffer(work_, kWorkSlots * kTile * sizeof(float));
@@ -30,7 +30,7 @@ public:
 
     __aicore__ inline void Process() {
         const uint32_t tiles = CeilDiv(kWidth, kTile);
-        for (uint32_t unit = GetBlockIdx(); unit < 27 * tiles; unit += GetBlockNum()) {
+        for (uint32_t unit = GetBlockIdx(); unit < 9 * tiles; unit += GetBlockNum()) {
             const uint32_t row = unit / tiles;
             const uint32_t column = unit % tiles * kTile;
             const uint32_t count = Minimum(kTile, kWidth - column);
@@ -51,8 +51,8 @@ private:
     }
 
     __aicore__ inline void CopyIn(uint32_t row, uint32_t step, uint32_t column, uint32_t count) {
-        const uint32_t i1 = row / 9;
-        const uint32_t i2 = row % 9;
+        const uint32_t i1 = row / 3;
+        const uint32_t i2 = row % 3;
         const uint32_t j0 = step / 3;
         const uint32_t j1 = step % 3;
         const uint32_t imageRow = i2 * 2 + j0 - 1;
@@ -60,8 +60,8 @@ private:
         WaitForVector();
         LocalTensor<half> window = windowQueue_.AllocTensor<half>();
         for (uint32_t lane = 0; lane < count; ++lane) {
-            if (imageRow < 17 && imageColumn + lane * 2 < 63) {
-                window.SetValue(lane, in0Gm_.GetValue(((i1) * 17 + imageRow) * 63 + imageColumn + lane * 2));
+            if (imageRow < 5 && imageColumn + lane * 2 < 163) {
+                window.SetValue(lane, in0Gm_.GetValue(((i1) * 5 + imageRow) * 163 + imageColumn + lane * 2));
             } else {
                 window.SetValue(lane, static_cast<half>(0.0f));
             }
@@ -83,8 +83,8 @@ private:
     }
 
     __aicore__ inline void CopyOut(uint32_t row, uint32_t step, uint32_t column, uint32_t count) {
-        const uint32_t i1 = row / 9;
-        const uint32_t i2 = row % 9;
+        const uint32_t i1 = row / 3;
+        const uint32_t i2 = row % 3;
         LocalTensor<float> total = work_.GetWithOffset<float>(kTile, 2 * kTile * sizeof(float));
         WaitForVector();
         for (uint32_t lane = 0; lane < count; ++lane) {
@@ -93,7 +93,7 @@ private:
                 for (uint32_t across = 0; across < 3; ++across) {
                     const uint32_t imageRow = i2 * 2 + down - 1;
                     const uint32_t imageColumn = (column + lane) * 2 + across - 1;
-                    if (imageRow < 17 && imageColumn < 63) elements += 1.0f;
+                    if (imageRow < 5 && imageColumn < 163) elements += 1.0f;
                 }
             }
             total.SetValue(lane, total.GetValue(lane) / elements);

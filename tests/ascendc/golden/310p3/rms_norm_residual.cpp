@@ -77,7 +77,6 @@ private:
         LocalTensor<half> result = outQueue_.AllocTensor<half>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Cast(work0, tile0, RoundMode::CAST_NONE, count);
         PipeBarrier<PIPE_V>();
         Muls(work0, work0, factor_, count);

@@ -46,7 +46,6 @@ private:
         LocalTensor<half> tile0 = tile0Queue_.DeQue<half>();
         LocalTensor<int32_t> indices = indicesQueue_.AllocTensor<int32_t>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Cast(work0, tile0, RoundMode::CAST_NONE, count);
         PipeBarrier<PIPE_V>();
         Adds(work0, work0, 0.0f, count);

@@ -73,7 +73,6 @@ private:
         {
             LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
             LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
-            PipeBarrier<PIPE_V>();
             Adds(work0, tile0, -mean_, count);
             PipeBarrier<PIPE_V>();
             Mul(work0, work0, work0, count);
@@ -88,7 +87,6 @@ private:
         LocalTensor<float> result = outQueue_.AllocTensor<float>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Adds(work0, tile0, -mean_, count);
         PipeBarrier<PIPE_V>();
         Muls(work0, work0, factor_, count);

@@ -55,7 +55,6 @@ private:
         LocalTensor<float> tile0 = tile0Queue_.DeQue<float>();
         LocalTensor<float> result = outQueue_.AllocTensor<float>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Adds(result, tile0, 0.0f, count);
         tile0Queue_.FreeTensor(tile0);
         outQueue_.EnQue(result);

@@ -52,7 +52,6 @@ private:
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
         LocalTensor<float> work2 = work_.GetWithOffset<float>(kTile, 2 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Adds(work0, tile0, 0.0f, count);
         PipeBarrier<PIPE_V>();
         ReduceMax(work1, work0, work1, count);

@@ -59,7 +59,6 @@ private:
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
         LocalTensor<float> work2 = work_.GetWithOffset<float>(kTile, 2 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Cast(work0, tile0, RoundMode::CAST_NONE, count);
         PipeBarrier<PIPE_V>();
         Muls(work1, work0, -1.0f, count);

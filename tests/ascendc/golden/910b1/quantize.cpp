@@ -61,7 +61,6 @@ private:
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
         LocalTensor<uint8_t> mask0 = masks_.GetWithOffset<uint8_t>(kMaskBytes, 0 * kMaskBytes);
-        PipeBarrier<PIPE_V>();
         Duplicate(work0, scalar1, count);
         PipeBarrier<PIPE_V>();
         Div(work1, tile0, work0, count);

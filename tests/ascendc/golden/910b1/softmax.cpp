@@ -58,7 +58,6 @@ private:
         {
             LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
             LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
-            PipeBarrier<PIPE_V>();
             Adds(work0, tile0, -greatest_, count);
             PipeBarrier<PIPE_V>();
             Exp(work0, work0, count);
@@ -73,7 +72,6 @@ private:
         LocalTensor<float> result = outQueue_.AllocTensor<float>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
         LocalTensor<float> work1 = work_.GetWithOffset<float>(kTile, 1 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Adds(work0, tile0, -greatest_, count);
         PipeBarrier<PIPE_V>();
         Exp(work0, work0, count);

@@ -50,7 +50,6 @@ private:
         LocalTensor<float> chosen = chosenQueue_.AllocTensor<float>();
         LocalTensor<int32_t> indices = indicesQueue_.AllocTensor<int32_t>();
         LocalTensor<float> work0 = work_.GetWithOffset<float>(kTile, 0 * kTile * sizeof(float));
-        PipeBarrier<PIPE_V>();
         Adds(work0, tile0, 0.0f, count);
         tile0Queue_.FreeTensor(tile0);
         LocalTensor<float> values = work0;
