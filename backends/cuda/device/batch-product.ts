@@ -43,47 +43,56 @@ template <class T, int Inner> struct PlainWeights {
   __device__ static __forceinline__ void arrange(unsigned (&)[kOwn / 2]) {}
 };
 
-// An integer q becomes a float by being put into the mantissa of a power of two, from which an offset is taken: all exact.
+// An integer q becomes a float by being put into the mantissa of a power of two, from which kBase is taken: all exact. kOffset
+// is -kBase, as a pair.
 // Bits 0 to 6 of bf16 hold seven bits, so the top bit of eight goes into the offset.
 template <class T, class Q> struct Widening;
 template <> struct Widening<bf16, signed char> {
   static constexpr int kBits = 8;
   static constexpr float kBase = 0.0f;
+  static constexpr unsigned kOffset = 0u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return add_pairs(bf16{}, (spread & 0x007f007fu) | 0x43004300u, (spread & 0x00800080u) | 0xc300c300u); }
 };
 template <> struct Widening<bf16, unsigned char> {
   static constexpr int kBits = 8;
   static constexpr float kBase = -128.0f;
+  static constexpr unsigned kOffset = 0x43004300u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return Widening<bf16, signed char>::widen(spread ^ 0x00800080u); }
 };
 template <> struct Widening<bf16, i4> {
   static constexpr int kBits = 4;
   static constexpr float kBase = 136.0f;
+  static constexpr unsigned kOffset = 0xc308c308u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return spread ^ 0x43084308u; }
 };
 template <> struct Widening<bf16, u4> {
   static constexpr int kBits = 4;
   static constexpr float kBase = 128.0f;
+  static constexpr unsigned kOffset = 0xc300c300u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return spread | 0x43004300u; }
 };
 template <> struct Widening<f16, signed char> {
   static constexpr int kBits = 8;
   static constexpr float kBase = 1152.0f;
+  static constexpr unsigned kOffset = 0xe480e480u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return spread ^ 0x64806480u; }
 };
 template <> struct Widening<f16, unsigned char> {
   static constexpr int kBits = 8;
   static constexpr float kBase = 1024.0f;
+  static constexpr unsigned kOffset = 0xe400e400u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return spread | 0x64006400u; }
 };
 template <> struct Widening<f16, i4> {
   static constexpr int kBits = 4;
   static constexpr float kBase = 1032.0f;
+  static constexpr unsigned kOffset = 0xe408e408u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return spread ^ 0x64086408u; }
 };
 template <> struct Widening<f16, u4> {
   static constexpr int kBits = 4;
   static constexpr float kBase = 1024.0f;
+  static constexpr unsigned kOffset = 0xe400e400u;
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return spread | 0x64006400u; }
 };
 
@@ -106,14 +115,16 @@ template <class T, class Q, class S, int Inner, int Group, int Words, bool Zeros
   }
   __device__ __forceinline__ Scaling scaling(int row, int k) const {
     const long long at = (long long)row * kGroups + (Group == 0 ? 0 : k / Group);
-    const float offset = -(Codes::kBase + (Zeros ? zero_point(zeros, at) : 0));
+    if constexpr (!Zeros) return {load(scales[at]), 0};
+    const float offset = -(Codes::kBase + zero_point(zeros, at));
     return {load(scales[at]), pack(T{}, offset, offset)};
   }
   // Pair p of a thread's weights: neighbours, or of four bits those whose nibbles lie 16 bits apart.
   __device__ static __forceinline__ unsigned pair(const unsigned (&words)[kWords], int p, unsigned offset) {
     const unsigned spread = Codes::kBits == 8 ? __byte_perm(words[p / 2], 0, p % 2 == 0 ? 0x4140 : 0x4342) : words[p / 4] >> p % 4 * 4 & 0x000f000fu;
     const unsigned widened = Codes::widen(spread);
-    return Codes::kBase == 0.0f && !Zeros ? widened : add_pairs(T{}, widened, offset);
+    if constexpr (!Zeros && Codes::kOffset == 0) return widened;
+    return add_pairs(T{}, widened, Zeros ? offset : Codes::kOffset);
   }
   // The same order for x.
   __device__ static __forceinline__ void arrange(unsigned (&x)[kOwn / 2]) {

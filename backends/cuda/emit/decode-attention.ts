@@ -48,8 +48,14 @@ export function decodeShape(
   const rows = heads / keyHeads;
   const fits = [16, 32, 64, 128, 256].includes(width) && width === valueWidth;
   if (tokens !== 1 || length === 0 || !fits || rows < 1 || rows > 8 || rows * width > 1024) return undefined;
-  const most = Math.min(mostSplits, Math.ceil(enoughBlocks / keyHeads), Math.ceil(length / leastKeys));
-  return { rows, width, keyHeads, length, splits: most };
+  const filling = Math.max(1, Math.floor(enoughBlocks / keyHeads));
+  return {
+    rows,
+    width,
+    keyHeads,
+    length,
+    splits: Math.min(mostSplits, filling, Math.ceil(length / leastKeys)),
+  };
 }
 
 /** Bytes of the partial results. */
