@@ -233,12 +233,14 @@ const step: z.ZodType = z.union([
     mask,
   }),
   z.strictObject({ copy: z.tuple([pointer, pointer]), bytes: planSize, mask }),
+  z.strictObject({ all_reduce: z.tuple([pointer, pointer]), elements: planSize, mask }),
   z.strictObject({ turns: count, body: z.array(z.lazy(() => step)), mask }),
 ]);
 
 /** The same for bundles that the native runtime reads (runtime-native/src/manifest.cpp). */
 const nativeShape = {
   ...manifestSchema.omit({ wasm: true, target: true, entries: true }).shape,
+  ranks: count.positive(),
   memory: z.strictObject({ weights: count, total: count }),
   params: z.array(
     z.strictObject({ dtype, address: count, stride: count, turns: count, elements: count, fan_in: count }),
