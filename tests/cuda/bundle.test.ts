@@ -43,6 +43,21 @@ test('without nvcc a bundle holds the source, and the image fits its parts', asy
   await expect(load(output)).rejects.toMatchObject({ code: 'HEW7002' });
 });
 
+test('a model over two GPUs is a bundle for each, with a sum behind each sub-layer', async () => {
+  vi.stubEnv('HEW_NVCC', '');
+  const output = join(directory, 'split');
+  await compile({ spec, output, target: 'cuda', tensorParallel: 2 });
+  const [first, second] = [0, 1].map((rank) => manifestOf(join(output, `rank-${rank}`)));
+  expect([first?.ranks, second?.ranks]).toEqual([2, 2]);
+  expect(first?.entries).toEqual(second?.entries);
+  expect(first?.files).not.toEqual(second?.files);
+  const loop = first?.entries.decode?.plan.find((step) => 'turns' in step);
+  const sums = loop && 'turns' in loop ? loop.body.filter((step) => 'all_reduce' in step) : [];
+  expect(sums).toHaveLength(2);
+  await expect(compile({ spec, output, tensorParallel: 2 })).rejects.toThrow('HEW6211: --tensor-parallel');
+  await expect(compile({ spec, output, target: 'cuda', tensorParallel: 0 })).rejects.toThrow('HEW6002');
+});
+
 test('a bundle without weights holds the constants alone', async () => {
   vi.stubEnv('HEW_NVCC', '');
   const output = join(directory, 'bare');
