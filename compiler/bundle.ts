@@ -224,12 +224,30 @@ const pointer: z.ZodType = z.union([
   z.strictObject({ base: z.lazy(() => pointer), stride: count, depth: count }),
   z.strictObject({ even: z.lazy(() => pointer), odd: z.lazy(() => pointer), depth: count }),
 ]);
+const grid = z.array(z.tuple([planSize, count.positive()]));
+const variant = z.strictObject({
+  kernel: z.string(),
+  grid,
+  threads: count.positive(),
+  shared: count,
+  cost: count.positive(),
+  maps: z.array(
+    z.strictObject({
+      pointer: count,
+      dtype,
+      rows: planSize,
+      columns: count.positive(),
+      box: count.positive(),
+    }),
+  ),
+});
 const step: z.ZodType = z.union([
   z.strictObject({
     kernel: z.string(),
-    grid: z.array(z.tuple([planSize, count.positive()])),
+    grid,
     pointers: z.array(pointer),
     symbols: z.array(z.string()),
+    variants: z.array(variant).optional(),
     mask,
   }),
   z.strictObject({ copy: z.tuple([pointer, pointer]), bytes: planSize, mask }),

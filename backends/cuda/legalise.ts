@@ -1,7 +1,8 @@
 /** Legalisation for this target: what is decomposed, and what computes in f32. See narrow.ts for 16-bit compute. */
-import { type Module, modelDims, type OpOf } from '../../ir/module.js';
+import { constantOf, type Dim, dimsEqual, mulDims } from '../../ir/dim.js';
+import { type Module, modelDims, type OpOf, type Value } from '../../ir/module.js';
 import type { OpName } from '../../ir/ops/table.js';
-import type { Rule } from '../../passes/rules/rule.js';
+import { madeBy, type Rule, rule } from '../../passes/rules/rule.js';
 import { resolver } from '../kernel-function.js';
 import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
 import { type ComputeDType, narrow, type ReadsIntegers } from '../narrow.js';
@@ -31,9 +32,36 @@ const computesInF32 = [
 /** Ops that have kernels for 16-bit activations as well, when all operands agree. */
 const computesNarrow = ['linear', 'grouped_linear', 'attention'] as const satisfies readonly OpName[];
 
+/**
+ * So that kernels can read parts of a tensor where they lie, as attention does with the heads of queries, keys and values
+ * of one layer. Whole rows stay as they are.
+ */
+const joinedSlice = rule(
+  'reshape',
+  'slice-of-joined-axes',
+  'reshape(x[.., i:i+1, ..], without that axis) == reshape(x, that axis and the next joined)[.., i*n:(i+1)*n, ..]',
+  (op, [x], builder) => {
+    const slice = madeBy(x, 'slice');
+    if (slice === undefined) return undefined;
+    const source = slice.operands[0] as Value;
+    const { shape } = source.type;
+    const axis = (slice.attrs.axis + shape.length) % shape.length;
+    const next = shape[axis + 1];
+    const isOne = constantOf((x as Value).type.shape[axis] as Dim) === 1 && slice.attrs.step === 1;
+    const wanted = shape.filter((_, i) => i !== axis);
+    const { shape: result } = (op.results[0] as Value).type;
+    const drops = result.length === wanted.length && wanted.every((d, i) => dimsEqual(d, result[i] as Dim));
+    if (next === undefined || axis + 2 === shape.length || !isOne || !drops) return undefined;
+    const joined = [...shape.slice(0, axis), mulDims(shape[axis] as Dim, next), ...shape.slice(axis + 2)];
+    const [start, end] = [slice.attrs.start, slice.attrs.end].map((at) => mulDims(at, next)) as [Dim, Dim];
+    return builder.one('slice', [builder.one('reshape', [source], { shape: joined })], { axis, start, end });
+  },
+);
+
 const narrowRules: readonly Rule[] = [
   ...decomposed.map(decomposeRule),
   softmaxLast,
+  joinedSlice,
   ...computesInF32.map(widenRule),
 ];
 const wideRules: readonly Rule[] = [...narrowRules, ...computesNarrow.map(widenRule)];

@@ -1,10 +1,10 @@
 /**
  * Merges kernels that fusion leaves apart because other targets cannot run them as one: conversions go into the rotation
  * they surround; two linear layers of one input whose results meet element by element, such as gate and up of SwiGLU,
- * become one kernel with two sums; where a token is decoded, products of one input become one launch, norms go into the
+ * become one kernel with two sums; parts of a tensor are read where they lie; where a token is decoded, products of one input become one launch, norms go into the
  * products that read them, and rotations and appends into attention.
  */
-import { type Dim, dimsEqual, evalDim } from '../../ir/dim.js';
+import { constantOf, type Dim, dimsEqual, evalDim } from '../../ir/dim.js';
 import {
   countUses,
   defOf,
@@ -15,8 +15,9 @@ import {
   type Value,
   withFunctions,
 } from '../../ir/module.js';
+import type { OpName } from '../../ir/ops/table.js';
 import type { TensorType } from '../../ir/type.js';
-import { resolver } from '../kernel-function.js';
+import { resolver, rootOf } from '../kernel-function.js';
 import { fewRows, makesOwnRows } from './few-rows.js';
 import { type Call, inlineCalls, replaceCalls } from './inline.js';
 import { decodeCalls } from './merge-attention.js';
@@ -124,6 +125,8 @@ class Merger {
       return root?.operands[0] === arg ? 'rope' : undefined;
     }
     if (first.callee.kernel === 'rope' && isCast(second.callee)) return 'rope';
+    if (first.callee.kernel === 'pointwise' && this.readsView(first.callee, second.callee, arg))
+      return second.callee.kernel;
     const product = this.isNormOf(first.callee, second.callee, arg) || this.areTwins(first, second, arg);
     return product ? 'matmul' : undefined;
   }
@@ -144,6 +147,23 @@ class Merger {
 
   private columns(weight: Value): number {
     return evalDim(weight.type.shape[0] as Dim, modelDims(this.module));
+  }
+
+  /** Parts of a tensor that the second kernel can as well read where they lie: see emit/view.ts, or in an expression. */
+  private readsView(first: Func, second: Func, arg: Value): boolean {
+    if (!first.body.some((op) => op.name === 'slice')) return false;
+    if (second.kernel === 'attention') {
+      const last = first.body[0]?.attrs as OpOf<'slice'>['attrs'];
+      const tokens = constantOf(this.resolve(arg.type.shape.at(-3) as Dim));
+      const ofHeads =
+        (last.axis + arg.type.shape.length) % arg.type.shape.length === arg.type.shape.length - 2;
+      return first.body.length === 1 && ofHeads && last.step === 1 && tokens !== 1;
+    }
+    if (second.kernel !== 'row' && second.kernel !== 'matmul') return false;
+    const isSmall = evaluatesOncePerRow(arg.type, (second.results[0] as Value).type);
+    return (
+      isSmall && !rootOf(second).operands.includes(arg) && first.body.every((op) => cheapOps.has(op.name))
+    );
   }
 
   /** Linear layers of one input and one size, the second of which reads the first's result in its epilogue. */
@@ -189,6 +209,15 @@ function weightType({ operands }: OpOf<'linear'>): WeightType {
   const made = defOf(operands[1] as Value);
   if (made?.name !== 'dequantize') return { parts: [(operands[1] as Value).type], group: undefined };
   return { parts: made.operands.map(({ type }) => type), group: made.attrs.group };
+}
+
+/** Ops that may as well be computed again wherever their result is read. */
+const cheapOps: ReadonlySet<OpName> = new Set(['slice', 'cast', 'full', 'add', 'sub', 'mul', 'neg']);
+
+/** Whether the value is broadcast along some axis of the result, as scales and shifts of adaptive norms are. */
+function evaluatesOncePerRow({ shape }: TensorType, result: TensorType): boolean {
+  const lead = result.shape.length - shape.length;
+  return shape.some((d, i) => constantOf(d) === 1 && constantOf(result.shape[i + lead] as Dim) !== 1);
 }
 
 function isCast({ kernel, body }: Func): boolean {

@@ -33,6 +33,26 @@ export interface LaunchStep extends Masked {
   readonly grid: readonly (readonly [PlanSize, number])[];
   readonly pointers: readonly Pointer[];
   readonly symbols: readonly string[];
+  /** Ways to run it on Hopper; the runtime takes the one that its grid's waves and its cost promise to be the fastest. */
+  readonly variants?: readonly LaunchVariant[];
+}
+
+export interface LaunchVariant {
+  readonly kernel: string;
+  /** Counts tiles, which at most as many blocks as the GPU has multiprocessors share. */
+  readonly grid: LaunchStep['grid'];
+  readonly threads: number;
+  /** Bytes of dynamic shared memory. */
+  readonly shared: number;
+  readonly cost: number;
+  /** Tensor maps that the kernel takes before the pointers: matrices of rows of `columns`, in boxes of 128 bytes by `box`. */
+  readonly maps: readonly {
+    readonly pointer: number;
+    readonly dtype: DType;
+    readonly rows: PlanSize;
+    readonly columns: number;
+    readonly box: number;
+  }[];
 }
 
 export interface CopyStep extends Masked {

@@ -5,7 +5,7 @@
  */
 import { type Dim, productOfDims } from '../../ir/dim.js';
 import { type Func, type Module, modelDims, type Op, type OpOf, type Value } from '../../ir/module.js';
-import { dtypes, type TensorType } from '../../ir/type.js';
+import { type DType, dtypes, type TensorType } from '../../ir/type.js';
 import { resolver } from '../kernel-function.js';
 import { always, outputNeeds } from '../needs.js';
 import {
@@ -15,7 +15,7 @@ import {
   type Schedule,
   sameLocation,
 } from '../schedule.js';
-import type { PlanSize, PlanStep, PlanTerm, Pointer } from './manifest.js';
+import type { LaunchStep, LaunchVariant, PlanSize, PlanStep, PlanTerm, Pointer } from './manifest.js';
 
 /** `count` items of which one block takes `per`, rounded up. */
 export interface GridAxis {
@@ -26,9 +26,31 @@ export interface GridAxis {
 /** The number of blocks of a launch is the product over the axes. */
 export type Grid = readonly GridAxis[];
 
+/** A way to run a launch on some GPUs alone; see `LaunchVariant` of manifest.ts. */
+export interface PlannedVariant {
+  readonly name: string;
+  readonly grid: Grid;
+  readonly threads: number;
+  readonly shared: number;
+  readonly cost: number;
+  readonly maps: readonly {
+    readonly pointer: number;
+    readonly dtype: DType;
+    readonly rows: Dim;
+    readonly columns: number;
+    readonly boxRows: number;
+  }[];
+}
+
+interface PlannedLaunch {
+  readonly name: string;
+  readonly grid: Grid;
+  readonly variants?: readonly PlannedVariant[];
+}
+
 /** How a kernel function runs: one launch, or several in order. */
 export interface PlannedKernel {
-  readonly launches: readonly { readonly name: string; readonly grid: Grid }[];
+  readonly launches: readonly PlannedLaunch[];
   readonly symbols: readonly string[];
   /** Whether a pointer to scratch memory is given even where there is none. */
   readonly alwaysTakesScratch?: boolean;
@@ -115,11 +137,12 @@ class Flattener {
     const pointers = [...op.operands, ...op.results].map((value) => this.pointer(value, plan, frame));
     if (scratch !== undefined) pointers.push(frame.frame + scratch);
     else if (alwaysTakesScratch === true) pointers.push(0);
-    return launches.map(({ name, grid }) => ({
+    return launches.map(({ name, grid, variants = [] }) => ({
       kernel: name,
-      grid: grid.map(({ count, per }) => [planSize(this.resolve, count), per] as const),
+      grid: this.grid(grid),
       pointers,
       symbols,
+      ...(variants.length === 0 ? {} : { variants: variants.map((variant) => this.variant(variant)) }),
     }));
   }
 
@@ -127,6 +150,27 @@ class Flattener {
     const [from, to] = [op.operands[0] as Value, op.results[0] as Value];
     const pointers = [this.pointer(to, plan, frame), this.pointer(from, plan, frame)] as const;
     return { all_reduce: pointers, elements: planSize(this.resolve, productOfDims(to.type.shape)) };
+  }
+
+  private grid(grid: Grid): LaunchStep['grid'] {
+    return grid.map(({ count, per }) => [planSize(this.resolve, count), per] as const);
+  }
+
+  private variant({ name, grid, threads, shared, cost, maps }: PlannedVariant): LaunchVariant {
+    return {
+      kernel: name,
+      grid: this.grid(grid),
+      threads,
+      shared,
+      cost,
+      maps: maps.map(({ pointer, dtype, rows, columns, boxRows }) => ({
+        pointer,
+        dtype,
+        rows: planSize(this.resolve, rows),
+        columns,
+        box: boxRows,
+      })),
+    };
   }
 
   private loop(op: OpOf<'repeat'>, plan: FunctionPlan, frame: Frame): PlanStep[] {

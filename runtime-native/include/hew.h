@@ -105,7 +105,7 @@ HEW_API hew_status hew_step(hew_model* model, const char* entry, const hew_input
 
 /**
  * Runs an entry `repeats` times, after two runs that are not counted, and gives the milliseconds of each on the device.
- * States go on from run to run.
+ * Every run finds the states as they were before the call.
  */
 HEW_API hew_status hew_measure(hew_model* model, const char* entry, const hew_input* inputs, size_t input_count,
                                const hew_symbol* symbols, size_t symbol_count, const hew_output* outputs,

@@ -67,11 +67,11 @@ void AscendHost::copy_in(Address to, const void* from, size_t bytes) { std::memc
 void AscendHost::copy_out(void* to, Address from, size_t bytes) { std::memcpy(to, at(from), bytes); }
 void AscendHost::copy_within(Address to, Address from, size_t bytes) { std::memmove(at(to), at(from), bytes); }
 
-void AscendHost::launch(const Launch& launch, int64_t blocks, std::vector<Address>& pointers, std::vector<int>& values) {
+void AscendHost::launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) {
   const auto spec = kernels_.find(launch.kernel);
   if (spec == kernels_.end()) throw Error(HEW_ERROR_BUNDLE, "the manifest has no kernel '" + launch.kernel + "'");
   std::vector<int> key = values;
-  key.push_back(static_cast<int>(std::min(blocks, spec->second.cores)));
+  key.push_back(static_cast<int>(std::min(blocks_of(launch.grid, symbols), spec->second.cores)));
   Record& record = records_[{launch.kernel, key}];
   if (record.runs++ > 0 && estimate_) return;
   std::vector<uint64_t> words(pointers.begin(), pointers.end());
@@ -99,8 +99,9 @@ std::string AscendHost::work() {
   return text.empty() ? "[]" : text + "]";
 }
 
-void AscendHost::measure(const std::function<void()>& run, size_t repeats, float* milliseconds) {
+void AscendHost::measure(const std::function<void()>& prepare, const std::function<void()>& run, size_t repeats, float* milliseconds) {
   for (size_t i = 0; i < repeats; i++) {
+    prepare();
     const auto start = std::chrono::steady_clock::now();
     run();
     milliseconds[i] = std::chrono::duration<float, std::milli>(std::chrono::steady_clock::now() - start).count();

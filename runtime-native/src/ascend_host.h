@@ -29,12 +29,12 @@ class AscendHost : public Device {
   void copy_in(Address to, const void* from, size_t bytes) override;
   void copy_out(void* to, Address from, size_t bytes) override;
   void copy_within(Address to, Address from, size_t bytes) override;
-  void launch(const Launch& launch, int64_t blocks, std::vector<Address>& pointers, std::vector<int>& values) override;
+  void launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) override;
   void argmax(Address values, int count, Address chosen) override;
   Failure finish() override { return {0, 0, 0}; }
   std::string work() override;
   std::unique_ptr<Graph> capture(const std::function<void()>&) override { return nullptr; }
-  void measure(const std::function<void()>& run, size_t repeats, float* milliseconds) override;
+  void measure(const std::function<void()>& prepare, const std::function<void()>& run, size_t repeats, float* milliseconds) override;
 
  private:
   struct Record {

@@ -48,6 +48,18 @@ namespace {
 constexpr size_t staging_bytes = size_t{64} << 20;
 constexpr int failure_words = 3;
 
+// Rows of a matrix in boxes of 128 bytes, which the copy engine swizzles for the tensor cores.
+TensorMap tensor_map(const MatrixMap& matrix, DevicePointer pointer, const Symbols& symbols) {
+  const auto bytes = static_cast<uint64_t>(stored_bytes(matrix.dtype, 1));
+  const int type = matrix.dtype == "bf16" ? tensor_map_bf16 : matrix.dtype == "f16" ? tensor_map_f16 : tensor_map_u8;
+  const uint64_t sizes[] = {static_cast<uint64_t>(matrix.columns), static_cast<uint64_t>(matrix.rows.value(symbols))};
+  const uint64_t strides[] = {sizes[0] * bytes};
+  const uint32_t box[] = {static_cast<uint32_t>(128 / bytes), static_cast<uint32_t>(matrix.box)}, steps[] = {1, 1};
+  TensorMap map{};
+  driver().check(driver().tensor_map(&map, type, 2, pointer, sizes, strides, box, steps, 0, tensor_map_swizzle_128, tensor_map_promote_256, 0), "describing a matrix to the copy engine");
+  return map;
+}
+
 class CudaGraph : public Graph {
  public:
   CudaGraph(void* executable, void* stream) : executable_(executable), stream_(stream) {}
@@ -73,6 +85,7 @@ CudaDevice::CudaDevice(int number) {
   cuda.check(cuda.device_get(&device_, number), "opening the GPU");
   cuda.check(cuda.device_attribute(&major_, attribute_capability_major, device_), "asking for the compute capability");
   cuda.check(cuda.device_attribute(&minor_, attribute_capability_minor, device_), "asking for the compute capability");
+  cuda.check(cuda.device_attribute(&multiprocessors_, attribute_multiprocessors, device_), "asking for the multiprocessors");
   if (major_ < 8) {
     char name[256] = {};
     cuda.check(cuda.device_name(name, sizeof name - 1, device_), "asking for the name of the GPU");
@@ -139,6 +152,18 @@ void CudaDevice::load_code(const std::string& directory, const Manifest& manifes
   }
   size_t bytes = 0;
   cuda.check(cuda.module_global(&failure_flag_, &bytes, module_, "hew_failure"), "finding the failure flag");
+  has_wgmma_ = has_wgmma();
+}
+
+bool CudaDevice::has_wgmma() {
+  DevicePointer flag = 0;
+  size_t bytes = 0;
+  if (major_ != 9 || driver().module_global(&flag, &bytes, module_, "hew_has_wgmma") != 0) return false;
+  int known = 0;
+  copy_out(failure_->data(), flag, sizeof known);
+  driver().check(driver().stream_synchronize(stream_), "asking for the kernels of Hopper");
+  std::memcpy(&known, failure_->data(), sizeof known);
+  return known == 1;
 }
 
 void CudaDevice::make_up(const Param& param, Address image, uint32_t seed) {
@@ -198,21 +223,46 @@ void* CudaDevice::function(const std::string& name) {
   return known;
 }
 
-void CudaDevice::launch_function(void* function, int64_t blocks, void** arguments) {
+void CudaDevice::launch_function(void* function, int64_t blocks, Shape shape, void** arguments) {
   if (blocks == 0) return;
   if (blocks < 0 || blocks > 0x7fffffff) throw Error(HEW_ERROR_ARGUMENT, "a kernel would need more blocks than a GPU takes");
   LaunchAttribute overlap{};
   overlap.id = attribute_programmatic_serialization;
   overlap.value.programmatic_serialization = 1;
-  LaunchConfig config{static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(threads_), 1, 1, 0, stream_, &overlap, major_ >= 9 ? 1u : 0u};
+  LaunchConfig config{static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(shape.threads), 1, 1, static_cast<unsigned>(shape.shared), stream_, &overlap, major_ >= 9 ? 1u : 0u};
   driver().check(driver().launch(&config, function, arguments, nullptr), "launching a kernel");
 }
 
-void CudaDevice::launch(const Launch& launch, int64_t blocks, std::vector<Address>& pointers, std::vector<int>& values) {
+// The variant whose waves of blocks cost the least; null where there is none or the code has no kernels of Hopper.
+const Variant* CudaDevice::fastest(const Launch& launch, const Symbols& symbols) const {
+  const Variant* best = nullptr;
+  int64_t least = 0;
+  if (!has_wgmma_) return nullptr;
+  for (const Variant& variant : launch.variants) {
+    const int64_t at_once = std::max(1, multiprocessors_);
+    const int64_t cost = (blocks_of(variant.grid, symbols) + at_once - 1) / at_once * variant.cost;
+    if (best != nullptr && cost >= least) continue;
+    best = &variant;
+    least = cost;
+  }
+  return best;
+}
+
+void CudaDevice::launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) {
+  const Variant* variant = fastest(launch, symbols);
+  std::vector<TensorMap> maps;
+  if (variant != nullptr && blocks_of(variant->grid, symbols) > 0)
+    for (const MatrixMap& map : variant->maps) maps.push_back(tensor_map(map, pointers[map.pointer], symbols));
   std::vector<void*> arguments;
+  for (TensorMap& map : maps) arguments.push_back(&map);
   for (Address& pointer : pointers) arguments.push_back(&pointer);
   for (int& value : values) arguments.push_back(&value);
-  launch_function(function(launch.kernel), blocks, arguments.data());
+  if (variant == nullptr) return launch_function(function(launch.kernel), blocks_of(launch.grid, symbols), arguments.data());
+  const bool known = functions_.count(variant->kernel) > 0;
+  void* own = function(variant->kernel);
+  if (!known) driver().check(driver().function_attribute(own, function_dynamic_shared, variant->shared), "asking for shared memory");
+  const int64_t blocks = std::min<int64_t>(blocks_of(variant->grid, symbols), std::max(1, multiprocessors_));
+  launch_function(own, blocks, {variant->threads, variant->shared}, arguments.data());
 }
 
 void CudaDevice::argmax(Address values, int count, Address chosen) {
@@ -257,15 +307,16 @@ std::unique_ptr<Graph> CudaDevice::capture(const std::function<void()>& queue) {
   return std::make_unique<CudaGraph>(executable, stream_);
 }
 
-void CudaDevice::measure(const std::function<void()>& run, size_t repeats, float* milliseconds) {
-  std::vector<Event> events(repeats + 1);
-  events[0].record(stream_);
+void CudaDevice::measure(const std::function<void()>& prepare, const std::function<void()>& run, size_t repeats, float* milliseconds) {
+  std::vector<Event> before(repeats), after(repeats);
   for (size_t i = 0; i < repeats; i++) {
+    prepare();
+    before[i].record(stream_);
     run();
-    events[i + 1].record(stream_);
+    after[i].record(stream_);
   }
   driver().check(driver().stream_synchronize(stream_), "running kernels");
-  for (size_t i = 0; i < repeats; i++) milliseconds[i] = events[i + 1].since(events[i]);
+  for (size_t i = 0; i < repeats; i++) milliseconds[i] = after[i].since(before[i]);
 }
 
 }  // namespace hew

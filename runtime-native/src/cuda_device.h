@@ -30,18 +30,25 @@ class CudaDevice : public Device {
   void copy_in(Address to, const void* from, size_t bytes) override;
   void copy_out(void* to, Address from, size_t bytes) override;
   void copy_within(Address to, Address from, size_t bytes) override;
-  void launch(const Launch& launch, int64_t blocks, std::vector<Address>& pointers, std::vector<int>& values) override;
+  void launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) override;
   void argmax(Address values, int count, Address chosen) override;
   Failure finish() override;
   void join(const Launched& launched) override;
   void all_reduce(Address to, Address from, size_t count) override;
   std::unique_ptr<Graph> capture(const std::function<void()>& queue) override;
-  void measure(const std::function<void()>& run, size_t repeats, float* milliseconds) override;
+  void measure(const std::function<void()>& prepare, const std::function<void()>& run, size_t repeats, float* milliseconds) override;
 
  private:
   void load_binary(const std::string& path, uint64_t bytes);
   void* function(const std::string& name);
-  void launch_function(void* function, int64_t blocks, void** arguments);
+  // Threads of a block, and bytes of dynamic shared memory.
+  struct Shape {
+    int threads, shared;
+  };
+  void launch_function(void* function, int64_t blocks, void** arguments) { launch_function(function, blocks, {threads_, 0}, arguments); }
+  void launch_function(void* function, int64_t blocks, Shape shape, void** arguments);
+  bool has_wgmma();
+  const Variant* fastest(const Launch& launch, const Symbols& symbols) const;
 
   // Two pieces of pinned memory through which weights travel, one being copied while the other is filled.
   struct Staging {
@@ -51,8 +58,10 @@ class CudaDevice : public Device {
   };
 
   int device_ = 0;
-  int major_ = 0, minor_ = 0;
+  int major_ = 0, minor_ = 0, multiprocessors_ = 0;
   int threads_ = 0;
+  // Whether the code has the kernels of sm_90a.
+  bool has_wgmma_ = false;
   void* context_ = nullptr;
   void* stream_ = nullptr;
   void* module_ = nullptr;

@@ -48,7 +48,7 @@ class Device {
   virtual void copy_out(void* to, Address from, size_t bytes) = 0;
   virtual void copy_within(Address to, Address from, size_t bytes) = 0;
 
-  virtual void launch(const Launch& launch, int64_t blocks, std::vector<Address>& pointers, std::vector<int>& values) = 0;
+  virtual void launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) = 0;
   // The index of the greatest of `count` floats, the first of equals.
   virtual void argmax(Address values, int count, Address chosen) = 0;
   // Waits for all work, and gives what kernels have reported since.
@@ -64,8 +64,8 @@ class Device {
 
   // The work that `queue` queues, as a graph; null where the device has none.
   virtual std::unique_ptr<Graph> capture(const std::function<void()>& queue) = 0;
-  // Milliseconds that each of `repeats` runs takes on the device.
-  virtual void measure(const std::function<void()>& run, size_t repeats, float* milliseconds) = 0;
+  // Milliseconds that each of `repeats` runs takes on the device; `prepare` is queued before each, and not counted.
+  virtual void measure(const std::function<void()>& prepare, const std::function<void()>& run, size_t repeats, float* milliseconds) = 0;
 };
 
 }  // namespace hew

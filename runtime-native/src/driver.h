@@ -33,8 +33,21 @@ constexpr int cuda_no_binary_for_gpu = 209;
 constexpr int cuda_invalid_image = 200;
 constexpr int cuda_unsupported_ptx = 222;
 constexpr int cuda_not_found = 500;
+constexpr int attribute_multiprocessors = 16;
 constexpr int attribute_capability_major = 75;
 constexpr int attribute_capability_minor = 76;
+
+constexpr int function_dynamic_shared = 8;
+
+// What the copy engine reads of a matrix; 64-byte aligned, as the driver wants it.
+struct alignas(64) TensorMap {
+  unsigned char bytes[128];
+};
+constexpr int tensor_map_u8 = 0;
+constexpr int tensor_map_f16 = 6;
+constexpr int tensor_map_bf16 = 9;
+constexpr int tensor_map_swizzle_128 = 3;
+constexpr int tensor_map_promote_256 = 3;
 
 // Oldest driver that captures programmatic launches in graphs.
 constexpr int oldest_driver = 12030;
@@ -77,6 +90,10 @@ constexpr int oldest_driver = 12030;
   X(module_unload, "cuModuleUnload", (void*))                                                         \
   X(module_function, "cuModuleGetFunction", (void**, void*, const char*))                             \
   X(module_global, "cuModuleGetGlobal_v2", (DevicePointer*, size_t*, void*, const char*))             \
+  X(function_attribute, "cuFuncSetAttribute", (void*, int, int))                                      \
+  X(tensor_map, "cuTensorMapEncodeTiled",                                                             \
+    (TensorMap*, int, uint32_t, DevicePointer, const uint64_t*, const uint64_t*, const uint32_t*,     \
+     const uint32_t*, int, int, int, int))                                                            \
   X(launch, "cuLaunchKernelEx", (const LaunchConfig*, void*, void**, void**))                         \
   X(error_text, "cuGetErrorString", (CudaResult, const char**))
 

@@ -106,17 +106,35 @@ class Reader {
     return steps;
   }
 
+  Grid grid(const Json& json, const Entry& entry) const {
+    Grid grid;
+    for (const Json& axis : json.items()) {
+      if (axis.items().size() != 2) refuse("a grid axis is not a pair");
+      grid.emplace_back(size(axis.items()[0], entry), axis.items()[1].integer(1));
+    }
+    return grid;
+  }
+
+  Variant variant(const Json& json, const Entry& entry, size_t pointers) const {
+    const auto field = [&](const char* name, int64_t least, int64_t most) { return static_cast<int>(json[name].integer(least, most)); };
+    Variant variant{json["kernel"].text(), grid(json["grid"], entry), field("threads", 32, 1024), field("shared", 0, 1 << 20), json["cost"].integer(1), {}};
+    for (const Json& item : json["maps"].items()) {
+      MatrixMap map{static_cast<size_t>(item["pointer"].integer(0, static_cast<int64_t>(pointers) - 1)), item["dtype"].text(), size(item["rows"], entry), item["columns"].integer(1, int64_t{1} << 31), item["box"].integer(1, 256)};
+      if (dtype_bytes(map.dtype) * map.columns % 16 != 0) refuse("rows of a tensor map are no multiple of 16 bytes");
+      variant.maps.push_back(std::move(map));
+    }
+    return variant;
+  }
+
   Step step(const Json& json, const Entry& entry, int depth) const {
     Step step;
     if (const Json* mask = json.find("mask")) step.mask = static_cast<uint32_t>(mask->integer(-(int64_t{1} << 31), 0xffffffff));
     if (const Json* kernel = json.find("kernel")) {
-      Launch launch{kernel->text(), {}, {}, {}};
-      for (const Json& axis : json["grid"].items()) {
-        if (axis.items().size() != 2) refuse("a grid axis is not a pair");
-        launch.grid.emplace_back(size(axis.items()[0], entry), axis.items()[1].integer(1));
-      }
+      Launch launch{kernel->text(), grid(json["grid"], entry), {}, {}, {}};
       for (const Json& item : json["pointers"].items()) launch.pointers.push_back(pointer(item, depth));
       for (const Json& item : json["symbols"].items()) launch.symbols.push_back(item.text());
+      if (const Json* variants = json.find("variants"))
+        for (const Json& item : variants->items()) launch.variants.push_back(variant(item, entry, launch.pointers.size()));
       step.what = std::move(launch);
     } else if (const Json* copy = json.find("copy")) {
       if (copy->items().size() != 2) refuse("a copy is not from one place to another");
@@ -163,6 +181,15 @@ int64_t Size::value(const Symbols& symbols) const {
   }
   if (sum < 0 || sum / divisor > (__int128{1} << 53)) throw Error(HEW_ERROR_ARGUMENT, "a size is out of range for these symbols");
   return static_cast<int64_t>(sum / divisor);
+}
+
+int64_t blocks_of(const Grid& grid, const Symbols& symbols) {
+  int64_t blocks = 1;
+  for (const auto& [count, per] : grid) {
+    blocks *= (count.value(symbols) + per - 1) / per;
+    if (blocks > int64_t{1} << 31) break;
+  }
+  return blocks;
 }
 
 uint64_t Pointer::at(const std::vector<int64_t>& turns) const {

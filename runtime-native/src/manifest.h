@@ -37,12 +37,36 @@ struct Pointer {
   uint64_t at(const std::vector<int64_t>& turns) const;
 };
 
+// count / per, rounded up, of each axis.
+using Grid = std::vector<std::pair<Size, int64_t>>;
+
+// A matrix behind one of a launch's pointers, for the copy engine: boxes of 128 bytes by `box` rows.
+struct MatrixMap {
+  size_t pointer;
+  std::string dtype;
+  Size rows;
+  int64_t columns, box;
+};
+
+// Another way to run a launch, by kernels of sm_90a; see backends/cuda/manifest.ts.
+struct Variant {
+  std::string kernel;
+  Grid grid;
+  int threads, shared;
+  int64_t cost;
+  std::vector<MatrixMap> maps;
+};
+
 struct Launch {
   std::string kernel;
-  std::vector<std::pair<Size, int64_t>> grid;
+  Grid grid;
   std::vector<Pointer> pointers;
   std::vector<std::string> symbols;
+  std::vector<Variant> variants;
 };
+
+// The product over the axes; more than 2^31 where that is exceeded.
+int64_t blocks_of(const Grid& grid, const Symbols& symbols);
 
 struct Copy {
   Pointer to, from;

@@ -100,12 +100,7 @@ void Model::run_launch(const Launch& launch, const Symbols& symbols, const std::
   for (const Pointer& pointer : launch.pointers) pointers.push_back(image_ + pointer.at(turns));
   std::vector<int> values;
   for (const std::string& name : launch.symbols) values.push_back(static_cast<int>(symbols.at(name)));
-  int64_t blocks = 1;
-  for (const auto& [count, per] : launch.grid) {
-    blocks *= (count.value(symbols) + per - 1) / per;
-    if (blocks > 0x7fffffff) break;
-  }
-  if (blocks != 0) device_->launch(launch, blocks, pointers, values);
+  if (blocks_of(launch.grid, symbols) != 0) device_->launch(launch, symbols, pointers, values);
 }
 
 void Model::enqueue(const std::string& name, const Symbols& symbols, uint32_t mask) {
@@ -228,8 +223,25 @@ void Model::measure(const std::string& name, const hew_input* inputs, size_t inp
   device_->enter();
   const Symbols values = symbols(entry, inputs, input_count, given, given_count);
   const uint32_t mask = give_inputs(entry, inputs, input_count, values, outputs, output_count);
-  for (int warm = 0; warm < 2; warm++) enqueue(name, values, mask);
-  device_->measure([&] { enqueue(name, values, mask); }, repeats, milliseconds);
+  // Every run finds the states as they are now.
+  uint64_t total = 0;
+  for (const StateSpec& state : manifest_.states) total += state.bytes;
+  if (kept_states_ == 0) kept_states_ = device_->allocate(total);
+  const auto copy_states = [&](bool back) {
+    Address at = kept_states_;
+    for (const StateSpec& state : manifest_.states) {
+      const Address own = image_ + state.address;
+      if (state.bytes > 0) device_->copy_within(back ? own : at, back ? at : own, state.bytes);
+      at += state.bytes;
+    }
+  };
+  copy_states(false);
+  for (int warm = 0; warm < 2; warm++) {
+    copy_states(true);
+    enqueue(name, values, mask);
+  }
+  device_->measure([&] { copy_states(true); }, [&] { enqueue(name, values, mask); }, repeats, milliseconds);
+  copy_states(true);
   finish();
 }
 

@@ -61,6 +61,8 @@ class Model {
   bool use_graphs_;
   std::unique_ptr<Device> device_;
   Address image_ = 0;
+  // Room for a copy of the states, where something was measured.
+  Address kept_states_ = 0;
   // Behind the device, so that graphs go first.
   std::map<std::string, Captured> graphs_;
 };

@@ -17,6 +17,7 @@ long setting(const char* name, long fallback) {
   return text == nullptr ? fallback : std::atol(text);
 }
 int failure[3];
+int has_wgmma = 1;
 char handle;
 }  // namespace
 
@@ -27,7 +28,7 @@ EXPORT int cuDriverGetVersion(int* version) { return *version = static_cast<int>
 EXPORT int cuDeviceGetCount(int* count) { return *count = static_cast<int>(setting("HEW_FAKE_DEVICES", 1)), 0; }
 EXPORT int cuDeviceGet(int* device, int number) { return *device = number, 0; }
 EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
-  *value = attribute == 75 ? static_cast<int>(setting("HEW_FAKE_CAPABILITY", 9)) : 0;
+  *value = attribute == 75 ? static_cast<int>(setting("HEW_FAKE_CAPABILITY", 9)) : attribute == 16 ? 132 : 0;
   return 0;
 }
 EXPORT int cuDeviceGetName(char* name, int length, int) { return std::strncpy(name, "fake GPU", static_cast<size_t>(length)), 0; }
@@ -66,10 +67,19 @@ EXPORT int cuEventSynchronize(void*) { return 0; }
 EXPORT int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 1, 0; }
 EXPORT int cuModuleLoadData(void** module, const void*) { return *module = &handle, static_cast<int>(setting("HEW_FAKE_LOAD_RESULT", 0)); }
 EXPORT int cuModuleUnload(void*) { return 0; }
+EXPORT int cuFuncSetAttribute(void*, int, int) { return 0; }
+// Refuses what a driver would: addresses and strides that are no multiples of 16, boxes that are larger than 256.
+EXPORT int cuTensorMapEncodeTiled(void* map, int, unsigned rank, Pointer pointer, const unsigned long long* sizes, const unsigned long long* strides,
+                                  const unsigned* box, const unsigned* steps, int, int, int, int) {
+  const bool aligned = reinterpret_cast<Pointer>(map) % 64 == 0 && pointer % 16 == 0 && strides[0] % 16 == 0;
+  const bool sane = rank == 2 && sizes[0] > 0 && sizes[1] > 0 && box[0] <= 256 && box[1] <= 256 && steps[0] == 1 && steps[1] == 1;
+  return aligned && sane ? 0 : 1;
+}
 EXPORT int cuModuleGetFunction(void** function, void*, const char*) { return *function = &handle, 0; }
-EXPORT int cuModuleGetGlobal_v2(Pointer* pointer, size_t* bytes, void*, const char*) {
-  *pointer = reinterpret_cast<Pointer>(failure);
-  *bytes = sizeof failure;
+EXPORT int cuModuleGetGlobal_v2(Pointer* pointer, size_t* bytes, void*, const char* name) {
+  const bool asked = std::strcmp(name, "hew_has_wgmma") == 0;
+  *pointer = reinterpret_cast<Pointer>(asked ? &has_wgmma : failure);
+  *bytes = asked ? sizeof has_wgmma : sizeof failure;
   return 0;
 }
 EXPORT int cuLaunchKernelEx(const void*, void*, void**, void**) {

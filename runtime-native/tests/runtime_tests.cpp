@@ -55,7 +55,9 @@ std::string manifest_text() {
               {"copy":[768,1536],"bytes":[[8,"T"]],"mask":1},
               {"copy":[1024,256],"bytes":16,"mask":2},
               {"copy":[2048,512],"bytes":8},
-              {"kernel":"nothing","grid":[[[[2,"T"]],256],[3,1]],"pointers":[512,256],"symbols":["T"],"mask":4}]}},
+              {"kernel":"nothing","grid":[[[[2,"T"]],256],[3,1]],"pointers":[512,256],"symbols":["T"],
+               "variants":[{"kernel":"tiles","grid":[[[[2,"T"]],64]],"threads":384,"shared":100000,"cost":7,
+                            "maps":[{"pointer":0,"dtype":"bf16","rows":[[1,"T"]],"columns":8,"box":64}]}],"mask":4}]}},
     "states":[{"name":"kept","dtype":"f32","shape":[2],"address":2048,"bytes":8}],
     "tokenizer":null,"sampler":null})";
 }
@@ -118,6 +120,8 @@ void units() {
       {"[[8,\"T\"]],\"mask\":1", "[[8,\"S\"]],\"mask\":1", "not a symbol", HEW_ERROR_BUNDLE},
       {"\"depth\":0},{", "\"depth\":1},{", "integer in", HEW_ERROR_BUNDLE},
       {"\"pointers\":[512,256]", "\"pointers\":[{\"base\":256,\"stride\":4,\"depth\":0}]", "outside loops", HEW_ERROR_BUNDLE},
+      {"\"columns\":8,\"box\"", "\"columns\":7,\"box\"", "multiple of 16 bytes", HEW_ERROR_BUNDLE},
+      {"\"maps\":[{\"pointer\":0", "\"maps\":[{\"pointer\":2", "integer in", HEW_ERROR_BUNDLE},
       {"\"min\":1,\"max\":8", "\"min\":9,\"max\":8", "integer in", HEW_ERROR_BUNDLE},
       {"\"dtype\":\"f32\",\"shape\":[4]", "\"dtype\":\"f99\",\"shape\":[4]", "data type", HEW_ERROR_BUNDLE},
       {"\"stride\":16,\"turns\":1", "\"stride\":9007199254740992,\"turns\":1048576", "integer in", HEW_ERROR_BUNDLE},

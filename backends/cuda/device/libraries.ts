@@ -2,17 +2,26 @@
 import { attentionRows } from './attention.js';
 import { batchProduct } from './batch-product.js';
 import { decodeAttention } from './decode-attention.js';
+import { flashAttention } from './flash-attention.js';
 import { tiledProduct } from './matmul.js';
 import { selection } from './selection.js';
-import { tensorProduct } from './tensor-product.js';
+import { tensorCores, tensorProduct } from './tensor-product.js';
 import { vectorProduct } from './vector-product.js';
+import { wgmma, wgmmaBf16, wgmmaF16, wgmmaI8, wgmmaProduct } from './wgmma.js';
 
 export const libraries = {
   selection,
   vectorProduct,
   batchProduct,
   tiledProduct,
+  tensorCores,
   tensorProduct,
+  wgmma,
+  wgmmaBf16,
+  wgmmaF16,
+  wgmmaI8,
+  wgmmaProduct,
   attentionRows,
   decodeAttention,
+  flashAttention,
 } as const;

@@ -104,6 +104,19 @@ __device__ __forceinline__ void load_streaming(const void* p, unsigned (&words)[
   asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "l"(p));
 }
 
+// ---- sm_90a: instructions of Hopper alone, such as wgmma; other code leaves kernels that need them empty ----
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HEW_WGMMA 1
+#else
+#define HEW_WGMMA 0
+#endif
+// Tells the runtime whether this code has those kernels.
+__device__ int hew_has_wgmma = HEW_WGMMA;
+
+// Describes a matrix in memory to the bulk copy engine; the driver fills it.
+struct alignas(64) TensorMap { char bytes[128]; };
+
 // ---- failures: the first one is kept for the host as {code, a, b} ----
 
 constexpr int kContextFull = 1;
@@ -139,7 +152,8 @@ __device__ __forceinline__ void release_successor() {
 
 // ---- elementwise functions ----
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+// The division is rounded to two units in the last place, which costs a fifth of an exact one.
+__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
 __device__ __forceinline__ float silu(float x) { return x * sigmoid(x); }
 __device__ __forceinline__ float quick_gelu(float x) { return x * sigmoid(1.702f * x); }
 __device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))) + (x != x ? x : 0.0f); }

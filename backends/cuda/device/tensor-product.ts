@@ -1,18 +1,6 @@
 /** Matrix products of 16-bit floats on tensor cores, by the instructions that every GPU since Ampere has. */
 
-export const tensorProduct = `// ---- out[m, n] = element(m, n, sums_r) with sums_r = sum_k x[m, k] w_r[n, k], on tensor cores ----
-//
-// A block computes 128 rows; its 128 columns are split among the weights, so that a thread holds the sums of all weights
-// at one place. Three tiles of depth 32 are in flight. Inside a tile, 16-byte pieces of a row are exchanged so that
-// eight rows read together lie in different banks.
-
-constexpr int kBlockRows = 128;
-constexpr int kBlockColumns = 128;
-constexpr int kDepth = 32;
-constexpr int kStages = 3;
-constexpr int kTileBytes = kBlockRows * kDepth * 2;
-
-__device__ __forceinline__ int tile_offset(int row, int piece) { return row * 64 + ((piece ^ (row >> 1)) & 3) * 16; }
+export const tensorCores = `// ---- tensor cores of Ampere: asynchronous copies to shared memory, and products of fragments that a warp shares ----
 
 __device__ __forceinline__ void copy_async(unsigned to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0));
@@ -32,6 +20,21 @@ __device__ __forceinline__ void multiply(f16, float (&c)[4], const unsigned (&a)
 
 __device__ __forceinline__ void store_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
 template <class T> __device__ __forceinline__ void store_pair(T* p, float a, float b) { *reinterpret_cast<unsigned*>(p) = pack(T{}, a, b); }
+`;
+
+export const tensorProduct = `// ---- out[m, n] = element(m, n, sums_r) with sums_r = sum_k x[m, k] w_r[n, k], on tensor cores ----
+//
+// A block computes 128 rows; its 128 columns are split among the weights, so that a thread holds the sums of all weights
+// at one place. Three tiles of depth 32 are in flight. Inside a tile, 16-byte pieces of a row are exchanged so that
+// eight rows read together lie in different banks.
+
+constexpr int kBlockRows = 128;
+constexpr int kBlockColumns = 128;
+constexpr int kDepth = 32;
+constexpr int kStages = 3;
+constexpr int kTileBytes = kBlockRows * kDepth * 2;
+
+__device__ __forceinline__ int tile_offset(int row, int piece) { return row * 64 + ((piece ^ (row >> 1)) & 3) * 16; }
 
 template <int Columns, int K, int Weights, class T, class Out, class Element>
 __device__ __forceinline__ void tensor_product(int block, int rows, const T* x, const T* const (&w)[Weights], Out* out, Element element) {

@@ -4,7 +4,9 @@ import type { OpOf, Value } from '../../../ir/module.js';
 import { decodeShape, emitDecode } from './decode-attention.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
+import { emitFlashAttention, fitsTensorCores } from './flash-attention.js';
 import { type KernelContext, type KernelEmitter, warps } from './kernel.js';
+import { sourceOf, viewed } from './view.js';
 
 function constantSize(context: KernelContext, value: Dim): number | undefined {
   return constantOf(context.resolve(value));
@@ -30,7 +32,8 @@ function declareVisible(context: KernelContext, token: string): void {
 
 export const emitAttention: KernelEmitter = (context) => {
   const shape = decodeShape(context.root as OpOf<'attention'>, context.resolve);
-  return shape === undefined ? emitRows(context) : emitDecode(context, shape);
+  if (shape !== undefined) return emitDecode(context, shape);
+  return fitsTensorCores(context) ? emitFlashAttention(context) : emitRows(context);
 };
 
 const emitRows: KernelEmitter = (context) => {
@@ -50,8 +53,12 @@ const emitRows: KernelEmitter = (context) => {
   declareVisible(context, token);
   code.line(`const int key_head = ${head} * ${kv} / ${heads};`);
   const expressions = new Expressions(context);
-  const at = (value: Value, where: readonly string[]): string => `&${expressions.element(value, where)}`;
-  const stride = (value: Value): string => context.size(productOfDims(value.type.shape.slice(-2)));
+  const at = (value: Value, where: readonly string[]): string => {
+    const { source, index: own } = viewed(context, value, where);
+    return `&${expressions.element(source, own)}`;
+  };
+  const stride = (value: Value): string =>
+    context.size(productOfDims(sourceOf(context, value).type.shape.slice(-2)));
   code.line(
     `attend_row<${width}, ${valueWidth}>(${at(q, [...index, '0'])}, ${at(k, [...outer, 'oldest', 'key_head', '0'])}, ${at(v, [...outer, 'oldest', 'key_head', '0'])}, ${stride(k)}, ${stride(v)}, visible, ${floatLiteral(scale)}, ${at(result, [...index, '0'])});`,
   );

@@ -42,12 +42,34 @@ export interface KernelContext {
 /** The name of the scratch pointer. */
 export const scratch = 'scratch';
 
-/** A launch of a kernel that takes several, one after the other. */
+/** A launch of a kernel that takes several, one after the other, or that can run in several ways. */
 export interface Phase {
   /** Distinguishes the names of the global functions. */
   readonly suffix: string;
   readonly grid: Grid;
   readonly code: Code;
+  readonly variants?: readonly Variant[];
+}
+
+/** A row-major matrix behind one of the pointers, cut into boxes of one row of 128 bytes by `boxRows`. */
+export interface MatrixMap {
+  readonly value: Value;
+  readonly rows: Dim;
+  readonly columns: number;
+  readonly boxRows: number;
+}
+
+/**
+ * Another way to run a launch, by instructions of Hopper alone. Its grid counts tiles, which as many blocks as the GPU
+ * has multiprocessors share; its global function takes the tensor maps `map0`, … before the pointers.
+ */
+export interface Variant extends Phase {
+  readonly threads: number;
+  /** Bytes of dynamic shared memory. */
+  readonly shared: number;
+  /** Time of a tile, in any unit that all variants of a launch share. */
+  readonly cost: number;
+  readonly maps: readonly MatrixMap[];
 }
 
 /** Writes the body of a kernel and says how many blocks run it; or makes the bodies of several launches. */

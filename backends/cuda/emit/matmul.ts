@@ -16,6 +16,7 @@ import type { KernelContext, KernelEmitter } from './kernel.js';
 import { declareElement, declareWeights, leadIndex, linearRoots } from './linear.js';
 import { threadPerElement } from './pointwise.js';
 import { storageType } from './size.js';
+import { productVariants } from './wgmma.js';
 
 const tile = 64;
 const tensorTile = 128;
@@ -44,15 +45,21 @@ export const emitLinear: KernelEmitter = (context) => {
   const out = context.pointer(result);
   const sameDType = x.type.dtype === w.type.dtype && x.type.dtype !== 'f32';
   if (sameDType && inner % 8 === 0) {
+    context.libraries.add('tensorCores');
     context.libraries.add('tensorProduct');
     declareWeights(context, roots);
     code.line(
       `tensor_product<N, K>(block, ${context.size(rows)}, ${context.pointer(x)}, weights, ${out}, element);`,
     );
-    return [
+    const grid = [
       { count: rows, per: tensorTile },
       { count: dim(columns), per: tensorTile / roots.length },
     ];
+    const factors = roots.map((root) => root.operands[1] as Value);
+    const variants = productVariants(context, { x, weights: factors, rows, columns, inner, result }, (own) =>
+      declareElement(own, roots, result, leadIndex(own, result.type.shape)),
+    );
+    return [{ suffix: '', grid, code, variants }];
   }
   return tiledLinear(context, roots, rows, columns);
 };

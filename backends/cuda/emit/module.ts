@@ -3,18 +3,28 @@
 import { constantOf } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { printFunc } from '../../../ir/print.js';
-import type { Grid } from '../../native/plan.js';
+import type { Grid, PlannedVariant } from '../../native/plan.js';
 import { constantArguments } from '../constant-arguments.js';
 import { libraries } from '../device/libraries.js';
 import { prelude } from '../device/prelude.js';
 import { runtime } from '../device/runtime.js';
-import { isPhases, type KernelContext, kernelContext, type Library, scratch, threads } from './kernel.js';
+import {
+  isPhases,
+  type KernelContext,
+  kernelContext,
+  type Library,
+  type Phase,
+  scratch,
+  threads,
+  type Variant,
+} from './kernel.js';
 import { storageType } from './size.js';
 import { emitterOf, scratchOf } from './table.js';
 
 export interface EmittedLaunch {
   readonly name: string;
   readonly grid: Grid;
+  readonly variants: readonly PlannedVariant[];
 }
 
 export interface EmittedKernel {
@@ -53,22 +63,49 @@ function globalName(name: string, taken: Set<string>): string {
 function emitKernel(context: KernelContext, name: string): EmittedKernel {
   const { func } = context;
   const made = emitterOf(func)(context);
-  const phases = isPhases(made) ? made : [{ suffix: '', grid: made, code: context.code }];
+  const phases: readonly Phase[] = isPhases(made) ? made : [{ suffix: '', grid: made, code: context.code }];
   const comment = printFunc({ ...func, name: func.name })
     .trimEnd()
     .split('\n')
     .map((line) => `// ${line.trim()}`);
-  const launches = phases.map(({ suffix, grid }) => ({ name: `${name}${suffix}`, grid }));
-  const functions = phases.map(({ code }, i) =>
-    [
-      `extern "C" __global__ void __launch_bounds__(${threads}) ${launches[i]?.name}(${parameters(context)}) {`,
-      '  release_successor();',
-      '  const unsigned block = blockIdx.x;',
-      String(code),
-      '}',
-    ].join('\n'),
-  );
+  const launches = phases.map(({ suffix, grid, variants = [] }) => ({
+    name: `${name}${suffix}`,
+    grid,
+    variants: variants.map((variant) => emittedVariant(func, name, variant)),
+  }));
+  const functions = phases.flatMap(({ suffix, code, variants = [] }) => [
+    globalFunction(`__launch_bounds__(${threads}) ${name}${suffix}`, parameters(context), String(code)),
+    ...variants.map((variant) => variantFunction(context, name, variant)),
+  ]);
   return { launches, symbols: context.symbols, code: [...comment, ...functions].join('\n') };
+}
+
+function globalFunction(head: string, parameters: string, code: string): string {
+  return [
+    `extern "C" __global__ void ${head}(${parameters}) {`,
+    '  release_successor();',
+    '  const unsigned block = blockIdx.x;',
+    code,
+    '}',
+  ].join('\n');
+}
+
+/** Where the instructions are missing only the name is left: the runtime does not launch it. */
+function variantFunction(context: KernelContext, name: string, variant: Variant): string {
+  const maps = variant.maps.map((_, i) => `const __grid_constant__ TensorMap map${i}`);
+  const head = `__launch_bounds__(${variant.threads}, 1) ${name}${variant.suffix}`;
+  const code = `#if HEW_WGMMA\n${variant.code}\n#endif`;
+  return globalFunction(head, [...maps, parameters(context)].join(', '), code);
+}
+
+function emittedVariant(func: Func, name: string, variant: Variant): PlannedVariant {
+  const { suffix, grid, threads, shared, cost } = variant;
+  const maps = variant.maps.map(({ value, ...map }) => ({
+    ...map,
+    pointer: func.args.indexOf(value),
+    dtype: value.type.dtype,
+  }));
+  return { name: `${name}${suffix}`, grid, threads, shared, cost, maps };
 }
 
 /** Pointers that are read are not `__restrict__`: an append may write its argument. */

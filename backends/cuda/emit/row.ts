@@ -7,10 +7,12 @@ import { declareIndex, Expressions, type Known, storeResult } from './expression
 import { type KernelContext, type KernelEmitter, threads, warps } from './kernel.js';
 import { storageType } from './size.js';
 
-/** Rows up to this length are a warp's. */
-const longestOfWarp = 512;
+/** Rows up to this length are a warp's; of few rows only shorter ones, so that there is work for all of a GPU. */
+const longestOfWarp = 1280;
+const longestOfFew = 512;
+const fewRows = 64;
 /** Most elements of a thread that stay in registers. */
-const mostOwn = 32;
+const mostOwn = 40;
 
 interface Row {
   readonly width: string;
@@ -112,7 +114,9 @@ export const emitRows: KernelEmitter = (context) => {
   const lead = x.type.shape.slice(0, -1);
   const rows = productOfDims(lead);
   const constant = constantOf(context.resolve(x.type.shape.at(-1) as Dim));
-  const byWarp = constant !== undefined && constant <= longestOfWarp;
+  const rowCount = constantOf(context.resolve(rows));
+  const longest = rowCount !== undefined && rowCount <= fewRows ? longestOfFew : longestOfWarp;
+  const byWarp = constant !== undefined && constant <= longest;
   const indexType = context.indexType(x.type, result.type);
   if (byWarp) {
     code.line(`const ${indexType} row = static_cast<${indexType}>(block) * kWarps + threadIdx.x / 32;`);

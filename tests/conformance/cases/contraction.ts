@@ -112,6 +112,10 @@ const linearRows: readonly LinearRow[] = [
   { x: [0, 8], out: 4, bias: true },
   { x: [3, 0], out: 4, bias: true },
   { x: [3, 4], out: 0 },
+  // Several tiles of kernels that take many rows and columns at a time.
+  { x: [150, 72], out: 200, bias: true },
+  { x: [300, 136], out: 33 },
+  { x: [2, 40, 600], out: 264 },
 ];
 
 const linearCases: OpCase[] = [

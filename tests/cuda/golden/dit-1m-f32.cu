@@ -1,5 +1,259 @@
 // ---- kernels of the model ----
 
+// func @slice_slice_add_layer_norm_mul_add.2m kernel row(%0: f32[B, 6, d], %1: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
+// %2 = slice(%0, axis=1, start=0, end=1) : f32[B, 1, d]
+// %3 = full(value=1) : f32[]
+// %4 = slice(%0, axis=1, start=1, end=2) : f32[B, 1, d]
+// %5 = add(%4, %3) : f32[B, 1, d]
+// %6 = layer_norm(%1, eps=0.000001) : f32[B, tokens, d]
+// %7 = mul(%6, %5) : f32[B, tokens, d]
+// %8 = add(%7, %2) : f32[B, tokens, d]
+// return %8
+// }
+extern "C" __global__ void __launch_bounds__(256) slice_slice_add_layer_norm_mul_add_2m(const float* in0, const float* in1, float* out0, const int B) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= (B * 64)) return;
+  await_predecessor();
+  const int i0 = row % 64;
+  const int rest1 = row / 64;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v2 = load(in1[rest1 * 64 * 128 + i0 * 128 + column]);
+    own[j] = v2;
+  }
+  float partial3 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial3 += own[j];
+  }
+  const float sum = warp_sum(partial3);
+  const float mean = sum / 128;
+  float partial4 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial4 += (own[j] - mean) * (own[j] - mean);
+  }
+  const float squares = warp_sum(partial4);
+  const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v5 = (own[j] - mean) * factor;
+    const float v6 = load(in0[rest1 * 6 * 128 + 1 * 128 + column]);
+    const float v7 = add(v6, 1.0f);
+    const float v8 = mul(v5, v7);
+    const float v9 = load(in0[rest1 * 6 * 128 + column]);
+    const float v10 = add(v8, v9);
+    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v10);
+  }
+}
+
+// func @slice_slice_slice_attention.5m kernel attention(%0: f32[B, tokens, 3*heads, hd]) -> (f32[B, tokens, heads, hd]) {
+// %1 = slice(%0, axis=2, start=2*heads, end=3*heads) : f32[B, tokens, heads, hd]
+// %2 = slice(%0, axis=2, start=heads, end=2*heads) : f32[B, tokens, heads, hd]
+// %3 = slice(%0, axis=2, start=0, end=heads) : f32[B, tokens, heads, hd]
+// %4 = attention(%3, %2, %1, scale=0.1767766952966369) : f32[B, tokens, heads, hd]
+// return %4
+// }
+extern "C" __global__ void __launch_bounds__(256) slice_slice_slice_attention_5m(const float* in0, float* out0, const int B) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  await_predecessor();
+  const int row = block * kWarps + threadIdx.x / 32;
+  if (row >= (B * 256)) return;
+  const int i0 = row % 4;
+  const int rest1 = row / 4;
+  const int i2 = rest1 % 64;
+  const int rest3 = rest1 / 64;
+  const int oldest = 0, visible = 64;
+  const int key_head = i0 * 4 / 4;
+  attend_row<32, 32>(&in0[rest3 * 64 * 12 * 32 + i2 * 12 * 32 + i0 * 32], &in0[rest3 * 64 * 12 * 32 + oldest * 12 * 32 + ((key_head + 4)) * 32], &in0[rest3 * 64 * 12 * 32 + oldest * 12 * 32 + ((key_head + 8)) * 32], 384, 384, visible, 0.176776692f, &out0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32]);
+}
+
+// func @slice_linear_mul_add.6m kernel matmul(%0: f32[B, 6, d], %1: f32[B, tokens, hd*heads], %2: bf16[d, hd*heads], %3: bf16[d], %4: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
+// %5 = slice(%0, axis=1, start=2, end=3) : f32[B, 1, d]
+// %6 = linear(%1, %2, %3) : f32[B, tokens, d]
+// %7 = mul(%5, %6) : f32[B, tokens, d]
+// %8 = add(%4, %7) : f32[B, tokens, d]
+// return %8
+// }
+extern "C" __global__ void __launch_bounds__(256) slice_linear_mul_add_6m(const float* in0, const float* in1, const bf16* in2, const bf16* in3, const float* in4, float* out0, const int B) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const int i0 = row % 64;
+    const int rest1 = row / 64;
+    const float v2 = load(in3[column]);
+    const float v3 = sums[0] + v2;
+    const float v4 = load(in4[rest1 * 64 * 128 + i0 * 128 + column]);
+    const float v5 = load(in0[rest1 * 6 * 128 + 2 * 128 + column]);
+    const float v6 = mul(v5, v3);
+    const float v7 = add(v4, v6);
+    return v7;
+  };
+  await_predecessor();
+  const int column_tiles = (N + 63) / 64;
+  const auto a = [&](int m, int k) { return load(in1[(long long)m * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v8 = load(in2[n * 128 + k]);
+    return v8;
+  };
+  const auto store = [&](int row, int column, float sum) {
+    out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
+  };
+  tiled_product(block / column_tiles, block % column_tiles, (B * 64), N, K, a, b, store);
+}
+
+// func @slice_slice_add_layer_norm_mul_add.8m kernel row(%0: f32[B, 6, d], %1: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
+// %2 = slice(%0, axis=1, start=3, end=4) : f32[B, 1, d]
+// %3 = full(value=1) : f32[]
+// %4 = slice(%0, axis=1, start=4, end=5) : f32[B, 1, d]
+// %5 = add(%4, %3) : f32[B, 1, d]
+// %6 = layer_norm(%1, eps=0.000001) : f32[B, tokens, d]
+// %7 = mul(%6, %5) : f32[B, tokens, d]
+// %8 = add(%7, %2) : f32[B, tokens, d]
+// return %8
+// }
+extern "C" __global__ void __launch_bounds__(256) slice_slice_add_layer_norm_mul_add_8m(const float* in0, const float* in1, float* out0, const int B) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= (B * 64)) return;
+  await_predecessor();
+  const int i0 = row % 64;
+  const int rest1 = row / 64;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v2 = load(in1[rest1 * 64 * 128 + i0 * 128 + column]);
+    own[j] = v2;
+  }
+  float partial3 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial3 += own[j];
+  }
+  const float sum = warp_sum(partial3);
+  const float mean = sum / 128;
+  float partial4 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial4 += (own[j] - mean) * (own[j] - mean);
+  }
+  const float squares = warp_sum(partial4);
+  const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v5 = (own[j] - mean) * factor;
+    const float v6 = load(in0[rest1 * 6 * 128 + 4 * 128 + column]);
+    const float v7 = add(v6, 1.0f);
+    const float v8 = mul(v5, v7);
+    const float v9 = load(in0[rest1 * 6 * 128 + 3 * 128 + column]);
+    const float v10 = add(v8, v9);
+    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v10);
+  }
+}
+
+// func @slice_linear_mul_add.9m kernel matmul(%0: f32[B, 6, d], %1: f32[B, tokens, ffn], %2: bf16[d, ffn], %3: bf16[d], %4: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
+// %5 = slice(%0, axis=1, start=5, end=6) : f32[B, 1, d]
+// %6 = linear(%1, %2, %3) : f32[B, tokens, d]
+// %7 = mul(%5, %6) : f32[B, tokens, d]
+// %8 = add(%4, %7) : f32[B, tokens, d]
+// return %8
+// }
+extern "C" __global__ void __launch_bounds__(256) slice_linear_mul_add_9m(const float* in0, const float* in1, const bf16* in2, const bf16* in3, const float* in4, float* out0, const int B) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 512;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const int i0 = row % 64;
+    const int rest1 = row / 64;
+    const float v2 = load(in3[column]);
+    const float v3 = sums[0] + v2;
+    const float v4 = load(in4[rest1 * 64 * 128 + i0 * 128 + column]);
+    const float v5 = load(in0[rest1 * 6 * 128 + 5 * 128 + column]);
+    const float v6 = mul(v5, v3);
+    const float v7 = add(v4, v6);
+    return v7;
+  };
+  await_predecessor();
+  const int column_tiles = (N + 63) / 64;
+  const auto a = [&](int m, int k) { return load(in1[(long long)m * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v8 = load(in2[n * 512 + k]);
+    return v8;
+  };
+  const auto store = [&](int row, int column, float sum) {
+    out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
+  };
+  tiled_product(block / column_tiles, block % column_tiles, (B * 64), N, K, a, b, store);
+}
+
+// func @slice_slice_add_layer_norm_mul_add.11m kernel row(%0: f32[B, 2, d], %1: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
+// %2 = slice(%0, axis=1, start=0, end=1) : f32[B, 1, d]
+// %3 = full(value=1) : f32[]
+// %4 = slice(%0, axis=1, start=1, end=2) : f32[B, 1, d]
+// %5 = add(%4, %3) : f32[B, 1, d]
+// %6 = layer_norm(%1, eps=0.000001) : f32[B, tokens, d]
+// %7 = mul(%6, %5) : f32[B, tokens, d]
+// %8 = add(%7, %2) : f32[B, tokens, d]
+// return %8
+// }
+extern "C" __global__ void __launch_bounds__(256) slice_slice_add_layer_norm_mul_add_11m(const float* in0, const float* in1, float* out0, const int B) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
+  if (row >= (B * 64)) return;
+  await_predecessor();
+  const int i0 = row % 64;
+  const int rest1 = row / 64;
+  float own[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v2 = load(in1[rest1 * 64 * 128 + i0 * 128 + column]);
+    own[j] = v2;
+  }
+  float partial3 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial3 += own[j];
+  }
+  const float sum = warp_sum(partial3);
+  const float mean = sum / 128;
+  float partial4 = 0.0f;
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    partial4 += (own[j] - mean) * (own[j] - mean);
+  }
+  const float squares = warp_sum(partial4);
+  const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int column = j * 32 + threadIdx.x % 32;
+    const float v5 = (own[j] - mean) * factor;
+    const float v6 = load(in0[rest1 * 2 * 128 + 1 * 128 + column]);
+    const float v7 = add(v6, 1.0f);
+    const float v8 = mul(v5, v7);
+    const float v9 = load(in0[rest1 * 2 * 128 + column]);
+    const float v10 = add(v8, v9);
+    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v10);
+  }
+}
+
 // func @silu.1 kernel pointwise(%0: f32[B, d]) -> (f32[B, d]) {
 // %1 = silu(%0) : f32[B, d]
 // return %1
@@ -43,138 +297,6 @@ extern "C" __global__ void __launch_bounds__(256) linear_1(const float* in0, con
   tiled_product(block / column_tiles, block % column_tiles, B, N, K, a, b, store);
 }
 
-// func @slice.1 kernel pointwise(%0: f32[B, 6, d]) -> (f32[B, 1, d]) {
-// %1 = slice(%0, axis=1, start=0, end=1) : f32[B, 1, d]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_1(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 6 * 128 + i0]);
-  out0[rest1 * 128 + i0] = convert<float>(v2);
-}
-
-// func @slice.2 kernel pointwise(%0: f32[B, 6, d]) -> (f32[B, 1, d]) {
-// %1 = slice(%0, axis=1, start=2, end=3) : f32[B, 1, d]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_2(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 6 * 128 + 2 * 128 + i0]);
-  out0[rest1 * 128 + i0] = convert<float>(v2);
-}
-
-// func @slice.3 kernel pointwise(%0: f32[B, 6, d]) -> (f32[B, 1, d]) {
-// %1 = slice(%0, axis=1, start=3, end=4) : f32[B, 1, d]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_3(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 6 * 128 + 3 * 128 + i0]);
-  out0[rest1 * 128 + i0] = convert<float>(v2);
-}
-
-// func @slice.4 kernel pointwise(%0: f32[B, 6, d]) -> (f32[B, 1, d]) {
-// %1 = slice(%0, axis=1, start=5, end=6) : f32[B, 1, d]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_4(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 6 * 128 + 5 * 128 + i0]);
-  out0[rest1 * 128 + i0] = convert<float>(v2);
-}
-
-// func @slice_add.1 kernel pointwise(%0: f32[B, 6, d]) -> (f32[B, 1, d]) {
-// %1 = full(value=1) : f32[]
-// %2 = slice(%0, axis=1, start=1, end=2) : f32[B, 1, d]
-// %3 = add(%2, %1) : f32[B, 1, d]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_add_1(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 6 * 128 + 1 * 128 + i0]);
-  const float v3 = add(v2, 1.0f);
-  out0[rest1 * 128 + i0] = convert<float>(v3);
-}
-
-// func @layer_norm_mul_add.1 kernel row(%0: f32[B, tokens, d], %1: f32[B, 1, d], %2: f32[B, 1, d]) -> (f32[B, tokens, d]) {
-// %3 = layer_norm(%0, eps=0.000001) : f32[B, tokens, d]
-// %4 = mul(%3, %1) : f32[B, tokens, d]
-// %5 = add(%4, %2) : f32[B, tokens, d]
-// return %5
-// }
-extern "C" __global__ void __launch_bounds__(256) layer_norm_mul_add_1(const float* in0, const float* in1, const float* in2, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
-  if (row >= (B * 64)) return;
-  await_predecessor();
-  const int i0 = row % 64;
-  const int rest1 = row / 64;
-  float own[4];
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in0[rest1 * 64 * 128 + i0 * 128 + column]);
-    own[j] = v2;
-  }
-  float partial3 = 0.0f;
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j];
-  }
-  const float sum = warp_sum(partial3);
-  const float mean = sum / 128;
-  float partial4 = 0.0f;
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial4 += (own[j] - mean) * (own[j] - mean);
-  }
-  const float squares = warp_sum(partial4);
-  const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v5 = (own[j] - mean) * factor;
-    const float v6 = load(in1[rest1 * 128 + column]);
-    const float v7 = mul(v5, v6);
-    const float v8 = load(in2[rest1 * 128 + column]);
-    const float v9 = add(v7, v8);
-    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v9);
-  }
-}
-
 // func @linear.2 kernel matmul(%0: f32[B, tokens, d], %1: bf16[3*hd*heads, d], %2: bf16[3*hd*heads]) -> (f32[B, tokens, 3*hd*heads]) {
 // %3 = linear(%0, %1, %2) : f32[B, tokens, 3*hd*heads]
 // return %3
@@ -203,138 +325,6 @@ extern "C" __global__ void __launch_bounds__(256) linear_2(const float* in0, con
   tiled_product(block / column_tiles, block % column_tiles, (B * 64), N, K, a, b, store);
 }
 
-// func @slice.5 kernel pointwise(%0: f32[B, tokens, 3, heads, hd]) -> (f32[B, tokens, 1, heads, hd]) {
-// %1 = slice(%0, axis=2, start=0, end=1) : f32[B, tokens, 1, heads, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_5(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 8192)) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const int i2 = rest1 % 4;
-  const int rest3 = rest1 / 4;
-  const int i4 = rest3 % 64;
-  const int rest5 = rest3 / 64;
-  const float v6 = load(in0[rest5 * 64 * 3 * 4 * 32 + i4 * 3 * 4 * 32 + i2 * 32 + i0]);
-  out0[rest5 * 64 * 4 * 32 + i4 * 4 * 32 + i2 * 32 + i0] = convert<float>(v6);
-}
-
-// func @slice.6 kernel pointwise(%0: f32[B, tokens, 3, heads, hd]) -> (f32[B, tokens, 1, heads, hd]) {
-// %1 = slice(%0, axis=2, start=1, end=2) : f32[B, tokens, 1, heads, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_6(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 8192)) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const int i2 = rest1 % 4;
-  const int rest3 = rest1 / 4;
-  const int i4 = rest3 % 64;
-  const int rest5 = rest3 / 64;
-  const float v6 = load(in0[rest5 * 64 * 3 * 4 * 32 + i4 * 3 * 4 * 32 + 1 * 4 * 32 + i2 * 32 + i0]);
-  out0[rest5 * 64 * 4 * 32 + i4 * 4 * 32 + i2 * 32 + i0] = convert<float>(v6);
-}
-
-// func @slice.7 kernel pointwise(%0: f32[B, tokens, 3, heads, hd]) -> (f32[B, tokens, 1, heads, hd]) {
-// %1 = slice(%0, axis=2, start=2, end=3) : f32[B, tokens, 1, heads, hd]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_7(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 8192)) return;
-  const int i0 = i % 32;
-  const int rest1 = i / 32;
-  const int i2 = rest1 % 4;
-  const int rest3 = rest1 / 4;
-  const int i4 = rest3 % 64;
-  const int rest5 = rest3 / 64;
-  const float v6 = load(in0[rest5 * 64 * 3 * 4 * 32 + i4 * 3 * 4 * 32 + 2 * 4 * 32 + i2 * 32 + i0]);
-  out0[rest5 * 64 * 4 * 32 + i4 * 4 * 32 + i2 * 32 + i0] = convert<float>(v6);
-}
-
-// func @attention.1 kernel attention(%0: f32[B, tokens, heads, hd], %1: f32[B, tokens, heads, hd], %2: f32[B, tokens, heads, hd]) -> (f32[B, tokens, heads, hd]) {
-// %3 = attention(%0, %1, %2, scale=0.1767766952966369) : f32[B, tokens, heads, hd]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) attention_1(const float* in0, const float* in1, const float* in2, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int row = block * kWarps + threadIdx.x / 32;
-  if (row >= (B * 256)) return;
-  const int i0 = row % 4;
-  const int rest1 = row / 4;
-  const int i2 = rest1 % 64;
-  const int rest3 = rest1 / 64;
-  const int oldest = 0, visible = 64;
-  const int key_head = i0 * 4 / 4;
-  attend_row<32, 32>(&in0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32], &in1[rest3 * 64 * 4 * 32 + oldest * 4 * 32 + key_head * 32], &in2[rest3 * 64 * 4 * 32 + oldest * 4 * 32 + key_head * 32], 128, 128, visible, 0.176776692f, &out0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32]);
-}
-
-// func @linear_mul_add.1 kernel matmul(%0: f32[B, tokens, hd*heads], %1: bf16[d, hd*heads], %2: bf16[d], %3: f32[B, 1, d], %4: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
-// %5 = linear(%0, %1, %2) : f32[B, tokens, d]
-// %6 = mul(%3, %5) : f32[B, tokens, d]
-// %7 = add(%4, %6) : f32[B, tokens, d]
-// return %7
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_mul_add_1(const float* in0, const bf16* in1, const bf16* in2, const float* in3, const float* in4, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const int i0 = row % 64;
-    const int rest1 = row / 64;
-    const float v2 = load(in2[column]);
-    const float v3 = sums[0] + v2;
-    const float v4 = load(in4[rest1 * 64 * 128 + i0 * 128 + column]);
-    const float v5 = load(in3[rest1 * 128 + column]);
-    const float v6 = mul(v5, v3);
-    const float v7 = add(v4, v6);
-    return v7;
-  };
-  await_predecessor();
-  const int column_tiles = (N + 63) / 64;
-  const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) {
-    const float v8 = load(in1[n * 128 + k]);
-    return v8;
-  };
-  const auto store = [&](int row, int column, float sum) {
-    out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
-  };
-  tiled_product(block / column_tiles, block % column_tiles, (B * 64), N, K, a, b, store);
-}
-
-// func @slice_add.2 kernel pointwise(%0: f32[B, 6, d]) -> (f32[B, 1, d]) {
-// %1 = full(value=1) : f32[]
-// %2 = slice(%0, axis=1, start=4, end=5) : f32[B, 1, d]
-// %3 = add(%2, %1) : f32[B, 1, d]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_add_2(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 6 * 128 + 4 * 128 + i0]);
-  const float v3 = add(v2, 1.0f);
-  out0[rest1 * 128 + i0] = convert<float>(v3);
-}
-
 // func @linear_gelu_tanh.1 kernel matmul(%0: f32[B, tokens, d], %1: bf16[ffn, d], %2: bf16[ffn]) -> (f32[B, tokens, ffn]) {
 // %3 = linear(%0, %1, %2) : f32[B, tokens, ffn]
 // %4 = gelu_tanh(%3) : f32[B, tokens, ffn]
@@ -358,40 +348,6 @@ extern "C" __global__ void __launch_bounds__(256) linear_gelu_tanh_1(const float
   const auto b = [&](int k, int n) {
     const float v5 = load(in1[n * 128 + k]);
     return v5;
-  };
-  const auto store = [&](int row, int column, float sum) {
-    out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
-  };
-  tiled_product(block / column_tiles, block % column_tiles, (B * 64), N, K, a, b, store);
-}
-
-// func @linear_mul_add.2 kernel matmul(%0: f32[B, tokens, ffn], %1: bf16[d, ffn], %2: bf16[d], %3: f32[B, 1, d], %4: f32[B, tokens, d]) -> (f32[B, tokens, d]) {
-// %5 = linear(%0, %1, %2) : f32[B, tokens, d]
-// %6 = mul(%3, %5) : f32[B, tokens, d]
-// %7 = add(%4, %6) : f32[B, tokens, d]
-// return %7
-// }
-extern "C" __global__ void __launch_bounds__(256) linear_mul_add_2(const float* in0, const bf16* in1, const bf16* in2, const float* in3, const float* in4, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  constexpr int N = 128, K = 512;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const int i0 = row % 64;
-    const int rest1 = row / 64;
-    const float v2 = load(in2[column]);
-    const float v3 = sums[0] + v2;
-    const float v4 = load(in4[rest1 * 64 * 128 + i0 * 128 + column]);
-    const float v5 = load(in3[rest1 * 128 + column]);
-    const float v6 = mul(v5, v3);
-    const float v7 = add(v4, v6);
-    return v7;
-  };
-  await_predecessor();
-  const int column_tiles = (N + 63) / 64;
-  const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
-  const auto b = [&](int k, int n) {
-    const float v8 = load(in1[n * 512 + k]);
-    return v8;
   };
   const auto store = [&](int row, int column, float sum) {
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
@@ -718,41 +674,6 @@ extern "C" __global__ void __launch_bounds__(256) linear_3(const float* in0, con
     out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
   };
   tiled_product(block / column_tiles, block % column_tiles, B, N, K, a, b, store);
-}
-
-// func @slice.8 kernel pointwise(%0: f32[B, 2, d]) -> (f32[B, 1, d]) {
-// %1 = slice(%0, axis=1, start=0, end=1) : f32[B, 1, d]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_8(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 2 * 128 + i0]);
-  out0[rest1 * 128 + i0] = convert<float>(v2);
-}
-
-// func @slice_add.3 kernel pointwise(%0: f32[B, 2, d]) -> (f32[B, 1, d]) {
-// %1 = full(value=1) : f32[]
-// %2 = slice(%0, axis=1, start=1, end=2) : f32[B, 1, d]
-// %3 = add(%2, %1) : f32[B, 1, d]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) slice_add_3(const float* in0, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 2 * 128 + 1 * 128 + i0]);
-  const float v3 = add(v2, 1.0f);
-  out0[rest1 * 128 + i0] = convert<float>(v3);
 }
 
 // func @linear.4 kernel matmul(%0: f32[B, tokens, d], %1: bf16[16, d], %2: bf16[16]) -> (f32[B, tokens, 16]) {

@@ -87,6 +87,82 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_linear_cast_silu_m
   const bf16* const weights[] = {in1, in2};
   tensor_product<N, K>(block, T, in0, weights, out0, element);
 }
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_wide(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 384, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[2]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = rounded<bf16>(sums[1]);
+    const float v2 = v1;
+    const float v3 = silu(v2);
+    const float v4 = v0;
+    const float v5 = mul(v3, v4);
+    const float v6 = rounded<bf16>(v5);
+    return v6;
+  };
+  const TensorMap* const weights[] = {&map1, &map2};
+  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 384, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[2]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = rounded<bf16>(sums[1]);
+    const float v2 = v1;
+    const float v3 = silu(v2);
+    const float v4 = v0;
+    const float v5 = mul(v3, v4);
+    const float v6 = rounded<bf16>(v5);
+    return v6;
+  };
+  const TensorMap* const weights[] = {&map1, &map2};
+  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 384, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[2]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = rounded<bf16>(sums[1]);
+    const float v2 = v1;
+    const float v3 = silu(v2);
+    const float v4 = v0;
+    const float v5 = mul(v3, v4);
+    const float v6 = rounded<bf16>(v5);
+    return v6;
+  };
+  const TensorMap* const weights[] = {&map1, &map2};
+  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 384, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[2]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = rounded<bf16>(sums[1]);
+    const float v2 = v1;
+    const float v3 = silu(v2);
+    const float v4 = v0;
+    const float v5 = mul(v3, v4);
+    const float v6 = rounded<bf16>(v5);
+    return v6;
+  };
+  const TensorMap* const weights[] = {&map1, &map2};
+  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
 
 // func @rms_norm_cast_linear_cast_linear_cast_silu_mul.11m kernel matmul(%0: f32[1, d], %1: bf16[d], %2: bf16[ffn, d], %3: bf16[ffn, d]) -> (bf16[1, ffn]) {
 // %4 = rms_norm(%0, %1) : f32[1, d]
@@ -428,6 +504,58 @@ extern "C" __global__ void __launch_bounds__(256) linear_1(const bf16* in0, cons
   const bf16* const weights[] = {in1};
   tensor_product<N, K>(block, T, in0, weights, out0, element);
 }
+extern "C" __global__ void __launch_bounds__(384, 1) linear_1_wide(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_1_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_1_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_1_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
 
 // func @linear.2 kernel matmul(%0: bf16[T, d], %1: bf16[hd*kv, d]) -> (bf16[T, hd*kv]) {
 // %2 = linear(%0, %1) : bf16[T, hd*kv]
@@ -443,6 +571,58 @@ extern "C" __global__ void __launch_bounds__(256) linear_2(const bf16* in0, cons
   };
   const bf16* const weights[] = {in1};
   tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_2_wide(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 64, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_2_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 64, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_2_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 64, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_2_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 64, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    return v0;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
 }
 
 // func @cache_append.1 kernel append(%0: bf16[context, kv, hd], %1: bf16[T, kv, hd], %2: i32[]) -> (bf16[context, kv, hd]) {
@@ -473,15 +653,16 @@ extern "C" __global__ void __launch_bounds__(256) attention_1(const bf16* in0, c
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int row = block * kWarps + threadIdx.x / 32;
-  if (row >= (T * 4)) return;
-  const int i0 = row % 4;
-  const int rest1 = row / 4;
-  const int end = max(0, min(2048, in3[0] + rest1 + 1));
-  const int oldest = 0;
-  const int visible = end - oldest;
-  const int key_head = i0 * 2 / 4;
-  attend_row<32, 32>(&in0[rest1 * 4 * 32 + i0 * 32], &in1[oldest * 2 * 32 + key_head * 32], &in2[oldest * 2 * 32 + key_head * 32], 64, 64, visible, 0.176776692f, &out0[rest1 * 4 * 32 + i0 * 32]);
+  const int tiles = (T + 127) / 128;
+  const int head_of_all = static_cast<int>(block) / tiles;
+  const int tile = tiles - 1 - block % tiles;
+  const int key_head = head_of_all * 2 / 4;
+  const Rows<const bf16> queries{&in0[head_of_all * 32], 128};
+  const Rows<const bf16> keys{&in1[key_head * 32], 64};
+  const Rows<const bf16> values{&in2[key_head * 32], 64};
+  const Rows<bf16> out{&out0[head_of_all * 32], 128};
+  const Visible visible{2048, in3[0], 0, true};
+  attend_tile<32>(tile, T, queries, keys, values, visible, 0.176776692f, out);
 }
 
 // func @linear_cast.1 kernel matmul(%0: bf16[T, hd*heads], %1: bf16[d, hd*heads]) -> (f32[T, d]) {
@@ -500,6 +681,62 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_1(const bf16* in0,
   };
   const bf16* const weights[] = {in1};
   tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_wide(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
 }
 
 // func @rms_norm_add.1 kernel row(%0: f32[T, d], %1: bf16[d], %2: f32[T, d]) -> (f32[T, d]) {
@@ -561,6 +798,62 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_3(const bf16* in0,
   };
   const bf16* const weights[] = {in1};
   tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_wide(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 384;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 384;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 384;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 384;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
 }
 
 // func @gather_cast.1 kernel pointwise(%0: bf16[vocab, d], %1: i32[T]) -> (f32[T, d]) {
@@ -742,6 +1035,62 @@ extern "C" __global__ void __launch_bounds__(256) linear_cast_4(const bf16* in0,
   };
   const bf16* const weights[] = {in1};
   tensor_product<N, K>(block, T, in0, weights, out0, element);
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_wide(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 4096, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 4096, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 4096, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 4096, K = 128;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const float v0 = rounded<bf16>(sums[0]);
+    const float v1 = v0;
+    return v1;
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+#endif
 }
 
 // func @slice_cast.1 kernel pointwise(%0: f32[T, d]) -> (bf16[1, d]) {

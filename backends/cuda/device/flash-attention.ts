@@ -1,0 +1,154 @@
+/**
+ * Attention of many queries on tensor cores: tiles of queries stay in registers while tiles of keys and values pass, with
+ * an online softmax (Dao et al. 2022), so that no matrix of scores is ever in memory.
+ */
+
+export const flashAttention = `// ---- attention of many queries: a block takes 128 queries of a head, a warp 16 of them, 64 keys at a time ----
+
+constexpr int kQueryTile = 128;
+constexpr int kKeyTile = 64;
+
+// Rows 'stride' elements apart, from the first token and the head in question on.
+template <class T> struct Rows {
+  T* data;
+  long long stride;
+};
+// The query of row i sees the keys from max(0, first + i + 1 - window) (0 without a window) to min(length, first + i + 1),
+// or all of them.
+struct Visible {
+  int length, first, window;
+  bool causal;
+  __device__ int end(int row) const { return causal ? max(0, min(length, first + row + 1)) : length; }
+  __device__ int start(int row) const { return causal && window > 0 ? max(0, first + row + 1 - window) : 0; }
+};
+
+__device__ __forceinline__ void load_transposed(unsigned address, unsigned (&r)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
+}
+__device__ __forceinline__ float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float quad_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 1));
+  return fmaxf(x, __shfl_xor_sync(kFullWarp, x, 2));
+}
+__device__ __forceinline__ float quad_sum(float x) {
+  x += __shfl_xor_sync(kFullWarp, x, 1);
+  return x + __shfl_xor_sync(kFullWarp, x, 2);
+}
+
+template <int Width, class T>
+__device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T> q, Rows<const T> k, Rows<const T> v, Visible visible, float scale, Rows<T> out) {
+  constexpr int kDepth = (Width + 15) / 16;  // pieces of 16 channels
+  constexpr int kColumns = Width / 8;
+  // Rows of shared memory are a piece longer than their channels, so that eight of them lie in different banks.
+  constexpr int kRowBytes = kDepth * 32 + 16;
+  __shared__ __align__(16) char keys[kKeyTile * kRowBytes], values[kKeyTile * kRowBytes];
+  const unsigned keys_at = static_cast<unsigned>(__cvta_generic_to_shared(keys)), values_at = static_cast<unsigned>(__cvta_generic_to_shared(values));
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int first = tile * kQueryTile, row = first + warp * 16 + lane / 4;
+  const int last = min(first + kQueryTile, queries) - 1;
+  const int begin = visible.start(first) / kKeyTile * kKeyTile, end = visible.end(last);
+
+  const auto request = [&](unsigned to, Rows<const T> from, int key) {
+    for (int i = threadIdx.x; i < kKeyTile * kDepth * 2; i += kThreads) {
+      const int r = i / (kDepth * 2), piece = i % (kDepth * 2);
+      const bool valid = key + r < end && piece < kColumns;
+      copy_async(to + r * kRowBytes + piece * 16, from.data + (valid ? (key + r) * from.stride + piece * 8 : 0), valid);
+    }
+    asm volatile("cp.async.commit_group;");
+  };
+
+  request(keys_at, k, begin);
+  unsigned query[kDepth][4];
+#pragma unroll
+  for (int d = 0; d < kDepth; d++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int r = row + i % 2 * 8, column = d * 16 + i / 2 * 8 + lane % 4 * 2;
+      query[d][i] = r < queries && column < Width ? *reinterpret_cast<const unsigned*>(q.data + r * q.stride + column) : 0u;
+    }
+  // Powers of two: their exponents are those of e times log2(e).
+  const float factor = scale * 1.4426950408889634f;
+  const int row_start[2] = {visible.start(row), visible.start(row + 8)}, row_end[2] = {visible.end(row), visible.end(row + 8)};
+  float greatest[2] = {-infinity(), -infinity()}, total[2] = {}, sums[kColumns][4] = {};
+  for (int key = begin; key < end; key += kKeyTile) {
+    asm volatile("cp.async.wait_group 0;");
+    __syncthreads();
+    request(values_at, v, key);
+    float scores[kKeyTile / 8][4] = {};
+#pragma unroll
+    for (int d = 0; d < kDepth; d++)
+#pragma unroll
+      for (int pair = 0; pair < kKeyTile / 16; pair++) {
+        unsigned b[4];
+        load_matrices(keys_at + (pair * 16 + lane % 8 + lane / 16 * 8) * kRowBytes + (d * 2 + lane / 8 % 2) * 16, b);
+        multiply(T{}, scores[2 * pair], query[d], b[0], b[1]);
+        multiply(T{}, scores[2 * pair + 1], query[d], b[2], b[3]);
+      }
+    // Tiles that all queries of the block see whole need no mask.
+    const bool whole = key >= visible.start(last) && key + kKeyTile <= visible.end(first);
+    if (!whole) {
+#pragma unroll
+      for (int n = 0; n < kKeyTile / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const int at = key + n * 8 + lane % 4 * 2 + i % 2;
+          if (at < row_start[i / 2] || at >= row_end[i / 2]) scores[n][i] = -infinity();
+        }
+    }
+#pragma unroll
+    for (int high = 0; high < 2; high++) {
+      float highest = greatest[high];
+#pragma unroll
+      for (int n = 0; n < kKeyTile / 8; n++) highest = fmaxf(highest, fmaxf(scores[n][high * 2], scores[n][high * 2 + 1]));
+      highest = quad_max(highest);
+      const float base = highest == -infinity() ? 0.0f : highest * factor;
+      const float shrink = power_of_two(greatest[high] * factor - base);
+      greatest[high] = highest;
+      float sum = 0.0f;
+#pragma unroll
+      for (int n = 0; n < kKeyTile / 8; n++)
+#pragma unroll
+        for (int i = high * 2; i < high * 2 + 2; i++) {
+          scores[n][i] = power_of_two(scores[n][i] * factor - base);
+          sum += scores[n][i];
+        }
+      total[high] = total[high] * shrink + sum;
+#pragma unroll
+      for (int c = 0; c < kColumns; c++) {
+        sums[c][high * 2] *= shrink;
+        sums[c][high * 2 + 1] *= shrink;
+      }
+    }
+    asm volatile("cp.async.wait_group 0;");
+    __syncthreads();
+    if (key + kKeyTile < end) request(keys_at, k, key + kKeyTile);
+#pragma unroll
+    for (int piece = 0; piece < kKeyTile / 16; piece++) {
+      const unsigned powers[4] = {pack(T{}, scores[2 * piece][0], scores[2 * piece][1]), pack(T{}, scores[2 * piece][2], scores[2 * piece][3]),
+                                  pack(T{}, scores[2 * piece + 1][0], scores[2 * piece + 1][1]), pack(T{}, scores[2 * piece + 1][2], scores[2 * piece + 1][3])};
+#pragma unroll
+      for (int c = 0; c < kColumns; c += 2) {
+        unsigned b[4];
+        load_transposed(values_at + (piece * 16 + lane % 16) * kRowBytes + (c + lane / 16) * 16, b);
+        multiply(T{}, sums[c], powers, b[0], b[1]);
+        if (c + 1 < kColumns) multiply(T{}, sums[c + 1 < kColumns ? c + 1 : c], powers, b[2], b[3]);
+      }
+    }
+  }
+#pragma unroll
+  for (int high = 0; high < 2; high++) {
+    const int r = row + high * 8;
+    const float whole = quad_sum(total[high]);
+    const float inverse = whole > 0.0f ? 1.0f / whole : 0.0f;
+    if (r >= queries) continue;
+#pragma unroll
+    for (int c = 0; c < kColumns; c++)
+      store_pair(out.data + r * out.stride + c * 8 + lane % 4 * 2, sums[c][high * 2] * inverse, sums[c][high * 2 + 1] * inverse);
+  }
+}
+`;
