@@ -260,7 +260,6 @@ const nativeShape = {
   ...manifestSchema.omit({ wasm: true, target: true, entries: true }).shape,
   ranks: count.positive(),
   memory: z.strictObject({ weights: count, total: count }),
-  ranks: count.positive(),
   params: z.array(
     z.strictObject({ dtype, address: count, stride: count, turns: count, elements: count, fan_in: count }),
   ),
