@@ -3,7 +3,8 @@
  * linear layers becomes (x - z_g) / s, where z_g depends on the group of the timestep and s does not. The producer's
  * rows take over shift and scale, the readers' columns and biases undo them:
  *
- *   modulate   β rows: (w, b) → (w, b - z_g) / s      γ rows: w → w / s, b → (b + 1) / s - 1
+ *   modulate   β rows: (w, b) → (w, b) / s, and β → β - z_g / s where it is read
+ *              γ rows: w → w / s, b → (b + 1) / s - 1
  *   attention  V rows: (w, b) → (w, b - z_g) / s      exact because rows of softmax sum to 1
  *   reader     W[:, i] → W[:, i] s_i                  b → b + W z_g, of the weights as they are
  *
@@ -75,14 +76,28 @@ export function reparameterize(
   const grouped = sites.filter((_, i) => changes[i]?.some(({ groups }) => groups.length > 1));
   const functions = new Set(grouped.map(({ func }) => func));
   const reached = functions.size === 0 ? { module, timestep: undefined } : withTimestep(module, functions);
-  const layers = layerChanges(reached.module, shiftSites(reached.module).sites, changes);
+  const moved = shiftSites(reached.module).sites;
+  const layers = layerChanges(reached.module, moved, changes);
   const params = new Map(module.params);
   for (const layer of layers.values()) changeParams(module, params, layer, schedule, weight);
+  const tables = new Map(
+    moved.flatMap((site, i) =>
+      shiftsByStep(site, changes[i])
+        ? [[site.input, shiftTable(params, site, changes[i] ?? [], schedule)]]
+        : [],
+    ),
+  );
   const changed = mapFunctions({ ...reached.module, params }, (func, scope) => {
     const own = func.body.filter((op) => op.name === 'linear' && layers.has(op));
     if (own.length === 0) return func;
     const at = func.args.indexOf(reached.timestep?.get(func.name) as Value);
     return rewriteFunc(func, scope, (op, operands, builder) => {
+      const table = op.name === 'modulate' ? tables.get(op.results[0] as Value) : undefined;
+      if (table !== undefined) {
+        const [x, shift, scale] = operands as [Value, Value, Value];
+        const term = alongTokens(builder, readTable(builder, table, builder.args[at] as Value), shift);
+        return [builder.one('modulate', [x, builder.one('add', [shift, term]), scale], op.attrs)];
+      }
       if (op.name !== 'linear' || !layers.has(op)) return undefined;
       const [x] = operands as [Value];
       const w = builder.one('param', [], { name: weightOf(op) as string });
@@ -94,6 +109,28 @@ export function reparameterize(
     });
   });
   return dce.run(changed, {}).module;
+}
+
+/**
+ * Whether the shift of a modulated value differs by group. It is added to β then: a table of its channels is much
+ * smaller than one of all the vectors that one layer makes of the condition.
+ */
+const shiftsByStep = ({ kind }: ShiftSite, turns: readonly InputChange[] | undefined): boolean =>
+  kind === 'modulate' && (turns?.some(({ groups }) => groups.length > 1) ?? false);
+
+/** Adds the table of -z_g / s, and returns its name. */
+function shiftTable(
+  params: Map<string, Param>,
+  { readers, loop, input }: ShiftSite,
+  turns: readonly InputChange[],
+  schedule: StepSchedule,
+): string {
+  const name = `${weightOf(readers[0] as LinearOp)}.shift.steps`;
+  addTable(params, name, loop, 'f32', input.type.shape.slice(-1), {
+    rows: turns.map(({ shifts, scale }) => shifts.map((z) => z.map((v, i) => -v / (scale[i] as number)))),
+    segment: turns.map(({ groups }) => segmentOfTimestep(groups, schedule)),
+  });
+  return name;
 }
 
 const dependsOnStep = (layer: LayerChange | undefined): boolean =>
@@ -132,38 +169,51 @@ function layerChanges(
         const state = layerOf(reader, site.loop).turns[turn];
         if (state !== undefined) state.input = change;
       }
-      scaleRows(layerOf(site.shift.linear, site.loop), turn, site.shift, change, shiftTerm);
-      if (site.scale !== undefined)
-        scaleRows(layerOf(site.scale.linear, site.loop), turn, site.scale, change, scaleTerm);
+      const { scale, groups, shifts } = change;
+      const shifted = layerOf(site.shift.linear, site.loop);
+      divideRows(shifted, turn, site.shift, scale);
+      if (!shiftsByStep(site, changes[i]))
+        addTerms(
+          shifted,
+          turn,
+          site.shift,
+          groups,
+          shifts.map((z) => z.map((v, at) => -v / (scale[at] as number))),
+        );
+      if (site.scale === undefined) return;
+      const scaled = layerOf(site.scale.linear, site.loop);
+      divideRows(scaled, turn, site.scale, scale);
+      // 1 + γ is scaled, so γ itself becomes (1 + γ) / s - 1, at all steps alike.
+      const all = [{ first: 0, end: groups.at(-1)?.end ?? 0 }];
+      addTerms(scaled, turn, site.scale, all, [scale.map((s) => 1 / s - 1)]);
     });
   });
   return layers;
 }
 
-const shiftTerm = (scale: number, shift: number): number => -shift / scale;
-/** 1 + γ is scaled, so γ itself becomes (1 + γ) / s - 1. */
-const scaleTerm = (scale: number): number => 1 / scale - 1;
+function divideRows({ turns }: LayerChange, turn: number, { rows }: RowTarget, scale: Float64Array): void {
+  rows.forEach((row, i) => {
+    (turns[turn] as LayerChange['turns'][number]).rows[row] = 1 / (scale[i] as number);
+  });
+}
 
-function scaleRows(
+/** `terms` are added to the rows of a target, for each group. */
+function addTerms(
   { turns }: LayerChange,
   turn: number,
   { rows }: RowTarget,
-  { scale, groups, shifts }: InputChange,
-  termOf: (scale: number, shift: number) => number,
+  groups: readonly StepGroup[],
+  terms: readonly Float64Array[],
 ): void {
-  const state = turns[turn];
-  if (state === undefined) return;
-  const terms = shifts.map((shift) => {
-    const term = new Float64Array(state.rows.length);
+  const state = turns[turn] as LayerChange['turns'][number];
+  const wide = terms.map((term) => {
+    const values = new Float64Array(state.rows.length);
     rows.forEach((row, i) => {
-      term[row] = termOf(scale[i] as number, shift[i] as number);
+      values[row] = term[i] as number;
     });
-    return term;
+    return values;
   });
-  rows.forEach((row, i) => {
-    state.rows[row] = 1 / (scale[i] as number);
-  });
-  state.added.push({ groups, terms });
+  state.added.push({ groups, terms: wide });
 }
 
 /** New weight, and the table of biases in place of the bias. */
