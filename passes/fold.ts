@@ -40,6 +40,9 @@ const foldedIntoRecipes: ReadonlySet<OpName> = new Set(['reshape', 'transpose', 
 /** Constants that cost nothing to make where they are needed. */
 const sources: ReadonlySet<OpName> = new Set(['full', 'iota', 'dim_size']);
 
+/** Ops that make weights wider: their result is not to be stored. */
+const widening: ReadonlySet<OpName> = new Set(['dequantize']);
+
 class Folder {
   readonly module: Module;
   private readonly params: Map<string, Param>;
@@ -68,6 +71,7 @@ class Folder {
     const { category } = opTable[op.name];
     if (result === undefined || more.length > 0 || category === 'structure' || sources.has(op.name))
       return undefined;
+    if (widening.has(op.name)) return undefined;
     if (!this.isStatic([...attrDims(op.attrs), ...result.type.shape])) return undefined;
     const value =
       this.foldConstant(op, result, operands, builder) ?? this.foldWeight(op, result, operands, builder);

@@ -70,6 +70,8 @@ export const sizeTables: Readonly<Record<string, readonly SizeCase[]>> = {
   ],
   'pangu-12m': [
     unpruned,
+    layers('two layers removed, lowest influence', 'prune{layers=10}'),
+    layers('three layers removed, lowest influence', 'prune{layers=9}'),
     { ...channels('channels, ffn -10 %', 'prune{d=-10%,ffn=-10%,multiple=8}') },
     {
       what: 'one layer, channels and ffn -10 %',
