@@ -52,7 +52,8 @@ describe('the table of cases', () => {
 
   test('has a case for every op', () => {
     const covered = new Set<string>([...opCases.map((c) => c.op), ...moduleCases.flatMap((c) => c.ops)]);
-    expect(opNames.filter((name) => !covered.has(name))).toEqual([]);
+    // Sums over ranks need several modules: tests/passes/shard.test.ts.
+    expect(opNames.filter((name) => !covered.has(name))).toEqual(['all_reduce']);
   });
 });
 

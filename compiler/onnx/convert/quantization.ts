@@ -19,9 +19,11 @@ function placeOf(c: NodeContext, x: Value): { readonly axis: number; readonly gr
 
 /** Scale and zero point, if there is one; a single element for an axis is one for all. */
 function scalesOf(c: NodeContext, x: Value): Value[] {
+  const scalar = rankOf(c.input(1)) === 0;
   return [c.input(1), c.optional(2)].flatMap((value) => {
     if (value === undefined) return [];
-    const isSingle = rankOf(x) !== 1 && rankOf(value) === 1 && constantOf(sizeAlong(value, 0)) === 1;
+    const isSingle =
+      (scalar || rankOf(x) !== 1) && rankOf(value) === 1 && constantOf(sizeAlong(value, 0)) === 1;
     return [isSingle ? reshape(c.b, value, []) : value];
   });
 }

@@ -98,6 +98,15 @@ function scaled(
   };
 }
 
+/** ONNX wraps floats that four bits cannot hold, where Hew saturates. */
+function saturated(g: GraphWriter, op: OpOf<'cast'>, x: string): string {
+  const { dtype } = op.attrs;
+  const from = (op.operands[0] as Value).type.dtype;
+  if ((dtype !== 'i4' && dtype !== 'u4') || !isFloat(from)) return x;
+  const [low, high] = dtype === 'i4' ? [-8, 7] : [0, 15];
+  return g.one('Clip', [x, g.constant(from, [], [low]), g.constant(from, [], [high])]);
+}
+
 const operators: { readonly [N in OpName]: Entry<N> } = {
   neg: direct('Neg'),
   abs: direct('Abs'),
@@ -139,7 +148,7 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
   xor: direct('Xor'),
   not: direct('Not'),
   where: direct('Where'),
-  cast: (g, op, [x]) => g.cast(x as string, op.attrs.dtype),
+  cast: (g, op, [x]) => g.cast(saturated(g, op, x as string), op.attrs.dtype),
   full: (g, op) => {
     const { value, dtype, shape } = op.attrs;
     const scalar = g.constant(dtype, [], [castTo[dtype](value)]);
