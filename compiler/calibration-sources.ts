@@ -13,12 +13,13 @@ import { fail } from '../ir/diagnostics.js';
 import { dimRange, type Module } from '../ir/module.js';
 import { type CalibrationData, fromTokens, readCalibration, tokenSymbol } from './calibration.js';
 import type { OpenedModel } from './compile.js';
-import { calibrateOnSamples } from './diffusion-calibration.js';
+import { calibrateOnSamples, type DiffusionCalibrationOptions } from './diffusion-calibration.js';
 import type { TokenWindows } from './evaluate/tokens.js';
 import { loadModule } from './in-memory.js';
 import { createTokenizer } from './tokenizer.js';
 
-export interface CalibrationSourceOptions {
+export interface CalibrationSourceOptions
+  extends Pick<DiffusionCalibrationOptions, 'probes' | 'cache' | 'workers' | 'residentBytes'> {
   /** Tensor of a safetensors file of tokens. */
   readonly tensor?: string | undefined;
   /** Tokens per window of a text or of a file without rows; by default as many as a call takes. */
@@ -210,8 +211,17 @@ async function generated(
 function sampled(
   { module, source }: SourceModel,
   { n, steps, seed }: Settings<typeof sampleSettings>,
-  { onProgress }: CalibrationSourceOptions,
+  { probes, cache, workers, residentBytes, onProgress }: CalibrationSourceOptions,
 ): Promise<CalibrationData> {
   const report = (done: number, total: number): void => onProgress?.('calibration: sampling', done, total);
-  return calibrateOnSamples(module, source, { samples: n, steps, seed, onProgress: report });
+  return calibrateOnSamples(module, source, {
+    samples: n,
+    steps,
+    seed,
+    probes,
+    cache,
+    workers,
+    residentBytes,
+    onProgress: report,
+  });
 }

@@ -44,8 +44,7 @@ export function readCalibration(
   path: string,
   options: CalibrationOptions = {},
 ): CalibrationData {
-  const entry =
-    observedEntry(module) ?? fail('HEW6011', 'the model has no entry to run calibration data through');
+  const entry = calledEntry(module);
   const symbol = tokenSymbolOf(entry);
   if (symbol === undefined) return fromTensors(module, entry, path);
   const { max } = dimRange(module, symbol);
@@ -141,27 +140,35 @@ function fromTensors(module: Module, entry: Func, path: string): CalibrationData
 /** Calls of the observed entry by their inputs, as a program made them. Fails with HEW6011 for other inputs. */
 export function fromCalls(
   module: Module,
-  given: readonly { readonly inputs: Inputs; readonly timestep?: number }[],
+  given: readonly { readonly inputs: Inputs; readonly timestep?: number | undefined }[],
 ): CalibrationData {
-  const entry =
-    observedEntry(module) ?? fail('HEW6011', 'the model has no entry to run calibration data through');
-  const calls = given.map(({ inputs, timestep }) => {
-    const symbols = new Map<string, number>();
-    for (const { name, type } of entry.args) {
-      const input = inputs[name ?? ''] ?? fail('HEW6011', `a calibration call has no input '${name}'`);
-      const shape = ArrayBuffer.isView(input) ? [input.length] : input.shape;
-      type.shape.map(nameOf).forEach((symbol, axis) => {
-        const isSymbol = symbol !== undefined && !modelDims(module).has(symbol);
-        if (isSymbol && shape.length === type.shape.length) symbols.set(symbol, shape[axis] as number);
-      });
-    }
-    return { inputs, symbols, timestep };
-  });
+  const entry = calledEntry(module);
+  const calls = given.map((call) => callOf(module, call));
   if (calls.length === 0) fail('HEW6011', 'the calibration data has no calls');
   const values = calls.flatMap(({ inputs }) =>
     Object.values(inputs).map((input) => (ArrayBuffer.isView(input) ? input : input.data)),
   );
   return { entry: entry.name, calls, windows: undefined, fingerprint: fingerprintOf(values) };
+}
+
+const calledEntry = (module: Module): Func =>
+  observedEntry(module) ?? fail('HEW6011', 'the model has no entry to run calibration data through');
+
+/** A call with the values of its run-time symbols. */
+export function callOf(
+  module: Module,
+  { inputs, timestep }: { readonly inputs: Inputs; readonly timestep?: number | undefined },
+): CalibrationCall {
+  const symbols = new Map<string, number>();
+  for (const { name, type } of calledEntry(module).args) {
+    const input = inputs[name ?? ''] ?? fail('HEW6011', `a calibration call has no input '${name}'`);
+    const shape = ArrayBuffer.isView(input) ? [input.length] : input.shape;
+    type.shape.map(nameOf).forEach((symbol, axis) => {
+      const isSymbol = symbol !== undefined && !modelDims(module).has(symbol);
+      if (isSymbol && shape.length === type.shape.length) symbols.set(symbol, shape[axis] as number);
+    });
+  }
+  return { inputs, symbols, timestep };
 }
 
 function fingerprintOf(arraysOfData: readonly TypedArray[]): string {

@@ -10,6 +10,7 @@ import { InferError } from '../ir/op.js';
 import { assertValid } from '../ir/verify.js';
 import type { PassResult } from '../passes/pass.js';
 import type { PipelineStep, StepReport } from '../passes/pipeline.js';
+import type { Probe } from '../passes/probe.js';
 import type { CalibrationData } from './calibration.js';
 import { calibrationLoss } from './calibration-loss.js';
 import { loadModule } from './in-memory.js';
@@ -28,6 +29,7 @@ export interface DataPipelineOptions {
   readonly cache?: ObservationCache;
   /** See ExecutorOptions. */
   readonly residentBytes?: number | undefined;
+  readonly workers?: number | undefined;
   /** Where passes keep what they have finished; `source` reads from it what they put there. */
   readonly work?: WorkDirectory | undefined;
 }
@@ -43,6 +45,13 @@ export function checkOrder(steps: readonly PipelineStep[]): void {
       });
     }
   });
+}
+
+/** Statistics of every call that the first step asks of the module it starts from. */
+export function firstProbes(module: Module, steps: readonly PipelineStep[]): readonly Probe[] {
+  const [first] = steps;
+  const probes = first?.pass.data?.observe(module, first.options, { original: module }) ?? [];
+  return probes.filter(({ every = 1 }) => every === 1);
 }
 
 /** Runs the steps in order and verifies the module after each. */
@@ -92,11 +101,12 @@ async function observeOriginal(
   });
   const wanted = probes.filter((probe) => probe.module === module);
   if (wanted.length === 0) return;
-  const { source, data, cache, residentBytes, onProgress } = options;
+  const { source, data, cache, residentBytes, workers, onProgress } = options;
   await observe(wanted, data, {
     source,
     cache,
     residentBytes,
+    workers,
     onProgress: (done, total) => onProgress?.('statistics', done, total),
   });
 }
@@ -109,7 +119,7 @@ async function runStep(
   { pass, options }: PipelineStep,
   settings: StepOptions,
 ): Promise<PassResult> {
-  const { source, data, cache, residentBytes, onProgress } = settings;
+  const { source, data, cache, residentBytes, workers, onProgress } = settings;
   try {
     if (pass.data === undefined) return pass.run(module, options);
     const probes = pass.data.observe(module, options, { original });
@@ -117,6 +127,7 @@ async function runStep(
       source,
       cache,
       residentBytes,
+      workers,
       onProgress: (done, total) => onProgress?.(`${pass.name}: statistics`, done, total),
     });
     let evaluated = 0;
@@ -139,6 +150,7 @@ async function runStep(
           original,
           first,
           residentBytes,
+          workers,
           onProgress: report,
         });
       },

@@ -3,12 +3,15 @@
  * of one turn of a loop (see layered.ts). What callers see is the same to the bit; they are shown outputs and states
  * as these are computed, and must not rely on their order across calls.
  */
-import type { Inputs, Model, Outputs, TypedArray } from '../backends/wasm/runtime/load.js';
+import { availableParallelism } from 'node:os';
+import type { Inputs, Outputs, TypedArray } from '../backends/wasm/runtime/load.js';
 import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
 import { type EmitOptions, lowerModule, memoryOf } from './build.js';
-import { loadLowered } from './in-memory.js';
+import { type StartedModule, startWhole } from './in-memory.js';
 import { LayeredExecutor } from './layered.js';
+import { runTasks } from './parallel/pool.js';
+import type { CallsTask } from './parallel/tasks.js';
 
 /** One call of an entry. */
 export interface ExecutorCall {
@@ -41,6 +44,8 @@ export interface Executor {
 export interface ExecutorOptions extends EmitOptions {
   /** Bytes of memory that a model may take as a whole; a larger one is run layer by layer. Default `residentBytes`. */
   readonly residentBytes?: number | undefined;
+  /** Threads for a model that is run as a whole; results do not depend on them. */
+  readonly workers?: number | undefined;
 }
 
 export const defaultResidentBytes = 512 * 2 ** 20;
@@ -49,39 +54,41 @@ export const defaultResidentBytes = 512 * 2 ** 20;
 export async function createExecutor(
   module: Module,
   source: TensorSource | undefined,
-  { residentBytes = defaultResidentBytes, ...options }: ExecutorOptions = {},
+  { residentBytes = defaultResidentBytes, workers, ...options }: ExecutorOptions = {},
 ): Promise<Executor> {
   const { module: lowered } = await lowerModule(module);
   const { bytes, layouts } = await memoryOf(lowered);
   if (bytes > residentBytes) return new LayeredExecutor(lowered, source, { ...options, layouts });
-  return new WholeExecutor(lowered, await loadLowered(lowered, source, options));
+  // Each thread has a copy of the model, and they are made from one more.
+  const room = Math.floor(residentBytes / bytes) - 1;
+  const threads = Math.max(1, Math.min(workers ?? availableParallelism(), room));
+  return new WholeExecutor(lowered, await startWhole(lowered, source, options), threads);
 }
 
 class WholeExecutor implements Executor {
   constructor(
     private readonly lowered: Module,
-    private readonly model: Model,
+    private readonly started: StartedModule,
+    private readonly workers: number,
   ) {}
 
   async run({ sequences, outputs, states = [] }: ExecutorRun, view: ExecutorView): Promise<void> {
-    const { model } = this;
-    for (const [i, sequence] of sequences.entries()) {
-      model.reset();
-      for (const [call, { entry, inputs, symbols = new Map() }] of sequence.entries()) {
-        const found = model.run(entry, inputs, { outputs, symbols: Object.fromEntries(symbols) });
-        view.outputs?.(i, call, found);
+    const tasks = sequences.map((calls): CallsTask => ({ kind: 'calls', calls, outputs, states }));
+    await runTasks(this.started, tasks, { workers: this.workers }, (i, results) => {
+      for (const [call, result] of results.entries()) view.outputs?.(i, call, result.outputs);
+      for (const [name, values] of results.at(-1)?.states ?? []) {
+        for (const [turn, own] of statesByTurn(this.lowered, name, values).entries())
+          view.state?.(i, name, turn, own);
       }
-      for (const name of states) this.show(i, name, view);
       view.progress?.(i + 1, sequences.length);
-    }
+    });
   }
+}
 
-  private show(sequence: number, name: string, view: ExecutorView): void {
-    const loop = this.lowered.states.get(name)?.loop;
-    const values = this.model.state(name).read();
-    const turns = loop === undefined ? 1 : (this.lowered.loops.get(loop)?.indices.length ?? 0);
-    const size = values.length / turns;
-    for (let turn = 0; turn < turns; turn++)
-      view.state?.(sequence, name, turn, values.subarray(turn * size, (turn + 1) * size));
-  }
+/** The values of a state in each turn of its loop. */
+export function statesByTurn({ states, loops }: Module, name: string, values: TypedArray): TypedArray[] {
+  const loop = states.get(name)?.loop;
+  const turns = loop === undefined ? 1 : (loops.get(loop)?.indices.length ?? 0);
+  const size = values.length / turns;
+  return Array.from({ length: turns }, (_, turn) => values.subarray(turn * size, (turn + 1) * size));
 }

@@ -1,6 +1,7 @@
 /** Running a module through the wasm backend without writing a bundle: how passes measure what they do. */
 import type { WasmModule } from '../backends/wasm/compile.js';
-import { startEngine } from '../backends/wasm/runtime/engine.js';
+import { startEngine, type WasmMemory } from '../backends/wasm/runtime/engine.js';
+import type { Manifest } from '../backends/wasm/runtime/manifest.js';
 import { Model } from '../backends/wasm/runtime/model.js';
 import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
@@ -23,13 +24,33 @@ export async function loadLowered(
   source: TensorSource | undefined,
   options: EmitOptions = {},
 ): Promise<Model> {
-  const { model, write } = await startModule(lowered, options);
-  await write(lowered, source, () => true);
-  return model;
+  return (await startWhole(lowered, source, options)).model;
+}
+
+/** A lowered module with its weights. */
+export async function startWhole(
+  lowered: Module,
+  source: TensorSource | undefined,
+  options: EmitOptions = {},
+): Promise<StartedModule> {
+  const started = await startModule(lowered, options);
+  await started.write(lowered, source, () => true);
+  return started;
+}
+
+/** All that a thread needs to make a copy of a loaded model. */
+export interface ModelImage {
+  readonly manifest: Manifest;
+  readonly code: Uint8Array;
+  /** The memory of the model, shared among threads that copy it. */
+  readonly memory: SharedArrayBuffer;
 }
 
 export interface StartedModule {
   readonly model: Model;
+  readonly manifest: Manifest;
+  readonly code: Uint8Array;
+  readonly memory: WasmMemory;
   /**
    * Writes the chosen weights to their places, one tensor at a time, so that none is held twice. Values are those that
    * `owner` has for them; a parameter that has a loop there and none in this module is written for `turn`.
@@ -58,7 +79,21 @@ export async function startModule(lowered: Module, options: EmitOptions = {}): P
       }
     }
   };
-  return { model: new Model(manifest, engine, undefined), write };
+  const { memory } = engine;
+  return { model: new Model(manifest, engine, undefined), manifest, code: wasm.code, memory, write };
+}
+
+export function imageOf({ manifest, code, memory }: StartedModule): ModelImage {
+  const shared = new SharedArrayBuffer(memory.buffer.byteLength);
+  new Uint8Array(shared).set(new Uint8Array(memory.buffer));
+  return { manifest, code, memory: shared };
+}
+
+/** A copy of a model; states are as they were. */
+export async function modelOf({ manifest, code, memory }: ModelImage): Promise<Model> {
+  const engine = await startEngine(manifest, code as Uint8Array<ArrayBuffer>);
+  new Uint8Array(engine.memory.buffer).set(new Uint8Array(memory));
+  return new Model(manifest, engine, undefined);
 }
 
 /** Code by what it is made from: passes try many weights in one graph, and its code does not depend on them. */

@@ -27,6 +27,7 @@ export interface ObserveOptions {
   readonly cache?: ObservationCache;
   /** See ExecutorOptions. */
   readonly residentBytes?: number | undefined;
+  readonly workers?: number | undefined;
   readonly onProgress?: ObserveProgress | undefined;
 }
 
@@ -57,12 +58,11 @@ async function observeModule(
   module: Module,
   probes: readonly Probe[],
   data: CalibrationData,
-  { source, residentBytes, onProgress = () => {} }: ObserveOptions,
+  { source, residentBytes, workers, onProgress = () => {} }: ObserveOptions,
 ): Promise<Observation[]> {
   const probed = probedModule(module, data.entry, probes);
-  const executor = await createExecutor(probed.module, source, { residentBytes });
-  const totals = probes.map((probe) => new Accumulator(module, probe));
-  const byState = new Map(probed.states.map((state, i) => [state, totals[i] as Accumulator]));
+  const executor = await createExecutor(probed.module, source, { residentBytes, workers });
+  const totals = new Accumulators(module, probes, probed.states);
   await executor.run(
     {
       sequences: data.calls.map((call) => [{ entry: data.entry, ...call }]),
@@ -71,11 +71,32 @@ async function observeModule(
     },
     {
       state: (call, name, turn, values) =>
-        byState.get(name)?.add(turn, values as Float32Array, data.calls[call] as CalibrationCall),
+        totals.add(name, turn, values as Float32Array, data.calls[call] as CalibrationCall),
       progress: onProgress,
     },
   );
-  return totals.map((total) => total.result());
+  return totals.results();
+}
+
+/** What probes find over all calls, by the states that they accumulate in. */
+export class Accumulators {
+  private readonly byState: ReadonlyMap<string, Accumulator>;
+
+  constructor(module: Module, probes: readonly Probe[], states: readonly string[]) {
+    this.byState = new Map(
+      probes.map((probe, i) => [states[i] as string, new Accumulator(module, probe)] as const),
+    );
+  }
+
+  /** What a call accumulated in one turn. */
+  add(state: string, turn: number, values: Float32Array, call: Omit<CalibrationCall, 'inputs'>): void {
+    this.byState.get(state)?.add(turn, values, call);
+  }
+
+  /** In the order of the probes. */
+  results(): Observation[] {
+    return [...this.byState.values()].map((total) => total.result());
+  }
 }
 
 /** What one probe finds over all calls. */
@@ -91,7 +112,7 @@ class Accumulator {
   }
 
   /** What a call accumulated in one turn. */
-  add(turn: number, values: Float32Array, { symbols, timestep }: CalibrationCall): void {
+  add(turn: number, values: Float32Array, { symbols, timestep }: Omit<CalibrationCall, 'inputs'>): void {
     const ofCall = evalDim(rowsOf(this.probe), new Map([...modelDims(this.module), ...symbols]));
     const rows = turn === 0 ? ofCall : 0;
     this.total.add(turn, values, rows);

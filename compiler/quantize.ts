@@ -4,20 +4,23 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { Model, TypedArray } from '../backends/wasm/runtime/load.js';
+import type { TypedArray } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
 import { entriesOf, type Module } from '../ir/module.js';
 import { parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
+import type { Probe } from '../passes/probe.js';
 import { passes as registered, standardPipeline } from '../passes/registry.js';
 import type { CalibrationData } from './calibration.js';
 import { calibrationLoss } from './calibration-loss.js';
 import { openCalibration } from './calibration-sources.js';
 import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
-import { checkOrder, runDataPipeline } from './data-pipeline.js';
+import { checkOrder, firstProbes, runDataPipeline } from './data-pipeline.js';
 import { evaluateTokens, readTokenFile } from './evaluate/tokens.js';
+import { createExecutor } from './executor.js';
 import { loadModule } from './in-memory.js';
 import { inspectModule } from './inspect.js';
 import { loadBundle } from './load.js';
+import { ObservationCache } from './observation-cache.js';
 import { exportOnnx } from './onnx/export/export.js';
 import { checkReplaceable, writeResult } from './result-directory.js';
 
@@ -33,6 +36,10 @@ export interface QuantizeOptions extends ModelOptions {
   readonly evaluationTensor?: string | undefined;
   /** Whether every entry is also written as an ONNX file, `onnx/ENTRY.onnx`. */
   readonly onnx?: boolean | undefined;
+  /** Threads for calibration; as many as the machine runs at once by default. Results do not depend on them. */
+  readonly workers?: number | undefined;
+  /** See ExecutorOptions. */
+  readonly residentBytes?: number | undefined;
   readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
 }
 
@@ -66,11 +73,13 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
   try {
     const module = runPipeline(opened.module, parsePipeline(standardPipeline)).module;
     const model = { ...opened, module };
-    const data = await stages.timed('calibration data', () => calibrationOf(model, options));
+    const cache = new ObservationCache();
+    const probes = firstProbes(module, steps);
+    const data = await stages.timed('calibration data', () => calibrationOf(model, options, probes, cache));
     const { source } = opened;
-    const { onProgress } = options;
+    const { workers, residentBytes, onProgress } = options;
     const { module: changed, reports } = await stages.timed('passes', () =>
-      runDataPipeline(module, steps, { source, data, onProgress }),
+      runDataPipeline(module, steps, { source, data, cache, workers, residentBytes, onProgress }),
     );
     const quality = await stages.timed('evaluation', () => judge(model, changed, data, options));
     return await writeResult(target, kind, async (directory) => {
@@ -81,7 +90,7 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
           { output: bundle, onProgress: ({ stage, done, total }) => onProgress?.(stage, done, total) },
         ),
       );
-      await stages.timed('reload', () => checkReload(bundle, changed, opened, data));
+      await stages.timed('reload', () => checkReload(bundle, changed, opened, data, residentBytes));
       if (options.onnx === true)
         await stages.timed('onnx', () => writeOnnx({ module: changed, source }, join(directory, 'onnx')));
       return {
@@ -121,7 +130,12 @@ class Stages {
   }
 }
 
-function calibrationOf(model: OpenedModel, options: QuantizeOptions): Promise<CalibrationData> {
+function calibrationOf(
+  model: OpenedModel,
+  options: QuantizeOptions,
+  probes: readonly Probe[],
+  cache: ObservationCache,
+): Promise<CalibrationData> {
   const isDiffusion = model.module.sampler?.kind === 'diffusion';
   const from = options.calibration ?? (isDiffusion ? defaultSamples : undefined);
   if (from === undefined) {
@@ -129,19 +143,27 @@ function calibrationOf(model: OpenedModel, options: QuantizeOptions): Promise<Ca
       help: 'give tokens or text with --calib, or let the model write it: --calib generate:32x512',
     });
   }
-  const { calibrationTensor: tensor, onProgress } = options;
-  return openCalibration(model, from, { tensor, onProgress });
+  const { calibrationTensor: tensor, workers, residentBytes, onProgress } = options;
+  return openCalibration(model, from, { tensor, probes, cache, workers, residentBytes, onProgress });
 }
 
 async function judge(
   { module, source }: OpenedModel,
   changed: Module,
   data: CalibrationData,
-  { evaluation, evaluationTensor, onProgress }: QuantizeOptions,
+  { evaluation, evaluationTensor, workers, residentBytes, onProgress }: QuantizeOptions,
 ): Promise<Pick<QuantizeReport, 'nll' | 'relativeError'>> {
   if (data.windows === undefined) {
     const report = (done: number, total: number): void => onProgress?.('evaluation', done, total);
-    const settings = { source, data, original: module, first: callsJudged, onProgress: report };
+    const settings = {
+      source,
+      data,
+      original: module,
+      first: callsJudged,
+      workers,
+      residentBytes,
+      onProgress: report,
+    };
     return { nll: undefined, relativeError: await calibrationLoss(changed, settings) };
   }
   if (evaluation === undefined) return { nll: undefined, relativeError: undefined };
@@ -154,21 +176,23 @@ async function judge(
   return { nll: { before, after: await nllOf(changed, 'evaluation after') }, relativeError: undefined };
 }
 
-/** The bundle on disk computes what the module in memory does, bit for bit. Fails with HEW9001. */
+/** The bundle on disk computes what the module does, bit for bit. Fails with HEW9001. */
 async function checkReload(
   bundle: string,
   module: Module,
   { source }: OpenedModel,
-  data: CalibrationData,
+  { entry, calls: [call] }: CalibrationData,
+  residentBytes: number | undefined,
 ): Promise<void> {
-  const [call] = data.calls;
-  if (call === undefined) return;
-  const [output] = (await loadModule(module, source)).entry(data.entry).outputs;
-  if (output === undefined) return;
-  const outputs = [output.name];
-  const run = (model: Model): TypedArray =>
-    model.run(data.entry, call.inputs, { outputs })[output.name] as TypedArray;
-  const [wanted, found] = [run(await loadModule(module, source)), run(await loadBundle(bundle))];
-  const same = wanted.length === found.length && wanted.every((value, i) => Object.is(value, found[i]));
-  if (!same) fail('HEW9001', 'the bundle that was written differs from the quantized model');
+  const [output] = module.functions.get(entry)?.outputs ?? [];
+  if (call === undefined || output === undefined) return;
+  const run = { sequences: [[{ entry, ...call }]], outputs: [output] };
+  const wanted: TypedArray[] = [];
+  const executor = await createExecutor(module, source, { residentBytes });
+  await executor.run(run, {
+    outputs: (_sequence, _call, values) => wanted.push(values[output] as TypedArray),
+  });
+  const found = (await loadBundle(bundle)).run(entry, call.inputs, { outputs: [output] })[output];
+  const same = wanted[0]?.length === found?.length && wanted[0]?.every((v, i) => Object.is(v, found?.[i]));
+  if (same !== true) fail('HEW9001', 'the bundle that was written differs from the quantized model');
 }

@@ -124,8 +124,8 @@ export interface PassData extends Surroundings {
   /** Says how far the pass has come. */
   progress(done: number, total: number): void;
   /**
-   * How badly a module does on the calibration data, or on the `first` windows or calls of it: the mean NLL of a
-   * language model, otherwise the relative error of the first output against the original's.
+   * How badly a module does on the calibration data, or on the `first` windows of it or as many calls spread over all:
+   * the mean NLL of a language model, otherwise the relative error of the first output against the original's.
    */
   evaluate(module: Module, part?: { readonly first?: number }): Promise<number>;
   /** Where there is a place to keep things. */

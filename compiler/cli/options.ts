@@ -28,7 +28,7 @@ export function number(text: string): number {
 const byteUnits: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
 
 /** `4G`, `512M` or `0` in bytes. */
-export function bytes(text: string): number {
+function bytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)([KMG]?)$/i.exec(text.trim());
   if (match === null) return invalid('Write a number of bytes, such as 512M or 4G.');
   return Math.round(Number(match[1]) * (byteUnits[(match[2] ?? '').toUpperCase()] ?? 1));
@@ -67,6 +67,13 @@ export function nameList(text: string): string[] {
     .map((name) => name.trim())
     .filter((name) => name !== '');
 }
+
+/** How much memory a model may take as a whole in commands that run it. */
+export const residentMemoryOption = (): Option =>
+  new Option(
+    '--resident-memory <size>',
+    'models that need more memory than this are run layer by layer (default: 512M)',
+  ).argParser(bytes);
 
 // ---- shared options
 

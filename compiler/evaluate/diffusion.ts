@@ -3,7 +3,13 @@
  * reference's own trajectory, and the samples that both draw from the same noise, compared pixel by pixel and in the
  * features of a classifier.
  */
-import { type Inputs, type Model, type Samples, sample } from '../../backends/wasm/runtime/load.js';
+import {
+  type Inputs,
+  type Model,
+  type Outputs,
+  type Samples,
+  sample,
+} from '../../backends/wasm/runtime/load.js';
 import { createRandom } from '../../backends/wasm/runtime/rng.js';
 import { fail } from '../../ir/diagnostics.js';
 import { runBatches } from './batches.js';
@@ -22,6 +28,8 @@ export interface DiffusionEvalOptions {
   readonly features?: Model | undefined;
   /** Features of real data. */
   readonly real?: Gaussian | undefined;
+  /** What `traceReference` found with the same options; the outputs of blocks are not compared then. */
+  readonly trace?: readonly TracedCall[] | undefined;
   /** Samples of the reference from the same seed and options, drawn earlier. */
   readonly referenceSamples?: Samples | undefined;
   readonly onProgress?: ((stage: string, done: number, total: number) => void) | undefined;
@@ -94,7 +102,7 @@ export async function evaluateDiffusion(
   return { report: { n, steps, epsError, psnr: distance, features: figures }, samples, referenceSamples };
 }
 
-function settings({ steps = 50, guidance = 1, seed = 0 }: DiffusionEvalOptions) {
+function settings({ steps = 50, guidance = 1, seed = 0 }: Omit<DiffusionEvalOptions, 'n'>) {
   return { steps, guidance, seed };
 }
 
@@ -106,24 +114,40 @@ export function balancedClasses({ manifest: { sampler } }: Model, n: number): nu
 
 // ---- predicted noise
 
+/** A call of the reference on its trajectory, and the noise it predicted there. */
+export interface TracedCall {
+  readonly inputs: Inputs;
+  readonly timestep: number;
+  readonly eps: Float32Array;
+}
+
+/** The calls of the reference that the predicted noise of other models is compared on. */
+export async function traceReference(
+  reference: Model,
+  options: Omit<DiffusionEvalOptions, 'n'>,
+): Promise<TracedCall[]> {
+  const { trajectories = 12, onProgress } = options;
+  const calls: TracedCall[] = [];
+  await sample(reference, {
+    ...settings(options),
+    classes: balancedClasses(reference, trajectories),
+    onCall: (inputs, timestep, { eps }) => calls.push({ inputs, timestep, eps: eps as Float32Array }),
+    onProgress: (done, total) => onProgress?.('trajectories of the reference', done, total),
+  });
+  return calls;
+}
+
 async function stepErrors(
   model: Model,
   reference: Model,
   options: DiffusionEvalOptions,
 ): Promise<StepError[]> {
-  const { trajectories = 12, onProgress } = options;
-  const calls: { readonly inputs: Inputs; readonly timestep: number }[] = [];
-  await sample(reference, {
-    ...settings(options),
-    classes: balancedClasses(reference, trajectories),
-    onCall: (inputs, timestep) => calls.push({ inputs, timestep }),
-    onProgress: (done, total) => onProgress?.('trajectories of the reference', done, total),
-  });
-  const blocks = blockOutput(model, reference);
+  const calls = options.trace ?? (await traceReference(reference, options));
+  const blocks = options.trace === undefined ? blockOutput(model, reference) : undefined;
   const outputs = blocks === undefined ? ['eps'] : ['eps', blocks.name];
   const sums = new Map<number, ErrorSums>();
-  calls.forEach(({ inputs, timestep }, i) => {
-    const wanted = reference.run('denoise', inputs, { outputs });
+  calls.forEach(({ inputs, timestep, eps }, i) => {
+    const wanted: Outputs = blocks === undefined ? { eps } : reference.run('denoise', inputs, { outputs });
     const found = model.run('denoise', inputs, { outputs });
     const own = sums.get(timestep) ?? new ErrorSums(1 + (blocks?.depth ?? 0));
     sums.set(timestep, own);
@@ -137,7 +161,7 @@ async function stepErrors(
       };
       own.add(1 + block, part(found[name]), part(wanted[name]));
     }
-    onProgress?.('predicted noise', i + 1, calls.length);
+    options.onProgress?.('predicted noise', i + 1, calls.length);
   });
   return [...sums]
     .sort(([a], [b]) => b - a)

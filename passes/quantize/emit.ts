@@ -9,7 +9,6 @@ import { constantRecipe } from '../recipes.js';
 import { type ActivationQuantizer, groupedQuantizers, quantizerFor } from './activations.js';
 import { type Layer, tensorRanges } from './layers.js';
 import { perTurn, type QuantizedLayer } from './quantize-weights.js';
-import type { QuantizedWeight } from './rounding.js';
 import type { Settings } from './scheme.js';
 import { scheduleOf } from './site-plan.js';
 import { addTable, readTable, segmentOfTimestep } from './timestep.js';
@@ -34,14 +33,14 @@ export function addInputQuantizers(
   { activations }: Settings,
   data: PassData,
 ): InputQuantizer {
-  const { layer, scheme, weights, lost } = quantized;
+  const { layer, scheme, rowSums, lost } = quantized;
   const { weight, loop } = layer;
   const kind = scheme.quantizesInput && activations !== undefined ? activations.range : 'none';
   if (kind === 'none' || kind === 'token' || activations === undefined) {
     const bias = lost === undefined ? undefined : addBias(module, params, layer, data, lost);
     return { kind: kind === 'token' ? 'token' : 'none', bias };
   }
-  const ranges = weights.map((_, turn) => tensorRanges(data, layer, turn));
+  const ranges = rowSums.map((_, turn) => tensorRanges(data, layer, turn));
   const scale = `${weight}.input_scale`;
   const zero = `${weight}.input_zero_point`;
   if (kind === 'tensor') {
@@ -57,8 +56,8 @@ export function addInputQuantizers(
       });
     scalar(scale, 'f32', (q) => q.scale);
     scalar(zero, 'i8', (q) => q.zero);
-    const terms = weights.map((w, turn) =>
-      zeroTerm(w, quantizers[turn] as ActivationQuantizer, lost?.[turn]),
+    const terms = rowSums.map((sums, turn) =>
+      zeroTerm(sums, quantizers[turn] as ActivationQuantizer, lost?.[turn]),
     );
     return { kind, scale, zero, bias: addBias(module, params, layer, data, terms) };
   }
@@ -79,18 +78,11 @@ export function addInputQuantizers(
 
 /** What the zero point of the input adds to each output, to be taken off, and what rounding the weights lost. */
 function zeroTerm(
-  { codes, scales, zeros, rows, columns, group }: QuantizedWeight,
+  rowSums: Float64Array,
   { scale, zero }: ActivationQuantizer,
   lost: Float64Array | undefined,
 ): Float64Array {
-  const term = new Float64Array(rows);
-  for (let i = 0; i < codes.length; i++) {
-    const at = Math.floor(i / group);
-    const row = Math.floor(i / columns);
-    const value = (scales[at] as number) * ((codes[i] as number) - (zeros[at] as number));
-    term[row] = (term[row] as number) - scale * zero * value;
-  }
-  return lost === undefined ? term : term.map((value, row) => value + (lost[row] as number));
+  return rowSums.map((sum, row) => (lost?.[row] ?? 0) - scale * zero * sum);
 }
 
 /** A parameter for the layer's bias plus these terms, in f32. */

@@ -2,10 +2,10 @@
 import { type Dim, dim, divDims } from '../../ir/dim.js';
 import type { Module, Param } from '../../ir/module.js';
 import type { Recipe } from '../../ir/recipe.js';
-import { type DType, tensorType } from '../../ir/type.js';
+import { type DType, type TensorType, tensorType } from '../../ir/type.js';
 import type { PassData } from '../pass.js';
 import type { StatisticName } from '../probe.js';
-import { constantRecipe, turnsOf } from '../recipes.js';
+import { constantRecipe, opRecipe, recipeAt, turnsOf, widen } from '../recipes.js';
 import { roundExperts } from './expert-rounding.js';
 import { type GptqOptions, gptq } from './gptq.js';
 import { type Layer, observationOf } from './layers.js';
@@ -28,8 +28,10 @@ export interface QuantizedLayer {
   readonly layer: Layer;
   readonly scheme: LayerScheme;
   readonly names: WeightNames;
-  /** In each turn. */
-  readonly weights: readonly QuantizedWeight[];
+  /** Σ of the values that each output's codes stand for, in each turn. */
+  readonly rowSums: readonly Float64Array[];
+  /** How many weights there are in all turns. */
+  readonly count: number;
   /** ‖W - Ŵ‖ / ‖W‖ in each turn. */
   readonly errors: readonly number[];
   /** (W - Ŵ) E[x] in each turn, where biases are to be corrected. */
@@ -52,32 +54,42 @@ export function quantizeWeight(
 ): QuantizedLayer {
   const { loop, weight, columns } = layer;
   const turns = turnsOf(module, loop)?.length ?? 1;
-  const weights: QuantizedWeight[] = [];
+  const parts = new WeightParts(module, params, layer, scheme);
+  const rowSums: Float64Array[] = [];
   const errors: number[] = [];
   const lost: Float64Array[] = [];
   const sparse: number[] = [];
+  let count = 0;
   for (let turn = 0; turn < turns; turn++) {
     const w = data.weight(module, weight, loop === undefined ? undefined : turn).data;
     const rows = w.length / columns;
     const found = usesGram(layer, settings) ? gptqOf(w, layer, scheme, settings, data, turn) : undefined;
     if (found !== undefined && found.sparse.length > 0) sparse.push(found.sparse.length);
     const rounded = found?.weight ?? roundWeight(w, rows, columns, scheme.weight);
-    const difference = dequantizeWeight(rounded).map((value, i) => (w[i] as number) - value);
-    weights.push(rounded);
+    parts.add(rounded, found !== undefined);
+    const values = dequantizeWeight(rounded);
+    rowSums.push(sumsOfRows(values, columns));
+    const difference = values.map((value, i) => (w[i] as number) - value);
+    count += w.length;
     errors.push(norm(difference) / Math.max(norm(w), Number.MIN_VALUE));
     if (correctsBias(layer, settings)) lost.push(lostMean(difference, columns, data, layer, turn));
   }
-  const names = addParams(module, params, layer, scheme, weights);
   return {
     layer,
     scheme,
-    names,
-    weights,
+    names: parts.addParams(),
+    rowSums,
+    count,
     errors,
     lost: lost.length === 0 ? undefined : lost,
-    sparseExperts: sparse.reduce((sum, count) => sum + count, 0),
+    sparseExperts: sparse.reduce((sum, experts) => sum + experts, 0),
   };
 }
+
+const sumsOfRows = (values: Float64Array, columns: number): Float64Array =>
+  Float64Array.from({ length: values.length / columns }, (_, row) =>
+    values.subarray(row * columns, (row + 1) * columns).reduce((sum, value) => sum + value, 0),
+  );
 
 export const usesGram = (layer: Layer, settings: Settings): boolean =>
   settings.gptq !== undefined && layer.place === 'body';
@@ -131,42 +143,77 @@ function lostMean(
   });
 }
 
-function addParams(
-  module: Module,
-  params: Map<string, Param>,
-  { weight, loop, kind }: Layer,
-  { weight: scheme }: LayerScheme,
-  weights: readonly QuantizedWeight[],
-): WeightNames {
-  const { type } = module.params.get(weight) as Param;
-  const dtype: DType = scheme.bits === 8 ? 'i8' : 'i4';
-  const group = scheme.group ?? 0;
-  const shape = scaleShape(type.shape, group, kind);
-  const names = {
-    codes: weight,
-    scale: `${weight}.scale`,
-    zero: scheme.asymmetric ? `${weight}.zero_point` : undefined,
-    group,
-    axis: group > 0 ? type.shape.length - 1 : 0,
-  };
-  const add = (
-    name: string,
-    ofType: DType,
-    dims: readonly Dim[],
-    values: (w: QuantizedWeight) => ArrayLike<number>,
-  ) =>
-    params.set(name, {
-      type: tensorType(ofType, dims),
-      loop,
-      recipe: perTurn(
-        loop,
-        weights.map((w) => constantRecipe(ofType, dims, values(w))),
-      ),
-    });
-  add(names.codes, dtype, type.shape, ({ codes }) => codes);
-  add(names.scale, 'f32', shape, ({ scales }) => scales);
-  if (names.zero !== undefined) add(names.zero, dtype, shape, ({ zeros }) => zeros);
-  return names;
+/**
+ * Recipes of a weight's parameters, turn by turn. Codes that follow from weight and scale are not held: they are
+ * computed again when they are written, so that memory does not grow with the model.
+ */
+class WeightParts {
+  private readonly codes: Recipe[] = [];
+  private readonly scales: Recipe[] = [];
+  private readonly zeros: Recipe[] = [];
+  private readonly types: Readonly<Record<'codes' | 'scale', TensorType>>;
+  private readonly names: WeightNames;
+
+  constructor(
+    private readonly module: Module,
+    private readonly params: Map<string, Param>,
+    private readonly layer: Layer,
+    private readonly scheme: LayerScheme,
+  ) {
+    const { weight, kind } = layer;
+    const { type } = module.params.get(weight) as Param;
+    const group = scheme.weight.group ?? 0;
+    this.types = {
+      codes: tensorType(scheme.weight.bits === 8 ? 'i8' : 'i4', type.shape),
+      scale: tensorType('f32', scaleShape(type.shape, group, kind)),
+    };
+    this.names = {
+      codes: weight,
+      scale: `${weight}.scale`,
+      zero: scheme.weight.asymmetric ? `${weight}.zero_point` : undefined,
+      group,
+      axis: group > 0 ? type.shape.length - 1 : 0,
+    };
+  }
+
+  /** The next turn. Solved codes are no rounding of the weight. */
+  add({ codes, scales, zeros }: QuantizedWeight, isSolved: boolean): void {
+    const { codes: type, scale } = this.types;
+    const scaleRecipe = constantRecipe('f32', scale.shape, scales);
+    const zero = this.scheme.weight.asymmetric ? [constantRecipe(type.dtype, scale.shape, zeros)] : [];
+    const turn = this.codes.length;
+    this.scales.push(scaleRecipe);
+    this.zeros.push(...zero);
+    // The op clamps to -2^(bits - 1), one below the least code of clipped symmetric ranges.
+    const isPlain = !isSolved && !this.scheme.weight.clip;
+    this.codes.push(
+      isPlain
+        ? opRecipe('quantize', [this.wide(turn), scaleRecipe, ...zero], this.attrs())
+        : constantRecipe(type.dtype, type.shape, codes),
+    );
+  }
+
+  addParams(): WeightNames {
+    const { loop } = this.layer;
+    const { codes, scale, zero } = this.names;
+    this.params.set(codes, { type: this.types.codes, loop, recipe: perTurn(loop, this.codes) });
+    this.params.set(scale, { type: this.types.scale, loop, recipe: perTurn(loop, this.scales) });
+    const type = tensorType(this.types.codes.dtype, this.types.scale.shape);
+    if (zero !== undefined) this.params.set(zero, { type, loop, recipe: perTurn(loop, this.zeros) });
+    return this.names;
+  }
+
+  private wide(turn: number): Recipe {
+    const { weight, loop } = this.layer;
+    const param = this.module.params.get(weight) as Param;
+    const index = turnsOf(this.module, loop)?.[turn];
+    return widen(index === undefined ? param.recipe : recipeAt(param, turn, index));
+  }
+
+  private attrs(): { dtype: DType; axis: number; group: number } {
+    const { axis, group } = this.names;
+    return { dtype: this.types.codes.dtype, axis, group };
+  }
 }
 
 /** [out] for one scale per output, [out, groups] for groups; with experts in front, and their rank kept. */
@@ -177,10 +224,9 @@ function scaleShape(shape: readonly Dim[], group: number, kind: Layer['kind']): 
 }
 
 /** Bits of the weights of a layer in all its turns, and how many weights they are. */
-export function sizeOf({ weights, scheme }: QuantizedLayer): {
+export function sizeOf({ count, scheme }: QuantizedLayer): {
   readonly count: number;
   readonly bits: number;
 } {
-  const count = weights.reduce((sum, { codes }) => sum + codes.length, 0);
   return { count, bits: count * scheme.weight.bits };
 }

@@ -21,11 +21,11 @@ export const quantize = definePass({
   options: quantizeOptions,
   data: {
     observe: (module, given) => {
-      const settings = readSettings(given);
+      const settings = readSettings(given, module);
       return layersOf(module).layers.flatMap((layer) => probesOf(module, layer, settings));
     },
     run: async (module, given, data) => {
-      const settings = readSettings(given);
+      const settings = readSettings(given, module);
       const { layers, skipped } = layersOf(module);
       if (layers.length === 0)
         fail('HEW6010', 'the model has no linear layers whose weights are parameters', { notes: skipped });

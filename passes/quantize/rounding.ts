@@ -27,8 +27,9 @@ export function codeRange({ bits, asymmetric }: WeightScheme): { low: number; hi
 /** Least positive scale, so that a row of zeros has a quantizer. */
 const leastScale = 1e-10;
 
+/** As the op `quantize` does, which divides in f32. */
 export function roundToCode(value: number, { scale, zero }: Quantizer, low: number, high: number): number {
-  return Math.min(high, Math.max(low, roundHalfEven(value / scale) + zero));
+  return Math.min(high, Math.max(low, roundHalfEven(Math.fround(value / scale)) + zero));
 }
 
 /** Halves to even, as the op `round` does. */

@@ -1,5 +1,6 @@
 /** The options of the pass `quantize`, checked and given names. */
 import { fail } from '../../ir/diagnostics.js';
+import type { Module } from '../../ir/module.js';
 import { type OptionsOf, option } from '../pass.js';
 import type { GptqOptions } from './gptq.js';
 import type { Layer } from './layers.js';
@@ -31,7 +32,11 @@ export const quantizeOptions = {
   every: option('int', 'take every n-th call of the calibration for Gram matrices (rounding=gptq)', 5),
   bias_correction: option('bool', 'correct biases by the mean error that rounding the weights makes', false),
   condition: option('string', 'layers that read the condition of a diffusion model: w8, same, none', 'w8'),
-  edges: option('string', 'other layers outside of loops, at the ends of the model: w8, same, none', 'w8'),
+  edges: option(
+    'string',
+    'other layers outside of loops, at the ends of the model: w8, same, none; auto is none for diffusion models',
+    'auto',
+  ),
   target_bits: option(
     'float',
     'keep the layers in 8 bits that need it most, as far as the mean bits of weights allow; 0 is none',
@@ -61,7 +66,7 @@ export interface Settings {
 export type Exception = 'w8' | 'same' | 'none';
 
 /** Fails with HEW6002 for words and HEW6121 for numbers that mean nothing. */
-export function readSettings(given: QuantizeOptions): Settings {
+export function readSettings(given: QuantizeOptions, module: Module): Settings {
   const [, weights, activations] = /^w([48])(?:a(8))?$/.exec(given.scheme) ?? [];
   if (weights === undefined)
     fail('HEW6002', `quantize has no scheme '${given.scheme}'`, { help: 'schemes: w8a8, w4a8, w8, w4' });
@@ -78,9 +83,15 @@ export function readSettings(given: QuantizeOptions): Settings {
     every: given.every,
     biasCorrection: given.bias_correction,
     condition: word('condition', given.condition, ['w8', 'same', 'none']),
-    edges: word('edges', given.edges, ['w8', 'same', 'none']),
+    edges: edgesOf(word('edges', given.edges, ['auto', 'w8', 'same', 'none']), module),
     targetBits: given.target_bits === 0 ? undefined : given.target_bits,
   };
+}
+
+/** The last layer of a diffusion model is small, and its errors are those of the predicted noise. */
+function edgesOf(given: Exception | 'auto', { sampler }: Module): Exception {
+  if (given !== 'auto') return given;
+  return sampler?.kind === 'diffusion' ? 'none' : 'w8';
 }
 
 function word<const W extends string>(option: string, given: string, known: readonly W[]): W {

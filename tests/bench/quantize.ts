@@ -7,9 +7,6 @@ import { existsSync } from 'node:fs';
 import { openCalibration } from '../../compiler/calibration-sources.js';
 import { openModel } from '../../compiler/compile.js';
 import { runDataPipeline } from '../../compiler/data-pipeline.js';
-import { calibrateOnSamples } from '../../compiler/diffusion-calibration.js';
-import { evaluateDiffusion } from '../../compiler/evaluate/diffusion.js';
-import { readGaussian } from '../../compiler/evaluate/frechet.js';
 import { evaluateTokens, readTokenFile } from '../../compiler/evaluate/tokens.js';
 import { loadModule } from '../../compiler/in-memory.js';
 import { inspectModule } from '../../compiler/inspect.js';
@@ -17,26 +14,7 @@ import { ObservationCache } from '../../compiler/observation-cache.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
 import { standardPipeline } from '../../passes/registry.js';
 import { printTable } from './measure.js';
-
-const w8a8 = {
-  'one range per tensor': 'quantize',
-  'range per timestep group, G = 10': 'quantize{activations=step}',
-  'dynamic per token': 'quantize{activations=token}',
-  PTQ4DiT: 'ptq4dit,quantize',
-  'PTQ4DiT, 10 groups': 'ptq4dit,quantize{activations=step}',
-  'HTG, G = 10': 'htg{groups=10},quantize{activations=step}',
-  'HTG, G = 10, scale by maximum': 'htg{groups=10,scale=max},quantize{activations=step}',
-  'HTG, dynamic per token': 'htg{groups=10},quantize{activations=token}',
-};
-
-const w4a8 = {
-  'one range per tensor, nearest': 'quantize{scheme=w4a8}',
-  'one range per tensor, GPTQ': 'quantize{scheme=w4a8,rounding=gptq}',
-  'HTG, nearest': 'htg{groups=10},quantize{scheme=w4a8,activations=step}',
-  'HTG, GPTQ': 'htg{groups=10},quantize{scheme=w4a8,activations=step,rounding=gptq}',
-  'HTG, GPTQ, groups of 64, asymmetric':
-    'htg{groups=10},quantize{scheme=w4a8,activations=step,rounding=gptq,group=64,asymmetric}',
-};
+import { diffusionTable } from './quantize-diffusion.js';
 
 /** Lookup experts are quantized as linear layers; other models have none to join. */
 const languageSchemes = {
@@ -63,67 +41,15 @@ const wanted = (model: string): boolean => {
   return isThere && (named.length === 0 || named.includes(model));
 };
 
-for (const model of ['dit-1m', 'dit-10m']) if (wanted(model)) await diffusionTable(model);
+for (const model of ['dit-1m', 'dit-10m']) {
+  if (wanted(model))
+    await diffusionTable(model, simplified(model), { noises: flag('noises'), n: flag('samples') });
+}
 for (const model of ['pangu-12m', 'moge-8m', 'mole-7m']) if (wanted(model)) await languageTable(model);
 
 function simplified(model: string) {
   const opened = openModel({ spec: `examples/${model}/model.hew` });
   return { ...opened, module: runPipeline(opened.module, parsePipeline(standardPipeline)).module };
-}
-
-async function diffusionTable(model: string): Promise<void> {
-  const opened = simplified(model);
-  const { module, source } = opened;
-  const started = performance.now();
-  const data = await calibrateOnSamples(module, source, { samples: flag('noises') ?? 36 });
-  console.error(`${model}: calibration data in ${seconds(started)}`);
-  const reference = await loadModule(module, source);
-  const cache = new ObservationCache();
-  const n = flag('samples') ?? 0;
-  const glyphnet = openModel({ spec: 'examples/glyphnet/model.hew' });
-  const features =
-    n === 0 || glyphnet.source === undefined ? undefined : await loadModule(glyphnet.module, glyphnet.source);
-  const real = features && readGaussian('../shared/models/glyphnet/golden.safetensors');
-  const rows: string[][] = [];
-  for (const [scheme, cases] of Object.entries({ W8A8: w8a8, W4A8: w4a8 })) {
-    for (const [what, pipeline] of Object.entries(cases)) {
-      const began = performance.now();
-      const changed = (await runDataPipeline(module, parsePipeline(pipeline), { source, data, cache }))
-        .module;
-      const passes = seconds(began);
-      const quantized = await loadModule(changed, source);
-      const { report } = await evaluateDiffusion(quantized, reference, { n, seed: 77, features, real });
-      const last = report.steps.at(-1)?.eps ?? 0;
-      const count = report.steps.length;
-      const rest = (report.epsError * count - last) / (count - 1);
-      const share =
-        inspectModule(changed).totals.parameterBytes / (4 * inspectModule(module).totals.parameters);
-      const row = [
-        scheme,
-        what,
-        report.epsError.toFixed(4),
-        last.toFixed(3),
-        rest.toFixed(4),
-        share.toFixed(3),
-      ];
-      if (n > 0)
-        row.push(
-          (report.psnr ?? 0).toFixed(1),
-          (report.features?.toReference.value ?? 0).toFixed(2),
-          `${((report.features?.accuracy.value ?? 0) * 100).toFixed(1)} %`,
-        );
-      rows.push(row);
-      console.error(`${model}: ${row.join(' | ')} (passes ${passes}, in all ${seconds(began)})`);
-    }
-  }
-  const drawn = n > 0 ? ['PSNR dB', 'Frechet to f32', 'class accuracy'] : [];
-  printTable(
-    `${model}: relative error of the predicted noise over 50 DDIM steps`,
-    ['scheme', 'case', 'mean', 't = 0', 'other steps', 'bytes of f32', ...drawn],
-    rows,
-  );
-  opened.close();
-  glyphnet.close();
 }
 
 async function languageTable(model: string): Promise<void> {
@@ -159,8 +85,4 @@ async function languageTable(model: string): Promise<void> {
     rows,
   );
   opened.close();
-}
-
-function seconds(since: number): string {
-  return `${((performance.now() - since) / 1000).toFixed(0)} s`;
 }

@@ -1,4 +1,4 @@
-/** A pangu checkpoint of any size with reproducible small random weights, written as a stream. */
+/** Checkpoints of any size with reproducible small random weights, written as streams. */
 import { writeSafetensors } from '../../compiler/checkpoint/write-safetensors.js';
 
 export interface PanguSizes {
@@ -53,10 +53,52 @@ function* values(count: number, seed: number): Generator<Uint8Array> {
   }
 }
 
-export async function writeSyntheticPangu(path: string, sizes: PanguSizes): Promise<void> {
-  const entries = [...tensorShapes(sizes)].map(([name, shape], i) => {
+type TensorShapes = Iterable<readonly [string, readonly number[]]>;
+
+async function writeSynthetic(path: string, shapes: TensorShapes): Promise<void> {
+  const entries = [...shapes].map(([name, shape], i) => {
     const count = shape.reduce((product, n) => product * n, 1);
     return { name, dtype: 'bf16' as const, shape, data: () => values(count, i + 1) };
   });
   await writeSafetensors(path, entries);
 }
+
+export const writeSyntheticPangu = (path: string, sizes: PanguSizes): Promise<void> =>
+  writeSynthetic(path, tensorShapes(sizes));
+
+/** The names are those of config.json. */
+export interface DitSizes {
+  readonly hidden_size: number;
+  readonly depth: number;
+  readonly num_heads: number;
+  readonly patch_size: number;
+  readonly input_size: number;
+  readonly in_channels: number;
+  readonly num_classes: number;
+}
+
+/** Names and shapes of a DiT whose last layer predicts the noise and no variance. */
+function* ditShapes(c: DitSizes): Generator<readonly [string, readonly number[]]> {
+  const d = c.hidden_size;
+  const linear = function* (name: string, out: number, inner: number) {
+    yield [`${name}.weight`, [out, inner]] as const;
+    yield [`${name}.bias`, [out]] as const;
+  };
+  yield ['x_embedder.proj.weight', [d, c.in_channels, c.patch_size, c.patch_size]];
+  yield ['x_embedder.proj.bias', [d]];
+  yield* linear('t_embedder.mlp.0', d, 256);
+  yield* linear('t_embedder.mlp.2', d, d);
+  yield ['y_embedder.embedding_table.weight', [c.num_classes + 1, d]];
+  for (let i = 0; i < c.depth; i++) {
+    yield* linear(`blocks.${i}.adaLN_modulation.1`, 6 * d, d);
+    yield* linear(`blocks.${i}.attn.qkv`, 3 * d, d);
+    yield* linear(`blocks.${i}.attn.proj`, d, d);
+    yield* linear(`blocks.${i}.mlp.fc1`, 4 * d, d);
+    yield* linear(`blocks.${i}.mlp.fc2`, d, 4 * d);
+  }
+  yield* linear('final_layer.adaLN_modulation.1', 2 * d, d);
+  yield* linear('final_layer.linear', c.patch_size ** 2 * c.in_channels, d);
+}
+
+export const writeSyntheticDit = (path: string, sizes: DitSizes): Promise<void> =>
+  writeSynthetic(path, ditShapes(sizes));

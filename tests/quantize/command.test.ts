@@ -49,6 +49,20 @@ test('writes a bundle of integers whose outputs are those that were measured', a
   expect(existsSync(picture)).toBe(true);
 });
 
+test('a model that is too large for memory is sampled, observed and checked layer by layer, with the same result', async () => {
+  const quantized = async (name: string, more: readonly string[]) => {
+    const output = join(directory, name);
+    const argv = ['quantize', model, ...small, '-o', output, '--pipeline', 'htg{groups=2},quantize', ...more];
+    const { code, stderr } = await hew(argv);
+    expect(stderr).not.toMatch(/error/);
+    expect(code).toBe(0);
+    const { relativeError } = JSON.parse(readFileSync(join(output, 'quantize.json'), 'utf8'));
+    const { files } = JSON.parse(readFileSync(join(output, 'bundle', 'manifest.json'), 'utf8'));
+    return { relativeError, files };
+  };
+  expect(await quantized('layered', ['--resident-memory', '0'])).toEqual(await quantized('whole', []));
+});
+
 test('keeps what it did not make, and needs data for a language model', async () => {
   writeFileSync(join(directory, 'mine.txt'), 'x');
   const kept = await hew(['quantize', model, ...small, '-o', directory]);

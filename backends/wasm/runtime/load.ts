@@ -22,7 +22,7 @@ export {
 } from './generate.js';
 export type { EntrySpec, Manifest, Sampler, StateSpec, TensorSlot } from './manifest.js';
 export type { Input, Inputs, Model, Outputs, RunOptions, StateHandle, StateSnapshot } from './model.js';
-export { type SampleOptions, type Samples, sample } from './sample.js';
+export { type SampledModel, type SampleOptions, type Samples, sample } from './sample.js';
 export { score } from './score.js';
 export { createTextStream, type TextStream, type Tokenizer } from './text-stream.js';
 

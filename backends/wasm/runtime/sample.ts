@@ -6,8 +6,8 @@
 import { createBreather } from './breathe.js';
 import { type DType, dtypes, type TypedArray, viewOf } from './dtype.js';
 import { listNames, refuse } from './errors.js';
-import type { DiffusionSampler, TensorSlot } from './manifest.js';
-import type { Inputs, Model, Outputs } from './model.js';
+import type { DiffusionSampler, EntrySpec, Manifest, TensorSlot } from './manifest.js';
+import type { Inputs, Outputs } from './model.js';
 import { createRandom, normalNoise, type Random } from './rng.js';
 import { alphaBars, type SamplingMethod, type StepBars, stepRules, timesteps } from './schedule.js';
 import { type Dimension, symbolsOf } from './shape.js';
@@ -30,6 +30,18 @@ export interface SampleOptions {
   /** Told of every call of the model behind it. All samples of a call are at the timestep. */
   readonly onCall?: (inputs: Inputs, timestep: number, outputs: Outputs) => void;
   readonly signal?: AbortSignal;
+}
+
+/** What a sampler needs of a model: a loaded one, or one that takes its time to run. */
+export interface SampledModel {
+  readonly manifest: Manifest;
+  readonly entries: Readonly<Record<string, EntrySpec>>;
+  entry(name: string): EntrySpec;
+  run(
+    name: string,
+    inputs: Inputs,
+    options?: { readonly outputs?: readonly string[] },
+  ): Outputs | Promise<Outputs>;
 }
 
 export interface Samples {
@@ -55,7 +67,7 @@ const defaults: Process = {
  * Draws one sample per class. The result depends only on model and options, not on how the batch is split.
  * @throws LoadError HEW7008 when the bundle has no diffusion model, HEW7011 for a bad setting.
  */
-export async function sample(model: Model, options: SampleOptions): Promise<Samples> {
+export async function sample(model: SampledModel, options: SampleOptions): Promise<Samples> {
   const process = processOf(model);
   const denoiser = describeDenoiser(model);
   const {
@@ -80,7 +92,7 @@ export async function sample(model: Model, options: SampleOptions): Promise<Samp
     await breathe();
     signal?.throwIfAborted();
     const nullClass = process.null_class;
-    const eps = guidedNoise(model, denoiser, { x, t, classes, guidance, nullClass, onCall });
+    const eps = await guidedNoise(model, denoiser, { x, t, classes, guidance, nullClass, onCall });
     const next = schedule[index + 1];
     const stepBars = { bar: bars[t] ?? 1, nextBar: next === undefined ? 1 : (bars[next] ?? 1) };
     step(x, eps, stepBars, method, clip, random);
@@ -89,7 +101,7 @@ export async function sample(model: Model, options: SampleOptions): Promise<Samp
   return { data: Float32Array.from(x), shape };
 }
 
-function processOf(model: Model): Process {
+function processOf(model: SampledModel): Process {
   const { sampler } = model.manifest;
   if (sampler?.kind !== 'diffusion') {
     refuse(
@@ -105,7 +117,12 @@ function processOf(model: Model): Process {
   return process;
 }
 
-function checkSettings(model: Model, process: Process, denoiser: Denoiser, options: SampleOptions): void {
+function checkSettings(
+  model: SampledModel,
+  process: Process,
+  denoiser: Denoiser,
+  options: SampleOptions,
+): void {
   const { classes, method = 'ddim', guidance = 1, clip } = options;
   if (classes.length === 0) refuse('HEW7011', 'no classes are given, so there is nothing to sample');
   const wrong = classes.find((id) => !Number.isSafeInteger(id) || id < 0 || id >= 2 ** 31);
@@ -122,6 +139,12 @@ function checkSettings(model: Model, process: Process, denoiser: Denoiser, optio
       'use guidance 1, or declare null_class in the sampler of the spec',
     );
   }
+}
+
+/** The noise that `sample` starts `count` samples from. */
+export function noiseFromSeed(model: SampledModel, count: number, seed: number): Float32Array {
+  processOf(model);
+  return normalNoise(createRandom(seed), count * describeDenoiser(model).sampleSize);
 }
 
 function startNoise(noise: Float32Array | undefined, shape: readonly number[], random: Random): Float32Array {
@@ -170,7 +193,7 @@ interface Denoiser {
   readonly maxBatch: number;
 }
 
-function describeDenoiser(model: Model): Denoiser {
+function describeDenoiser(model: SampledModel): Denoiser {
   if (!Object.hasOwn(model.entries, 'denoise')) {
     refuse('HEW7008', `the bundle has no entry 'denoise'; it has ${listNames(Object.keys(model.entries))}`);
   }
@@ -189,7 +212,7 @@ function describeDenoiser(model: Model): Denoiser {
   return { t, y, sampleShape, sampleSize, ...batchBounds(model, batch) };
 }
 
-function batchBounds(model: Model, batch: Dimension): { minBatch: number; maxBatch: number } {
+function batchBounds(model: SampledModel, batch: Dimension): { minBatch: number; maxBatch: number } {
   if (typeof batch === 'number') return { minBatch: batch, maxBatch: batch };
   const [symbol] = symbolsOf([batch]);
   const bounds = symbol === undefined ? undefined : model.manifest.symbols[symbol];
@@ -216,12 +239,16 @@ interface BatchItem {
  * The noise in x, guided: both predictions of a sample are in one batch of 2n, so that guidance costs no
  * second call, unless the batch has to be split.
  */
-function guidedNoise(model: Model, denoiser: Denoiser, request: NoiseRequest): Float64Array {
+async function guidedNoise(
+  model: SampledModel,
+  denoiser: Denoiser,
+  request: NoiseRequest,
+): Promise<Float64Array> {
   const { classes, guidance, nullClass } = request;
   const conditional = classes.map((label, sample): BatchItem => ({ sample, label }));
   if (guidance === 1 || nullClass === null) return predictNoise(model, denoiser, request, conditional);
   const unconditional = classes.map((_, sample): BatchItem => ({ sample, label: nullClass }));
-  const both = predictNoise(model, denoiser, request, [...conditional, ...unconditional]);
+  const both = await predictNoise(model, denoiser, request, [...conditional, ...unconditional]);
   const eps = new Float64Array(both.length / 2);
   for (let i = 0; i < eps.length; i++) {
     const [withClass, without] = [both[i] ?? 0, both[i + eps.length] ?? 0];
@@ -231,17 +258,17 @@ function guidedNoise(model: Model, denoiser: Denoiser, request: NoiseRequest): F
 }
 
 /** [items, sample size]; as few calls as the bound of the batch allows. */
-function predictNoise(
-  model: Model,
+async function predictNoise(
+  model: SampledModel,
   denoiser: Denoiser,
   request: NoiseRequest,
   items: readonly BatchItem[],
-): Float64Array {
+): Promise<Float64Array> {
   const { sampleSize, maxBatch } = denoiser;
   const eps = new Float64Array(items.length * sampleSize);
   for (let start = 0; start < items.length; start += maxBatch) {
     const part = items.slice(start, start + maxBatch);
-    const found = predictBatch(model, denoiser, request, part);
+    const found = await predictBatch(model, denoiser, request, part);
     const stride = found.length / Math.max(part.length, denoiser.minBatch);
     for (let item = 0; item < part.length; item++) {
       eps.set(found.subarray(item * stride, item * stride + sampleSize), (start + item) * sampleSize);
@@ -251,12 +278,12 @@ function predictNoise(
 }
 
 /** One call; a batch below the least the model takes is filled up with zeros. */
-function predictBatch(
-  model: Model,
+async function predictBatch(
+  model: SampledModel,
   denoiser: Denoiser,
   { x, t, onCall }: NoiseRequest,
   items: readonly BatchItem[],
-): Float32Array {
+): Promise<Float32Array> {
   const { sampleSize, sampleShape, minBatch } = denoiser;
   const size = Math.max(items.length, minBatch);
   const data = new Float32Array(size * sampleSize);
@@ -269,7 +296,7 @@ function predictBatch(
     t: numbers(denoiser.t.dtype, new Array<number>(size).fill(t)),
     ...(denoiser.y === undefined ? {} : { y: numbers(denoiser.y.dtype, labels) }),
   };
-  const outputs = model.run('denoise', inputs, { outputs: ['eps'] });
+  const outputs = await model.run('denoise', inputs, { outputs: ['eps'] });
   onCall?.(inputs, t, outputs);
   const { eps } = outputs;
   if (!(eps instanceof Float32Array) || eps.length < data.length) {

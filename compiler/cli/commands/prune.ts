@@ -10,7 +10,7 @@ import {
   pruneModel,
 } from '../../api.js';
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../format.js';
-import { addModelOptions, bytes, integer, type ModelFlags, modelOptions } from '../options.js';
+import { addModelOptions, integer, type ModelFlags, modelOptions, residentMemoryOption } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { resolveSpec } from '../source.js';
@@ -60,11 +60,7 @@ export function pruneCommand(program: Command, { output }: Session): void {
       new Option('--bundle-only', 'write the bundle, but no spec and no safetensors').conflicts('hf'),
     )
     .option('--hf', 'write a directory for transformers as well, below hf/')
-    .option(
-      '--resident-memory <size>',
-      'models that need more memory than this are run layer by layer (default: 512M)',
-      bytes,
-    )
+    .addOption(residentMemoryOption())
     .option('--no-cache', 'neither read nor keep statistics of the calibration data in the cache directory');
   addModelOptions(command)
     .addHelpText('after', example)

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { type QuantizeReport, quantizeModel } from '../../api.js';
 import { formatBytes, formatSeconds, renderTable } from '../format.js';
-import { addModelOptions, type ModelFlags, modelOptions } from '../options.js';
+import { addModelOptions, integer, type ModelFlags, modelOptions, residentMemoryOption } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { resolveSpec } from '../source.js';
@@ -15,6 +15,8 @@ interface Flags extends ModelFlags {
   readonly evalTensor?: string;
   readonly targetBits?: string;
   readonly onnx?: boolean;
+  readonly workers?: number;
+  readonly residentMemory?: number;
   readonly output: string;
 }
 
@@ -29,6 +31,8 @@ export function quantizeCommand(program: Command, { output }: Session): void {
     )
     .option('--calib-tensor <name>', 'tensor of the calibration file')
     .option('--target-bits <n>', 'mean bits of weights: layers that need it most stay in 8 bits')
+    .addOption(residentMemoryOption())
+    .option('--workers <n>', 'threads for calibration; results do not depend on them', integer)
     .option('--eval <file>', 'tokens to measure the quality on, before and after')
     .option('--eval-tensor <name>', 'tensor of the evaluation file')
     .option('--onnx', 'also write every entry as an ONNX file')
@@ -65,6 +69,8 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       evaluation: flags.eval,
       evaluationTensor: flags.evalTensor,
       onnx: flags.onnx,
+      workers: flags.workers,
+      residentBytes: flags.residentMemory,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
     });
     progress.end();
