@@ -1,7 +1,6 @@
 /**
  * htg on a trained model over a whole schedule of 50 steps: with quantizers off it computes what it did, for every
- * number of groups from 1 to 50 at every timestep; groups are contiguous and cover all steps; with one group for each
- * step the shifts are those of the step.
+ * number of groups from 1 to 50 at every timestep; groups are contiguous and cover all steps.
  */
 import { openModel } from 'hew';
 import { beforeAll, expect, test } from 'vitest';
@@ -10,10 +9,8 @@ import { runDataPipeline } from '../../compiler/data-pipeline.js';
 import { calibrateOnSamples } from '../../compiler/diffusion-calibration.js';
 import { loadModule } from '../../compiler/in-memory.js';
 import { ObservationCache } from '../../compiler/observation-cache.js';
-import { observe } from '../../compiler/observe.js';
 import type { Module } from '../../ir/module.js';
 import { parsePipeline, runPipeline, type StepReport } from '../../passes/pipeline.js';
-import { siteProbes } from '../../passes/quantize/site-plan.js';
 import { standardPipeline } from '../../passes/registry.js';
 import { relativeError } from '../quantize/relative-error.js';
 
@@ -61,29 +58,6 @@ test(
           schedule.slice(schedule.indexOf(first), schedule.indexOf(last) + 1),
         );
         expect(covered).toEqual(schedule);
-      }
-    }
-  },
-  timeout,
-);
-
-test(
-  'with a group for each step every input is centred at every step',
-  async () => {
-    const { module: changed } = await shifted(steps);
-    const found = await observe(siteProbes(changed), data, { source });
-    const sites = found.size / 2;
-    expect(sites).toBe(4);
-    for (let site = 0; site < sites; site++) {
-      const [least, most] = [found.get(`minimum.${site}`), found.get(`maximum.${site}`)];
-      expect(least?.steps).toHaveLength(steps);
-      for (const [step, { sums }] of (least?.steps ?? []).entries()) {
-        for (const [turn, minima] of sums.entries()) {
-          const maxima = most?.steps?.[step]?.sums[turn] as Float64Array;
-          const widest = Math.max(...maxima);
-          const centres = minima.map((min, i) => Math.abs(min + (maxima[i] as number)) / 2);
-          expect(Math.max(...centres)).toBeLessThan(1e-4 * widest);
-        }
       }
     }
   },
