@@ -55,6 +55,12 @@ const texts: readonly SampleText[] = [
     results: '%c: f16[T, 80]',
   },
   {
+    name: 'pointwise_padded',
+    args: '%x: f32[T, 203]',
+    body: ['%a = pad(%x, before=[2, 0], after=[3, 0], value=5) : f32[T + 5, 203]'],
+    results: '%a: f32[T + 5, 203]',
+  },
+  {
     name: 'gather_rows',
     args: '%table: f16[100, 203], %i: i32[T]',
     body: ['%a = gather(%table, %i) : f16[T, 203]'],

@@ -213,8 +213,10 @@ const elementSource = (context: KernelContext, { name, dtype }: Leaf, source: So
         `${name}.SetValue(lane, ${globalOf(context, source)}.GetValue(${source.offset}));`,
       ];
 
+/** An earlier tile may still be read from the same buffer: queues order copies, not the vector unit with itself. */
 function fill(name: string, type: string, value: number): string[] {
   return [
+    'PipeBarrier<PIPE_V>();',
     `Duplicate(${name}, static_cast<${type}>(${floatLiteral(value)}), count);`,
     'PipeBarrier<PIPE_V>();',
   ];
