@@ -65,7 +65,6 @@ export {
   type StepReport,
 } from '../passes/pipeline.js';
 export { passes, standardPipeline } from '../passes/registry.js';
-export { buildForHost, type HostPrograms, readAscendManifest } from './ascend-host.js';
 // Running compiled models
 export { type ReportOptions, reportModel } from './ascend-report.js';
 export { writeFileAtomically } from './atomic-write.js';
@@ -140,6 +139,7 @@ export {
   type TensorSummary,
 } from './inspect.js';
 export { loadBundle as load, readManifest } from './load.js';
+export { type NativeModel, type NativeOptions, openNative } from './native/open.js';
 export { ObservationCache } from './observation-cache.js';
 export { observe } from './observe.js';
 export { isOnnxPath, type OpenOnnxOptions, openOnnx } from './onnx/model.js';

@@ -1,17 +1,18 @@
 /** Reports of what a model costs on an Ascend chip: compiles it, and runs an entry on the host's model of the chip. */
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { type ChipName, chips } from '../backends/ascendc/chips.js';
 import { type AscendReport, type KernelWork, reportOf } from '../backends/ascendc/report.js';
-import type { AscendManifest, NativeEntry, PlanSize } from '../backends/native/manifest.js';
+import { dtypes, viewOf } from '../backends/wasm/runtime/dtype.js';
+import type { EntryInfo } from '../backends/wasm/runtime/manifest.js';
+import type { Model } from '../backends/wasm/runtime/model.js';
+import { elementCount, evaluateShape } from '../backends/wasm/runtime/shape.js';
 import { fail } from '../ir/diagnostics.js';
-import { type DType, storedBytes } from '../ir/type.js';
 import { chipNamed } from './ascend.js';
-import { buildForHost, readAscendManifest } from './ascend-host.js';
 import { compile, type ModelOptions } from './compile.js';
+import { readAscendManifest } from './native/build.js';
+import { openNative } from './native/open.js';
 
 export interface ReportOptions extends ModelOptions {
   readonly chip?: string | undefined;
@@ -38,85 +39,57 @@ export async function reportModel(options: ReportOptions): Promise<AscendReport>
     const bundle = join(directory, 'bundle');
     await compile({ ...model, output: bundle, target: 'ascendc', withWeights: false });
     const manifest = readAscendManifest(bundle);
-    const programs = await buildForHost(bundle, cache, onBuild);
-    const args = await entryArguments(directory, manifest, entry, symbols ?? {}, states ?? {});
-    const work = join(directory, 'work.json');
+    const native = await openNative(bundle, { cache, onBuild, syntheticWeights: 0 });
     try {
-      await promisify(execFile)(programs.runner, [
-        ...[bundle, '--kernels', programs.kernels, '--synthetic-weights', '0'],
-        ...args,
-        ...['--work', work],
-      ]);
-    } catch (error) {
-      const said = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
-      fail('HEW6214', said.trim().replace(/^hew-run: /, ''));
+      for (const [name, value] of Object.entries(states ?? {})) fillState(native.model, name, value);
+      runOnZeros(native.model, entry, symbols ?? {});
+      const records = JSON.parse(native.work()) as KernelWork[];
+      const chip: ChipName = chipNamed(manifest.ascendc.chip);
+      return reportOf(chips[chip], entry, records, manifest.ascendc.kernels);
+    } finally {
+      native.close();
     }
-    const records = JSON.parse(await readFile(work, 'utf8')) as KernelWork[];
-    const chip: ChipName = chipNamed(manifest.ascendc.chip);
-    return reportOf(chips[chip], entry, records, manifest.ascendc.kernels);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
 }
 
-/** Arguments of `hew-run` that give an entry zeros and ask for all its outputs. */
-async function entryArguments(
-  directory: string,
-  manifest: AscendManifest,
-  name: string,
-  given: Readonly<Record<string, number>>,
-  states: Readonly<Record<string, number>>,
-): Promise<string[]> {
-  const entry = manifest.entries[name] ?? unknown('entry', name, Object.keys(manifest.entries));
+/** Fails with HEW7004 where the model has no such state of integers. */
+function fillState(model: Model, name: string, value: number): void {
+  const integers = model.manifest.states.filter(({ dtype }) => dtype === 'i32');
+  const state = integers.find((s) => s.name === name);
+  if (state === undefined)
+    unknown(
+      'integer state',
+      name,
+      integers.map((s) => s.name),
+    );
+  model.state(name).write(new Int32Array(elementCount(state.shape)).fill(value));
+}
+
+/** Gives an entry zeros. */
+function runOnZeros(model: Model, name: string, given: Readonly<Record<string, number>>): void {
+  const entry = model.entries[name] ?? unknown('entry', name, Object.keys(model.entries));
   for (const symbol of Object.keys(given))
     if (!entry.symbols.includes(symbol)) unknown('symbol', symbol, entry.symbols);
-  const value = (symbol: string): number => given[symbol] ?? manifest.symbols[symbol]?.min ?? 1;
-  const file = async (stem: string, bytes: Uint8Array): Promise<string> => {
-    const path = join(directory, stem);
-    await writeFile(path, bytes);
-    return path;
-  };
-  const stateArguments = Object.entries(states).map(async ([state, number]) => {
-    const found = manifest.states.find((s) => s.name === state);
-    if (found === undefined || found.dtype !== 'i32')
-      return unknown(
-        'integer state',
-        state,
-        manifest.states.filter((s) => s.dtype === 'i32').map((s) => s.name),
-      );
-    const values = new Int32Array(found.bytes / 4).fill(number);
-    return ['--state', `${state}=${await file('state', new Uint8Array(values.buffer))}`];
+  const symbols = Object.fromEntries(
+    entry.symbols.map((symbol) => [symbol, given[symbol] ?? model.manifest.symbols[symbol]?.min ?? 1]),
+  );
+  const inputs = entry.inputs.map(({ name: input, dtype, shape }) => {
+    const sizes = evaluateShape(shape, new Map(Object.entries(symbols)));
+    const count = elementCount(sizes);
+    const data = viewOf(dtype, new ArrayBuffer(count * dtypes[dtype].bytes), 0, count);
+    return [input, { data, shape: sizes }] as const;
   });
-  const inputs = entry.inputs.map(async ({ name: input, dtype, shape }) => {
-    const elements = shape.reduce<number>((product, size) => product * sizeOf(size, value), 1);
-    const zeros = new Uint8Array(storedBytes(dtype as DType, elements));
-    return ['--input', `${input}=${await file(`input-${input}`, zeros)}`];
-  });
-  return [
-    ...(await Promise.all(stateArguments)).flat(),
-    ...['--entry', name],
-    ...(await Promise.all(inputs)).flat(),
-    ...entry.symbols.flatMap((symbol) => ['--symbol', `${symbol}=${value(symbol)}`]),
-    ...outputsOf(entry).flatMap((output) => ['--output', `${output}=${join(directory, 'output')}`]),
-  ];
+  model.run(name, Object.fromEntries(inputs), { outputs: outputsOf(entry), symbols });
 }
 
 /** Of a language model, what generation asks for: the logits of the last token. */
-function outputsOf({ outputs }: NativeEntry): string[] {
+function outputsOf({ outputs }: EntryInfo): string[] {
   const names = outputs.map(({ name }) => name);
   return names.includes('last') ? ['last'] : names;
 }
 
 function unknown(what: string, name: string, known: readonly string[]): never {
   return fail('HEW7004', `there is no ${what} '${name}'`, { help: `there are: ${known.join(', ')}` });
-}
-
-function sizeOf(size: PlanSize, symbol: (name: string) => number): number {
-  if (typeof size === 'number') return size;
-  if ('sum' in size) return Math.floor(sizeOf(size.sum, symbol) / size.divisor);
-  return size.reduce(
-    (sum, [coefficient, ...names]) =>
-      sum + names.reduce((product, name) => product * symbol(name), coefficient),
-    0,
-  );
 }

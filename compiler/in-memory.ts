@@ -1,8 +1,9 @@
 /** Running a module through the wasm backend without writing a bundle: how passes measure what they do. */
 import type { WasmModule } from '../backends/wasm/compile.js';
-import { startEngine, type WasmMemory } from '../backends/wasm/runtime/engine.js';
+import { startInstance, type WasmMemory } from '../backends/wasm/runtime/instance.js';
 import type { Manifest } from '../backends/wasm/runtime/manifest.js';
 import { Model } from '../backends/wasm/runtime/model.js';
+import { wasmEngine } from '../backends/wasm/runtime/wasm-engine.js';
 import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
 import { printModule } from '../ir/print.js';
@@ -68,9 +69,9 @@ export async function startModule(lowered: Module, options: EmitOptions = {}): P
   const wasm = await recentCode(lowered, options);
   const { weightBytes } = await import('../backends/wasm/package.js');
   const manifest = { ...(await manifestOf(wasm, options)), files: {} };
-  const engine = await startEngine(manifest, wasm.code as Uint8Array<ArrayBuffer>);
+  const instance = await startInstance(manifest, wasm.code as Uint8Array<ArrayBuffer>);
   const write: StartedModule['write'] = async (owner, source, chosen, turn = 0) => {
-    const memory = new Uint8Array(engine.memory.buffer);
+    const memory = new Uint8Array(instance.memory.buffer);
     for (const [name, placement] of wasm.schedule.weights) {
       if (!chosen(name)) continue;
       for (let own = 0; own < placement.turns; own++) {
@@ -79,7 +80,8 @@ export async function startModule(lowered: Module, options: EmitOptions = {}): P
       }
     }
   };
-  const { memory } = engine;
+  const { memory } = instance;
+  const engine = wasmEngine(manifest, instance);
   return { model: new Model(manifest, engine, undefined), manifest, code: wasm.code, memory, write };
 }
 
@@ -91,9 +93,9 @@ export function imageOf({ manifest, code, memory }: StartedModule): ModelImage {
 
 /** A copy of a model; states are as they were. */
 export async function modelOf({ manifest, code, memory }: ModelImage): Promise<Model> {
-  const engine = await startEngine(manifest, code as Uint8Array<ArrayBuffer>);
-  new Uint8Array(engine.memory.buffer).set(new Uint8Array(memory));
-  return new Model(manifest, engine, undefined);
+  const instance = await startInstance(manifest, code as Uint8Array<ArrayBuffer>);
+  new Uint8Array(instance.memory.buffer).set(new Uint8Array(memory));
+  return new Model(manifest, wasmEngine(manifest, instance), undefined);
 }
 
 /** Code by what it is made from: passes try many weights in one graph, and its code does not depend on them. */

@@ -388,8 +388,8 @@ export const diagnosticCodes = {
     exit: exitCodes.unsupported,
   },
   HEW6213: {
-    title: 'kernels cannot be compiled for the host',
-    doc: 'Running a bundle for Ascend on the host needs g++ and the sources of the native runtime.',
+    title: 'the native runtime cannot be built',
+    doc: 'Running a bundle on the native runtime needs g++, the sources of the runtime, and koffi; what could not be compiled or loaded is named.',
   },
   HEW6214: {
     title: 'the native runtime fails',

@@ -16,7 +16,7 @@ import type { Layout } from './emit/kernel.js';
 import { packIntegers } from './integer-packing.js';
 import { packPanels } from './packing.js';
 import { isDType } from './runtime/dtype.js';
-import type { EntrySpec, Manifest, StateSpec, TensorSlot } from './runtime/manifest.js';
+import type { EntrySpec, Manifest, StateInfo, TensorSlot } from './runtime/manifest.js';
 import type { Shape } from './runtime/shape.js';
 import { alignment, type WasmSchedule, type WeightPlacement } from './schedule.js';
 
@@ -99,7 +99,7 @@ function manifestDim(module: Module, value: Dim): Shape[number] {
   return resolved.terms.map((term) => [term.coefficient, ...term.factors]) as unknown as Shape[number];
 }
 
-function stateSpec(module: Module, schedule: WasmSchedule, name: string): StateSpec {
+function stateSpec(module: Module, schedule: WasmSchedule, name: string): StateInfo {
   const state = module.states.get(name);
   const placement = schedule.states.get(name);
   if (state === undefined || placement === undefined) throw new Error(`state ${name} is not placed`);

@@ -128,6 +128,34 @@ export function addCompileOptions(command: Command): Command {
     .option('--relaxed-simd', 'use relaxed SIMD: faster, but last bits may differ between machines');
 }
 
+/** Where a model runs that is not to run as WebAssembly. */
+export interface Device {
+  readonly target: 'cuda' | 'ascendc';
+  /** Number of the GPU. */
+  readonly index: number;
+}
+
+export interface RunFlags extends CompileFlags {
+  readonly device?: Device | undefined;
+}
+
+/** Options of commands that run a model, compiling it first where it is a spec. */
+export function addRunOptions(command: Command): Command {
+  return addCompileOptions(command).option(
+    '--device <name>',
+    'run on the native runtime: cuda, cuda:1, … for a GPU, ascend-host for kernels for Ascend on a model of the chip',
+    device,
+  );
+}
+
+function device(text: string): Device {
+  if (text === 'ascend-host') return { target: 'ascendc', index: 0 };
+  const match = /^cuda(?::(\d+))?$/.exec(text);
+  return match === null
+    ? invalid('Write cuda, cuda:N or ascend-host.')
+    : { target: 'cuda', index: Number(match[1] ?? 0) };
+}
+
 export function compileOptions(spec: string, flags: CompileFlags): CachedCompileOptions {
   const { target, relaxedSimd, dtype, chip } = flags;
   const pipeline = flags.pipeline === undefined ? undefined : readPipeline(flags.pipeline);

@@ -11,8 +11,9 @@ import {
   LoadError,
   load,
   type Model,
+  openNative,
 } from '../api.js';
-import { type CompileFlags, compileOptions } from './options.js';
+import { type CompileFlags, compileOptions, type Device, type RunFlags } from './options.js';
 import type { Output } from './output.js';
 
 export type ModelSource = { readonly kind: 'spec' | 'bundle'; readonly path: string };
@@ -47,8 +48,9 @@ export function resolveSpec(path: string): string {
 }
 
 /** Loads a model, compiling a spec into the cache first. */
-export async function openRunnable(path: string, flags: CompileFlags, output: Output): Promise<Model> {
+export async function openRunnable(path: string, flags: RunFlags, output: Output): Promise<Model> {
   const source = resolveSource(path);
+  if (flags.device !== undefined) return openOnDevice(source, flags, flags.device, output);
   if (source.kind === 'bundle') return loadWithProgress(source.path, output);
   const bundle = await compileIntoCache(source.path, flags, output);
   try {
@@ -62,6 +64,24 @@ export async function openRunnable(path: string, flags: CompileFlags, output: Ou
 }
 
 const damaged: ReadonlySet<string> = new Set(['HEW7001', 'HEW7002', 'HEW7003']);
+
+async function openOnDevice(
+  source: ModelSource,
+  flags: CompileFlags,
+  { target, index }: Device,
+  output: Output,
+): Promise<Model> {
+  const bundle =
+    source.kind === 'bundle'
+      ? source.path
+      : (await compileIntoCache(source.path, { ...flags, target }, output)).output;
+  const { model } = await openNative(bundle, {
+    cache: cacheDirectory(output.terminal.env),
+    device: index,
+    onBuild: () => output.log('compiling the native runtime with g++'),
+  });
+  return model;
+}
 
 /** The bundle of a spec, compiled unless the cache has it. */
 export async function compileIntoCache(

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildForHost, compile } from 'hew';
+import { compile, openNative } from 'hew';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { chips } from '../../backends/ascendc/chips.js';
 import { legalise } from '../../backends/ascendc/legalise.js';
@@ -88,7 +88,7 @@ test('without g++ the host says so', async () => {
   const output = join(directory, 'no-compiler');
   await compile({ spec, output, target: 'ascendc' });
   vi.stubEnv('PATH', directory);
-  await expect(buildForHost(output, join(directory, 'cache'))).rejects.toMatchObject({
+  await expect(openNative(output, { cache: join(directory, 'cache') })).rejects.toMatchObject({
     diagnostics: [{ code: 'HEW6213' }],
   });
   vi.unstubAllEnvs();

@@ -1,49 +1,44 @@
 /** Models compiled for Ascend, run by the native runtime on the model of the chip. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { buildForHost, compile, type HostPrograms } from 'hew';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { compile, openNative } from 'hew';
+import type { Inputs, Model } from '../../backends/wasm/runtime/model.js';
+import { buildNative } from '../../compiler/native/build.js';
 
 export interface HostModel {
   readonly bundle: string;
-  readonly programs: HostPrograms;
+  readonly model: Model;
+  readonly cache: string;
 }
 
 export async function hostModel(name: string, directory: string, chip = '910b3'): Promise<HostModel> {
-  const bundle = join(directory, name);
+  const [bundle, cache] = [join(directory, name), join(directory, 'cache')];
   await compile({ spec: `examples/${name}/model.hew`, output: bundle, target: 'ascendc', chip });
-  return { bundle, programs: await buildForHost(bundle, join(directory, 'cache')) };
+  const { model } = await openNative(bundle, { cache });
+  return { bundle, model, cache };
 }
 
-/** What `hew-run` prints. */
-export function runHost({ bundle, programs }: HostModel, args: readonly string[]): string {
-  return execFileSync(programs.runner, [bundle, '--kernels', programs.kernels, ...args], {
+/** What the program `hew-run` prints. */
+export async function runHost({ bundle, cache }: HostModel, args: readonly string[]): Promise<string> {
+  const { library, kernels = '' } = await buildNative(bundle, cache);
+  const runner = join(dirname(library), 'hew-run');
+  const sources = ['-I', 'runtime-native/include', 'runtime-native/tools/hew_run.cpp', library];
+  if (!existsSync(runner)) execFileSync('g++', ['-std=c++17', '-w', ...sources, '-o', runner]);
+  return execFileSync(runner, [bundle, '--kernels', kernels, ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
   });
 }
 
-/** One run of an entry with inputs and one output in files of the bundle's folder's parent. */
 export function runEntry(
-  model: HostModel,
+  { model }: HostModel,
   entry: string,
-  inputs: Readonly<Record<string, Float32Array | Int32Array>>,
+  inputs: Inputs,
   output: string,
   symbols: Readonly<Record<string, number>>,
 ): Float32Array {
-  const file = (name: string): string => `${model.bundle}.${name}`;
-  for (const [name, data] of Object.entries(inputs)) writeFileSync(file(name), data);
-  runHost(model, [
-    ...['--entry', entry, '--output', `${output}=${file(output)}`],
-    ...Object.keys(inputs).flatMap((name) => ['--input', `${name}=${file(name)}`]),
-    ...Object.entries(symbols).flatMap(([name, value]) => ['--symbol', `${name}=${value}`]),
-  ]);
-  return readFloats(file(output));
-}
-
-export function readFloats(path: string): Float32Array {
-  const bytes = readFileSync(path);
-  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  return model.run(entry, inputs, { outputs: [output], symbols })[output] as Float32Array;
 }
 
 /** |a - b| / |b| */

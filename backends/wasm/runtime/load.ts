@@ -2,14 +2,16 @@
  * The loader of compiled models, for Node and browsers, without dependencies. `load` checks a bundle and
  * returns a Model; `generate`, `score` and `sample` build on `Model.run`.
  */
-import { startEngine, type WasmMemory } from './engine.js';
 import { reasonOf, refuse } from './errors.js';
 import { bundleReader, type FetchFile, type ReadBundleFile, readVerified } from './files.js';
+import { startInstance, type WasmMemory } from './instance.js';
 import { type Manifest, manifestName, parseManifest, type WeightSegment } from './manifest.js';
 import { Model } from './model.js';
 import type { Tokenizer } from './text-stream.js';
+import { wasmEngine } from './wasm-engine.js';
 
 export type { DType, TypedArray } from './dtype.js';
+export type { Engine, Step } from './engine.js';
 export { LoadError, type LoadErrorCode } from './errors.js';
 export type { FetchFile } from './files.js';
 export {
@@ -20,7 +22,15 @@ export {
   generate,
   type TokenEvent,
 } from './generate.js';
-export type { EntrySpec, Manifest, Sampler, StateSpec, TensorSlot } from './manifest.js';
+export type {
+  EntryInfo,
+  EntrySpec,
+  Manifest,
+  ModelInfo,
+  Sampler,
+  StateInfo,
+  TensorSlot,
+} from './manifest.js';
 export type { Input, Inputs, Model, Outputs, RunOptions, StateHandle, StateSnapshot } from './model.js';
 export { type SampledModel, type SampleOptions, type Samples, sample } from './sample.js';
 export { score } from './score.js';
@@ -52,9 +62,9 @@ export async function load(source: string | URL, options: LoadOptions = {}): Pro
   const manifest = parseManifest(await read(manifestName));
   const verified: ReadBundleFile = (name) => readVerified(manifest, name, read, verify);
   const tokenizer = await makeTokenizer(manifest, options.tokenizer, verified);
-  const engine = await startEngine(manifest, await verified(manifest.wasm.module));
-  await loadWeights(manifest, engine.memory, verified, onProgress);
-  return new Model(manifest, engine, tokenizer);
+  const instance = await startInstance(manifest, await verified(manifest.wasm.module));
+  await loadWeights(manifest, instance.memory, verified, onProgress);
+  return new Model(manifest, wasmEngine(manifest, instance), tokenizer);
 }
 
 async function makeTokenizer(

@@ -34,15 +34,19 @@ export interface TensorSlot {
   readonly address: number;
 }
 
-/** `export(...symbol values, mask)`; bit i of the mask asks for output i. */
-export interface EntrySpec {
-  readonly export: string;
+export interface EntryInfo {
+  /** The run-time symbols of its shapes. */
   readonly symbols: readonly string[];
   readonly inputs: readonly TensorSlot[];
   readonly outputs: readonly TensorSlot[];
 }
 
-export interface StateSpec {
+/** `export(...symbol values, mask)`; bit i of the mask asks for output i. */
+export interface EntrySpec extends EntryInfo {
+  readonly export: string;
+}
+
+export interface StateInfo {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -87,21 +91,26 @@ export interface WasmPart {
   readonly features: readonly string[];
 }
 
-export interface Manifest {
-  readonly format: typeof bundleFormat;
-  readonly version: typeof bundleVersion;
-  readonly target: 'wasm';
+/** What the manifests of all targets say about the model. */
+export interface ModelInfo {
   readonly name: string;
   /** Version of the compiler that wrote the bundle. */
   readonly hew: string;
+  readonly symbols: SymbolTable;
+  readonly entries: Readonly<Record<string, EntryInfo>>;
+  readonly states: readonly StateInfo[];
+  readonly tokenizer: { readonly file: string } | null;
+  readonly sampler: Sampler | null;
+}
+
+export interface Manifest extends ModelInfo {
+  readonly format: typeof bundleFormat;
+  readonly version: typeof bundleVersion;
+  readonly target: 'wasm';
   readonly files: Readonly<Record<string, FileRecord>>;
   readonly wasm: WasmPart;
   readonly weights: readonly WeightSegment[];
-  readonly symbols: SymbolTable;
   readonly entries: Readonly<Record<string, EntrySpec>>;
-  readonly states: readonly StateSpec[];
-  readonly tokenizer: { readonly file: string } | null;
-  readonly sampler: Sampler | null;
 }
 
 const maxManifestBytes = 64 * 2 ** 20;
@@ -307,7 +316,7 @@ function tensorSlot(value: unknown, where: string): TensorSlot {
   };
 }
 
-function stateSpec(value: unknown, where: string): StateSpec {
+function stateSpec(value: unknown, where: string): StateInfo {
   const { name, dtype, shape, address, bytes } = fields(value, where);
   const type = readDType(dtype, `${where}.dtype`);
   return {

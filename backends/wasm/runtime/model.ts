@@ -1,13 +1,13 @@
 /**
  * A loaded model: entry points are run by name over named typed arrays; states (key-value caches, position)
- * live in the module's memory until they are reset, restored or overwritten. A model runs one step at a
+ * live in the engine until they are reset, restored or overwritten. A model runs one step at a
  * time; a step that throws leaves the states as far as it came, so reset or restore them before going on.
  */
 import { bytesOf, type DType, dtypes, holds, type TypedArray, viewOf } from './dtype.js';
-import type { Engine, WasmFunction } from './engine.js';
-import { LoadError, listNames, reasonOf, refuse } from './errors.js';
-import type { EntrySpec, Manifest, StateSpec, TensorSlot } from './manifest.js';
-import { elementCount, evaluateShape, type GivenInput, inferSymbols, type SymbolValues } from './shape.js';
+import type { Engine } from './engine.js';
+import { listNames, refuse } from './errors.js';
+import type { EntryInfo, ModelInfo, StateInfo, TensorSlot } from './manifest.js';
+import { elementCount, evaluateShape, type GivenInput, inferSymbols } from './shape.js';
 import type { Tokenizer } from './text-stream.js';
 
 /** A typed array, whose shape is inferred when one symbol is unknown, or one with its shape. */
@@ -37,19 +37,19 @@ export interface StateHandle {
 }
 
 export class Model {
-  readonly manifest: Manifest;
+  readonly manifest: ModelInfo;
   /** The hook given to `load`, or undefined. */
   readonly tokenizer: Tokenizer | undefined;
   readonly #engine: Engine;
 
   /** Models are made by `load`. */
-  constructor(manifest: Manifest, engine: Engine, tokenizer: Tokenizer | undefined) {
+  constructor(manifest: ModelInfo, engine: Engine, tokenizer: Tokenizer | undefined) {
     this.manifest = manifest;
     this.tokenizer = tokenizer;
     this.#engine = engine;
   }
 
-  get entries(): Readonly<Record<string, EntrySpec>> {
+  get entries(): Readonly<Record<string, EntryInfo>> {
     return this.manifest.entries;
   }
 
@@ -68,16 +68,18 @@ export class Model {
       given.map(({ shaped }) => shaped),
       options.symbols,
     );
-    for (const { slot, data } of given) this.#writeBytes(slot.address, bytesOf(data));
-    callStep(name, this.#functionOf(name), [
-      ...entry.symbols.map((s) => symbols.get(s) ?? 0),
-      maskOf(entry, wanted),
-    ]);
-    return Object.fromEntries(wanted.map((slot) => [slot.name, this.#readSlot(slot, symbols)]));
+    const results = this.#engine.run({
+      name,
+      entry,
+      inputs: given,
+      symbols,
+      outputs: wanted.map((slot) => ({ slot, count: elementCount(evaluateShape(slot.shape, symbols)) })),
+    });
+    return Object.fromEntries(wanted.map((slot, i) => [slot.name, results[i] as TypedArray]));
   }
 
   /** @throws LoadError HEW7004 when there is no such entry point. */
-  entry(name: string): EntrySpec {
+  entry(name: string): EntryInfo {
     const entry = Object.hasOwn(this.entries, name) ? this.entries[name] : undefined;
     if (entry === undefined) {
       refuse(
@@ -90,8 +92,7 @@ export class Model {
 
   /** Sets every state to zero: the position too, so that the context is empty. */
   reset(): void {
-    const memory = this.#bytes();
-    for (const { address, bytes } of this.manifest.states) memory.fill(0, address, address + bytes);
+    this.#engine.resetStates();
   }
 
   /** @throws LoadError HEW7004 when there is no such state. */
@@ -101,25 +102,22 @@ export class Model {
       const names = this.manifest.states.map((state) => state.name);
       refuse('HEW7004', `the model has no state '${name}'; it has ${listNames(names)}`);
     }
-    const { dtype, shape, address } = spec;
+    const { dtype, shape } = spec;
     return {
       name,
       dtype,
       shape,
-      read: () => this.#copy(dtype, address, elementCount(shape)),
+      read: () => viewOf(dtype, this.#engine.readState(spec).buffer, 0, elementCount(shape)),
       write: (data) => {
         checkStateData(spec, data);
-        this.#writeBytes(address, bytesOf(data));
+        this.#engine.writeState(spec, bytesOf(data));
       },
     };
   }
 
   /** A deep copy of all states. */
   saveState(): StateSnapshot {
-    const memory = this.#bytes();
-    return new Map(
-      this.manifest.states.map(({ name, address, bytes }) => [name, memory.slice(address, address + bytes)]),
-    );
+    return new Map(this.manifest.states.map((state) => [state.name, this.#engine.readState(state)]));
   }
 
   /**
@@ -133,40 +131,8 @@ export class Model {
         refuse('HEW7005', `the snapshot does not hold ${bytes} bytes for state '${name}'`);
       }
     }
-    for (const { name, address } of states) {
-      this.#writeBytes(address, snapshot.get(name) ?? new Uint8Array());
-    }
+    for (const state of states) this.#engine.writeState(state, snapshot.get(state.name) ?? new Uint8Array());
   }
-
-  #functionOf(name: string): WasmFunction {
-    return this.#engine.functions.get(name) ?? refuse('HEW7004', `entry point '${name}' has no function`);
-  }
-
-  #bytes(): Uint8Array {
-    return new Uint8Array(this.#engine.memory.buffer);
-  }
-
-  #writeBytes(address: number, bytes: Uint8Array): void {
-    const memory = this.#bytes();
-    checkRegion(address, bytes.byteLength, memory.byteLength);
-    memory.set(bytes, address);
-  }
-
-  #readSlot({ dtype, shape, address }: TensorSlot, symbols: SymbolValues): TypedArray {
-    return this.#copy(dtype, address, elementCount(evaluateShape(shape, symbols)));
-  }
-
-  #copy(dtype: DType, address: number, count: number): TypedArray {
-    const { buffer } = this.#engine.memory;
-    const size = count * dtypes[dtype].bytes;
-    checkRegion(address, size, buffer.byteLength);
-    return viewOf(dtype, buffer.slice(address, address + size), 0, count);
-  }
-}
-
-/** The manifest was checked at the bounds of the symbols; a shape that shrinks with its symbols gets here. */
-function checkRegion(address: number, size: number, memoryBytes: number): void {
-  if (!(address + size <= memoryBytes)) refuse('HEW7003', 'a tensor of the bundle lies outside its memory');
 }
 
 function findSlot(slots: readonly TensorSlot[], name: string, what: string): TensorSlot {
@@ -177,13 +143,9 @@ function findSlot(slots: readonly TensorSlot[], name: string, what: string): Ten
   );
 }
 
-function wantedOutputs(name: string, entry: EntrySpec, outputs: readonly string[] | undefined): TensorSlot[] {
+function wantedOutputs(name: string, entry: EntryInfo, outputs: readonly string[] | undefined): TensorSlot[] {
   if (outputs === undefined) return [...entry.outputs];
   return outputs.map((output) => findSlot(entry.outputs, output, `output of '${name}'`));
-}
-
-function maskOf(entry: EntrySpec, wanted: readonly TensorSlot[]): number {
-  return entry.outputs.reduce((mask, slot, bit) => (wanted.includes(slot) ? mask | (1 << bit) : mask), 0);
 }
 
 interface CheckedInput {
@@ -192,7 +154,7 @@ interface CheckedInput {
   readonly shaped: GivenInput;
 }
 
-function givenInputs(name: string, entry: EntrySpec, inputs: Inputs): CheckedInput[] {
+function givenInputs(name: string, entry: EntryInfo, inputs: Inputs): CheckedInput[] {
   for (const key of Object.keys(inputs)) findSlot(entry.inputs, key, `input of '${name}'`);
   return entry.inputs.map((slot) => {
     const input = Object.hasOwn(inputs, slot.name) ? inputs[slot.name] : undefined;
@@ -211,16 +173,7 @@ function givenInputs(name: string, entry: EntrySpec, inputs: Inputs): CheckedInp
   });
 }
 
-function callStep(name: string, step: WasmFunction, values: readonly number[]): void {
-  try {
-    step(...values);
-  } catch (error) {
-    if (error instanceof LoadError) throw error;
-    throw new LoadError('HEW7003', `entry point '${name}' broke off: ${reasonOf(error)}`, { cause: error });
-  }
-}
-
-function checkStateData({ name, dtype, shape }: StateSpec, data: unknown): asserts data is TypedArray {
+function checkStateData({ name, dtype, shape }: StateInfo, data: unknown): asserts data is TypedArray {
   const count = elementCount(shape);
   if (!holds(dtype, data) || data.length !== count) {
     refuse('HEW7005', `state '${name}' takes a ${dtypes[dtype].arrayName} of ${count} elements (${dtype})`);

@@ -6,7 +6,7 @@
 import { createBreather } from './breathe.js';
 import { type DType, dtypes, type TypedArray, viewOf } from './dtype.js';
 import { listNames, refuse } from './errors.js';
-import type { DiffusionSampler, EntrySpec, Manifest, TensorSlot } from './manifest.js';
+import type { DiffusionSampler, EntryInfo, ModelInfo, TensorSlot } from './manifest.js';
 import type { Inputs, Outputs } from './model.js';
 import { createRandom, normalNoise, type Random } from './rng.js';
 import { alphaBars, type SamplingMethod, type StepBars, stepRules, timesteps } from './schedule.js';
@@ -34,9 +34,9 @@ export interface SampleOptions {
 
 /** What a sampler needs of a model: a loaded one, or one that takes its time to run. */
 export interface SampledModel {
-  readonly manifest: Manifest;
-  readonly entries: Readonly<Record<string, EntrySpec>>;
-  entry(name: string): EntrySpec;
+  readonly manifest: ModelInfo;
+  readonly entries: Readonly<Record<string, EntryInfo>>;
+  entry(name: string): EntryInfo;
   run(
     name: string,
     inputs: Inputs,

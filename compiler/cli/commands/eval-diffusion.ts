@@ -15,11 +15,11 @@ import {
   writeFileAtomically,
 } from '../../api.js';
 import { renderTable } from '../format.js';
-import { addCompileOptions, type CompileFlags, integer, limit, modelOptions, number } from '../options.js';
+import { addRunOptions, integer, limit, modelOptions, number, type RunFlags } from '../options.js';
 import type { Session } from '../program.js';
 import { openRunnable, resolveSource } from '../source.js';
 
-interface Flags extends CompileFlags {
+interface Flags extends RunFlags {
   readonly reference: string;
   readonly features?: string;
   readonly real?: string;
@@ -49,7 +49,7 @@ export function evalDiffusionCommand(program: Command, session: Session): void {
     .option('--seed <n>', 'seed of the noise', integer, 0)
     .option('--report <file.html>', 'page with plots and images; the figures go beside it as .json')
     .option('--limit <name=value>', 'eps_error=most, psnr=least: exceeding it ends with exit code 3', limit);
-  addCompileOptions(command)
+  addRunOptions(command)
     .addHelpText('after', example)
     .action((model: string, flags: Flags) => run(model, flags, session));
 }
@@ -65,8 +65,11 @@ async function run(path: string, flags: Flags, session: Session): Promise<void> 
   if (flags.report !== undefined && !flags.report.endsWith('.html'))
     fail('HEW8001', `--report ${flags.report} does not end in .html`);
   const model = await openRunnable(path, flags, output);
-  const reference = await openRunnable(flags.reference, {}, output);
-  const features = flags.features === undefined ? undefined : await openRunnable(flags.features, {}, output);
+  const reference = await openRunnable(flags.reference, { device: flags.device }, output);
+  const features =
+    flags.features === undefined
+      ? undefined
+      : await openRunnable(flags.features, { device: flags.device }, output);
   const real = flags.real === undefined ? undefined : readGaussian(flags.real);
   const progress = output.progress();
   try {

@@ -15,12 +15,12 @@ import {
   type TokenReport,
 } from '../../api.js';
 import { formatValue, renderTable } from '../format.js';
-import { addCompileOptions, type CompileFlags, integer, limit, nameList } from '../options.js';
+import { addRunOptions, integer, limit, nameList, type RunFlags } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { openRunnable } from '../source.js';
 
-interface Flags extends CompileFlags {
+interface Flags extends RunFlags {
   readonly tokens?: string;
   readonly tensor?: string;
   readonly window?: number;
@@ -43,7 +43,7 @@ export function evalCommand(program: Command, session: Session): void {
       'limit of a check; exceeding it ends with exit code 3; may be repeated',
       limit,
     );
-  addCompileOptions(command)
+  addRunOptions(command)
     .addHelpText('after', example)
     .action((model: string, flags: Flags) => run(model, flags, session));
 }

@@ -1,14 +1,13 @@
 /** `hew run`: text from a prompt. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { encodePrompt, fail, generate, type Model } from '../../api.js';
 import { formatSeconds } from '../format.js';
-import { addCompileOptions, type CompileFlags, integer, number } from '../options.js';
+import { addRunOptions, integer, number, type RunFlags } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { openRunnable } from '../source.js';
-import { runOnHost } from './run-host.js';
 
-interface Flags extends CompileFlags {
+interface Flags extends RunFlags {
   readonly prompt: string;
   readonly maxTokens: number;
   readonly temperature?: number;
@@ -16,7 +15,6 @@ interface Flags extends CompileFlags {
   readonly topP?: number;
   readonly seed: number;
   readonly greedy?: boolean;
-  readonly device?: string;
 }
 
 export function runCommand(program: Command, { output }: Session): void {
@@ -33,13 +31,8 @@ export function runCommand(program: Command, { output }: Session): void {
       number,
     )
     .option('--seed <n>', 'seed of the random choices', integer, 0)
-    .option('--greedy', 'always choose the most likely token')
-    .addOption(
-      new Option('--device <name>', 'run the kernels for Ascend on a model of the chip').choices([
-        'ascend-host',
-      ]),
-    );
-  addCompileOptions(command)
+    .option('--greedy', 'always choose the most likely token');
+  addRunOptions(command)
     .addHelpText('after', example)
     .action((model: string, flags: Flags) => run(model, flags, output));
 }
@@ -62,7 +55,6 @@ interface Continuation {
 }
 
 async function run(path: string, flags: Flags, output: Output): Promise<void> {
-  if (flags.device !== undefined) return runOnHost(path, flags, output);
   const model = await openRunnable(path, flags, output);
   if (model.tokenizer === undefined) {
     fail('HEW7008', `${path} has no tokenizer, so it cannot read a prompt`, {

@@ -2,12 +2,12 @@
 import { type Command, Option } from 'commander';
 import { sample, writeImages } from '../../api.js';
 import { formatSeconds } from '../format.js';
-import { addCompileOptions, type CompileFlags, integer, integerList, number } from '../options.js';
+import { addRunOptions, integer, integerList, number, type RunFlags } from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { openRunnable } from '../source.js';
 
-interface Flags extends CompileFlags {
+interface Flags extends RunFlags {
   readonly classes: number[];
   readonly output: string;
   readonly steps?: number;
@@ -28,7 +28,7 @@ export function sampleCommand(program: Command, { output }: Session): void {
     .addOption(new Option('--method <name>', 'how to sample').choices(['ddim', 'ddpm']).default('ddim'))
     .option('--seed <n>', 'seed of the noise', integer, 0)
     .option('--columns <n>', 'images per row (default: about square)', columns);
-  addCompileOptions(command)
+  addRunOptions(command)
     .addHelpText('after', example)
     .action((model: string, flags: Flags) => run(model, flags, output));
 }

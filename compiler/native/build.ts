@@ -1,6 +1,6 @@
 /**
- * Bundles for Ascend on the host: compiles a bundle's kernels, as they are, with g++ against the model of the chip, and
- * the native runtime that runs them. What is compiled is kept by the content of everything that decides it.
+ * Compiles the native runtime with g++ and, for bundles for Ascend on the host, a bundle's kernels as they are against
+ * the model of the chip. What is compiled is kept by the content of everything that decides it.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -17,16 +17,16 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { architectureOf, type ChipName, chips } from '../backends/ascendc/chips.js';
-import type { AscendManifest } from '../backends/native/manifest.js';
-import { manifestName } from '../backends/wasm/runtime/manifest.js';
-import { fail } from '../ir/diagnostics.js';
+import { architectureOf, type ChipName, chips } from '../../backends/ascendc/chips.js';
+import type { AscendManifest, CudaManifest } from '../../backends/native/manifest.js';
+import { type Manifest, manifestName } from '../../backends/wasm/runtime/manifest.js';
+import { fail } from '../../ir/diagnostics.js';
 
-export interface HostPrograms {
-  /** The program `hew-run`. */
-  readonly runner: string;
-  /** The bundle's kernels as a shared object, for its `--kernels`. */
-  readonly kernels: string;
+export interface NativeFiles {
+  /** The native runtime, a shared object with the interface of runtime-native/include/hew.h. */
+  readonly library: string;
+  /** Of a bundle for Ascend: its kernels as a shared object. */
+  readonly kernels: string | undefined;
 }
 
 const run = promisify(execFile);
@@ -34,11 +34,20 @@ const run = promisify(execFile);
 /** Warnings are for those who change the kernels; the tests compile them with all of them. */
 const commonFlags = ['-std=gnu++17', '-fPIC', '-fvisibility=hidden', '-w'];
 
-/** The manifest of a bundle for Ascend. Fails with HEW7001 and HEW7002. */
-export function readAscendManifest(bundle: string): AscendManifest {
+/** The manifest of a bundle that the native runtime runs. Fails with HEW7001 and HEW7002. */
+export function readNativeManifest(bundle: string): CudaManifest | AscendManifest {
   const path = join(bundle, manifestName);
   if (!existsSync(path)) fail('HEW7001', `${bundle} holds no bundle`);
-  const manifest = JSON.parse(readFileSync(path, 'utf8')) as AscendManifest;
+  const manifest = JSON.parse(readFileSync(path, 'utf8')) as CudaManifest | AscendManifest | Manifest;
+  if (manifest.target !== 'wasm') return manifest;
+  return fail('HEW7002', `${bundle} is a bundle of target ${manifest.target}`, {
+    help: 'the native runtime runs bundles of --target cuda and --target ascendc',
+  });
+}
+
+/** As `readNativeManifest`, of a bundle for Ascend. */
+export function readAscendManifest(bundle: string): AscendManifest {
+  const manifest = readNativeManifest(bundle);
   if (manifest.target === 'ascendc') return manifest;
   return fail('HEW7002', `${bundle} is a bundle of target ${manifest.target}`, {
     help: 'the host runs the kernels of --target ascendc',
@@ -49,42 +58,49 @@ export function readAscendManifest(bundle: string): AscendManifest {
  * Compiles what is missing in `cache`; `onBuild` is called first. Fails with HEW6213 when the native sources are missing
  * or g++ does not take them.
  */
-export async function buildForHost(
+export async function buildNative(
   bundle: string,
   cache: string,
   onBuild: () => void = () => {},
-): Promise<HostPrograms> {
+): Promise<NativeFiles> {
   const native = nativeSources();
-  const host = join(native, 'ascendc-host');
-  const { ascendc } = readAscendManifest(bundle);
+  const manifest = readNativeManifest(bundle);
   const store = new Store(join(cache, 'native'), onBuild);
-  const library = [...sourcesOf(join(host, 'src')), join(host, 'library/library.cpp')];
-  const headers = ['-I', join(host, 'include')];
-  const runner = store.product('hew-run', [native, join(native, 'ascendc-host/include')], (output) =>
+  const folders = ['include', 'src', 'ascendc-host/include'].map((folder) => join(native, folder));
+  const library = store.product('libhew.so', folders, (output) =>
     [
-      ['-std=gnu++17', '-O1', '-w', '-I', join(native, 'include'), ...headers],
-      [...sourcesOf(join(native, 'src')), join(native, 'tools/hew_run.cpp'), '-ldl', '-o', output],
+      [...commonFlags, '-O2', '-shared', '-static-libstdc++', '-static-libgcc'],
+      ['-I', join(native, 'include'), '-I', join(native, 'ascendc-host/include')],
+      [...sourcesOf(join(native, 'src')), '-ldl', '-o', output],
     ].flat(),
   );
-  const model = store.product('ascend-host.o', [host], (output, work) => {
+  const kernels = manifest.target === 'ascendc' ? hostKernels(store, bundle, manifest) : undefined;
+  await Promise.all([library, kernels]);
+  return { library: await library, kernels: await kernels };
+}
+
+/** The kernels of a bundle for Ascend, compiled against the host's model of the chip. */
+async function hostKernels(store: Store, bundle: string, { ascendc }: AscendManifest): Promise<string> {
+  const host = join(nativeSources(), 'ascendc-host');
+  const headers = ['-I', join(host, 'include')];
+  const model = await store.product('ascend-host.o', [host], (output, work) => {
     const all = join(work, 'all.cpp');
-    writeFileSync(all, library.map((path) => `#include "${path}"\n`).join(''));
+    const sources = [...sourcesOf(join(host, 'src')), join(host, 'library/library.cpp')];
+    writeFileSync(all, sources.map((path) => `#include "${path}"\n`).join(''));
     return [...commonFlags, '-O2', ...headers, '-c', all, '-o', output];
   });
   const folder = join(bundle, 'kernels');
-  const kernels = store.product('kernels.so', [host, folder], async (output, work) => {
+  return store.product('kernels.so', [host, folder], (output, work) => {
     const table = join(work, 'table.cpp');
     writeFileSync(table, kernelTable(ascendc.kernels));
     const own = ['-O1', `-D__NPU_ARCH__=${architectureOf(chips[ascendc.chip as ChipName])}`];
-    return [...commonFlags, ...own, ...headers, '-I', folder, '-shared', table, await model, '-o', output];
+    return [...commonFlags, ...own, ...headers, '-I', folder, '-shared', table, model, '-o', output];
   });
-  await Promise.all([runner, model, kernels]);
-  return { runner: await runner, kernels: await kernels };
 }
 
 /** The folder runtime-native, beside the sources or beside the folder they are built into. */
 function nativeSources(): string {
-  const places = ['../runtime-native', '../../runtime-native'].map((path) =>
+  const places = ['../../runtime-native', '../../../runtime-native'].map((path) =>
     fileURLToPath(new URL(path, import.meta.url)),
   );
   const found = places.find((path) => existsSync(join(path, 'include/hew.h')));
@@ -119,8 +135,6 @@ function kernelTable(kernels: AscendManifest['ascendc']['kernels']): string {
   ].join('\n');
 }
 
-type Arguments = string[] | Promise<string[]>;
-
 /** What g++ makes, in a directory under the hash of the folders that it is made of. */
 class Store {
   private started = false;
@@ -133,7 +147,7 @@ class Store {
   async product(
     name: string,
     folders: readonly string[],
-    argumentsOf: (output: string, work: string) => Arguments,
+    argumentsOf: (output: string, work: string) => string[],
   ): Promise<string> {
     const target = join(this.directory, hashOf(name, folders));
     const product = join(target, name);
@@ -143,7 +157,7 @@ class Store {
     mkdirSync(this.directory, { recursive: true });
     const work = mkdtempSync(join(this.directory, 'build-'));
     try {
-      await compileWith(await argumentsOf(join(work, name), work));
+      await compileWith(argumentsOf(join(work, name), work));
       // Somebody else may have been faster; what is there is the same.
       if (!existsSync(target)) renameSync(work, target);
       return product;
@@ -170,7 +184,7 @@ async function compileWith(args: readonly string[]): Promise<void> {
     await run('g++', args, { maxBuffer: 2 ** 26 });
   } catch (error) {
     const output = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
-    fail('HEW6213', 'g++ cannot compile the kernels for the host', {
+    fail('HEW6213', 'g++ cannot compile the native runtime or its kernels', {
       notes: output.trim().split('\n').slice(0, 12),
       help: 'a g++ that knows C++17 must be on the path',
     });
