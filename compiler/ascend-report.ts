@@ -9,6 +9,7 @@ import type { EntryInfo } from '../backends/wasm/runtime/manifest.js';
 import type { Model } from '../backends/wasm/runtime/model.js';
 import { elementCount, evaluateShape } from '../backends/wasm/runtime/shape.js';
 import { fail } from '../ir/diagnostics.js';
+import type { Pass } from '../passes/pass.js';
 import { chipNamed } from './ascend.js';
 import { compile, type ModelOptions } from './compile.js';
 import { readAscendManifest } from './native/build.js';
@@ -17,6 +18,8 @@ import { openNative } from './native/open.js';
 export interface ReportOptions extends ModelOptions {
   readonly chip?: string | undefined;
   readonly pipeline?: string | undefined;
+  /** Passes the pipeline may name beside the registered ones. */
+  readonly passes?: readonly Pass[] | undefined;
   readonly entry: string;
   /** Values of the entry's run-time symbols; the least for those that are missing. */
   readonly symbols?: Readonly<Record<string, number>> | undefined;

@@ -8,57 +8,10 @@ import { emitCuda, lower } from '../../../backends/cuda/compile.js';
 import { packageCuda, sourceFile } from '../../../backends/cuda/package.js';
 import { weightFiles } from '../../../backends/native/package.js';
 import { openModel } from '../../../compiler/compile.js';
-import { moduleScope, rewriteFunc } from '../../../ir/builder.js';
-import { dim, divDims } from '../../../ir/dim.js';
-import { defOf, type Module, type Param, type Value } from '../../../ir/module.js';
-import { sourceRecipe } from '../../../ir/recipe.js';
-import { type DType, type TensorType, tensorType } from '../../../ir/type.js';
+import type { Module } from '../../../ir/module.js';
 import { parsePipeline, runPipeline } from '../../../passes/pipeline.js';
 import { standardPipeline } from '../../../passes/registry.js';
-
-interface Integers {
-  readonly dtype: DType;
-  readonly group: number;
-}
-
-/** The module with every linear layer's weight in integers that stand for nothing: their values are made up. */
-function withIntegers(module: Module, { dtype, group }: Integers): Module {
-  const params = new Map(module.params);
-  const functions = new Map(module.functions);
-  const declare = (name: string, type: TensorType, loop: string | undefined): void => {
-    params.set(name, { type, loop, recipe: sourceRecipe(name, type) } satisfies Param);
-  };
-  for (const func of module.functions.values()) {
-    for (const op of func.body) {
-      const weight = op.name === 'linear' ? defOf(op.operands[1] as Value) : undefined;
-      if (weight?.name !== 'param') continue;
-      const { name } = weight.attrs;
-      const { type, loop } = module.params.get(name) as Param;
-      const [out, inner] = type.shape as [TensorType['shape'][number], TensorType['shape'][number]];
-      declare(`${name}.codes`, tensorType(dtype, type.shape), loop);
-      declare(
-        `${name}.scale`,
-        tensorType('f32', group > 0 ? [out, divDims(inner, dim(group))] : [out]),
-        loop,
-      );
-    }
-  }
-  const declared = { ...module, params };
-  for (const func of module.functions.values()) {
-    const scope = moduleScope(declared, func.loop);
-    const next = rewriteFunc(func, scope, (op, operands, builder) => {
-      const weight = op.name === 'linear' ? defOf(operands[1] as Value) : undefined;
-      if (weight?.name !== 'param') return undefined;
-      const parts = ['codes', 'scale'].map((part) =>
-        builder.one('param', [], { name: `${weight.attrs.name}.${part}` }),
-      );
-      const w = builder.one('dequantize', parts, { axis: group > 0 ? 1 : 0, group });
-      return [builder.one('linear', operands.with(1, w), op.attrs)];
-    });
-    functions.set(func.name, next);
-  }
-  return { ...declared, functions };
-}
+import { type Integers, withIntegers } from '../integer-layers.js';
 
 function write(directory: string, module: Module): void {
   const cuda = emitCuda(lower(module, 'bf16').module);
