@@ -235,7 +235,9 @@ async function compileRanks(
 }
 
 /** For Ascend, weights are stored as what the cube multiplies, unless something else is asked for. */
-function withStorage<Options extends CompileOptions>(options: Options): Options {
+export function withStorage<Options extends Pick<CompileOptions, 'target' | 'weightsDtype' | 'dtype'>>(
+  options: Options,
+): Options {
   if (options.target !== 'ascendc' || options.weightsDtype !== undefined) return options;
   return { ...options, weightsDtype: options.dtype ?? 'f16' };
 }
@@ -307,7 +309,7 @@ export function checkTarget(target: string): void {
 }
 
 /** Fails with HEW6211 for an option that belongs to another target. */
-function checkTargetOptions(options: OutputOptions): void {
+export function checkTargetOptions(options: Omit<OutputOptions, 'output'>): void {
   const { target = 'wasm', dtype, chip, relaxedSimd, withWeights, tensorParallel = 1 } = options;
   if (!Number.isInteger(tensorParallel) || tensorParallel < 1)
     fail('HEW6002', `a model cannot be split over ${tensorParallel} GPUs`);

@@ -13,7 +13,16 @@ import { passes as registered, standardPipeline } from '../passes/registry.js';
 import type { CalibrationData } from './calibration.js';
 import { calibrationLoss } from './calibration-loss.js';
 import { openCalibration } from './calibration-sources.js';
-import { compileOpened, type ModelOptions, type OpenedModel, openModel } from './compile.js';
+import {
+  type CompileOptions,
+  checkTarget,
+  checkTargetOptions,
+  compileOpened,
+  type ModelOptions,
+  type OpenedModel,
+  openModel,
+  withStorage,
+} from './compile.js';
 import { checkOrder, firstProbes, runDataPipeline } from './data-pipeline.js';
 import { evaluateTokens, readTokenFile } from './evaluate/tokens.js';
 import { createExecutor } from './executor.js';
@@ -24,7 +33,7 @@ import { ObservationCache } from './observation-cache.js';
 import { exportOnnx } from './onnx/export/export.js';
 import { checkReplaceable, writeResult } from './result-directory.js';
 
-export interface QuantizeOptions extends ModelOptions {
+export interface QuantizeOptions extends ModelOptions, Pick<CompileOptions, 'target' | 'dtype' | 'chip'> {
   readonly pipeline: string;
   /** Directory that is made; one that an earlier run made is replaced. */
   readonly output: string;
@@ -45,6 +54,7 @@ export interface QuantizeOptions extends ModelOptions {
 
 export interface QuantizeReport {
   readonly output: string;
+  readonly target: string;
   readonly pipeline: string;
   readonly passes: readonly StepReport[];
   /** Bytes of all parameters before and after the pipeline; `f32` are those before it if they were f32. */
@@ -66,9 +76,13 @@ const callsJudged = 100;
 export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeReport> {
   const steps = parsePipeline(options.pipeline, registered);
   checkOrder(steps);
+  const { dtype, chip } = options;
+  const bundleOptions = { target: options.target ?? 'wasm', dtype, chip };
+  checkTarget(bundleOptions.target);
+  checkTargetOptions(bundleOptions);
   const target = resolve(options.output);
   checkReplaceable(target, kind);
-  const opened = openModel(options);
+  const opened = openModel(withStorage(options));
   const stages = new Stages();
   try {
     const module = runPipeline(opened.module, parsePipeline(standardPipeline)).module;
@@ -87,14 +101,20 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
       await stages.timed('bundle', () =>
         compileOpened(
           { ...opened, module: changed },
-          { output: bundle, onProgress: ({ stage, done, total }) => onProgress?.(stage, done, total) },
+          {
+            ...bundleOptions,
+            output: bundle,
+            onProgress: ({ stage, done, total }) => onProgress?.(stage, done, total),
+          },
         ),
       );
-      await stages.timed('reload', () => checkReload(bundle, changed, opened, data, residentBytes));
+      if (bundleOptions.target === 'wasm')
+        await stages.timed('reload', () => checkReload(bundle, changed, opened, data, residentBytes));
       if (options.onnx === true)
         await stages.timed('onnx', () => writeOnnx({ module: changed, source }, join(directory, 'onnx')));
       return {
         output: options.output,
+        target: bundleOptions.target,
         pipeline: options.pipeline,
         passes: reports,
         bytes: bytesOf(module, changed),

@@ -103,29 +103,36 @@ export function modelOptions(spec: string, flags: ModelFlags): ModelOptions {
   return { spec, config, set, weights, weightsDtype };
 }
 
-export interface CompileFlags extends ModelFlags {
-  readonly target?: string;
+export interface CompileFlags extends ModelFlags, TargetFlags {
   readonly pipeline?: string;
   readonly relaxedSimd?: boolean;
-  readonly dtype?: ComputeDType;
-  readonly chip?: string;
 }
 
 export function addCompileOptions(command: Command): Command {
-  return addModelOptions(command)
-    .option('--target <name>', 'what to compile for', 'wasm')
+  return addTargetOptions(addModelOptions(command))
     .option(
       '--pipeline <text>',
       'passes to run, such as canonicalize,cse,dce, or a .yaml file (see hew passes)',
     )
+    .option('--relaxed-simd', 'use relaxed SIMD: faster, but last bits may differ between machines');
+}
+
+export interface TargetFlags {
+  readonly target?: string;
+  readonly dtype?: ComputeDType;
+  readonly chip?: string;
+}
+
+export function addTargetOptions(command: Command): Command {
+  return command
+    .option('--target <name>', 'what to compile for', 'wasm')
     .addOption(
       new Option(
         '--dtype <dtype>',
         'what kernels of native targets compute in (default: bf16, for Ascend f16)',
       ).choices([...computeDTypes]),
     )
-    .option('--chip <name>', 'Ascend chip to compile for: 910b3, 910b1, 910_9391, 310p3, … (default: 910b3)')
-    .option('--relaxed-simd', 'use relaxed SIMD: faster, but last bits may differ between machines');
+    .option('--chip <name>', 'Ascend chip to compile for: 910b3, 910b1, 910_9391, 310p3, … (default: 910b3)');
 }
 
 /** Where a model runs that is not to run as WebAssembly. */

@@ -1,7 +1,7 @@
 /** `hew quantize`: from a spec to a bundle that runs, and what it refuses. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { hew, scratchDirectory } from '../cli/run-cli.js';
 
 const directory = scratchDirectory();
@@ -61,6 +61,20 @@ test('a model that is too large for memory is sampled, observed and checked laye
     return { relativeError, files };
   };
   expect(await quantized('layered', ['--resident-memory', '0'])).toEqual(await quantized('whole', []));
+});
+
+test('writes bundles for native targets', async () => {
+  vi.stubEnv('HEW_NVCC', '');
+  const to = (target: string, ...more: string[]) =>
+    hew(['quantize', model, ...small, '--target', target, ...more, '-o', join(directory, target)]);
+  expect((await to('cuda')).stdout).toContain('bundle for cuda');
+  const source = readFileSync(join(directory, 'cuda/bundle/kernels.cu'), 'utf8');
+  expect(source).toMatch(/quantize/);
+  const manifest = JSON.parse(readFileSync(join(directory, 'cuda/bundle/manifest.json'), 'utf8'));
+  expect(manifest.params.filter(({ dtype }: { dtype: string }) => dtype === 'i8').length).toBeGreaterThan(3);
+  expect((await to('tpu')).stderr).toContain('HEW6005');
+  expect((await to('cuda', '--chip', '910b3')).stderr).toContain('HEW6211');
+  vi.unstubAllEnvs();
 });
 
 test('keeps what it did not make, and needs data for a language model', async () => {

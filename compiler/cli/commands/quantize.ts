@@ -2,12 +2,20 @@
 import type { Command } from 'commander';
 import { type QuantizeReport, quantizeModel } from '../../api.js';
 import { formatBytes, formatSeconds, renderTable } from '../format.js';
-import { addModelOptions, integer, type ModelFlags, modelOptions, residentMemoryOption } from '../options.js';
+import {
+  addModelOptions,
+  addTargetOptions,
+  integer,
+  type ModelFlags,
+  modelOptions,
+  residentMemoryOption,
+  type TargetFlags,
+} from '../options.js';
 import type { Output } from '../output.js';
 import type { Session } from '../program.js';
 import { resolveSpec } from '../source.js';
 
-interface Flags extends ModelFlags {
+interface Flags extends ModelFlags, TargetFlags {
   readonly pipeline: string;
   readonly calib?: string;
   readonly calibTensor?: string;
@@ -37,7 +45,7 @@ export function quantizeCommand(program: Command, { output }: Session): void {
     .option('--eval-tensor <name>', 'tensor of the evaluation file')
     .option('--onnx', 'also write every entry as an ONNX file')
     .requiredOption('-o, --output <dir>', 'directory to write');
-  addModelOptions(command)
+  addTargetOptions(addModelOptions(command))
     .addHelpText('after', example)
     .action((spec: string, flags: Flags) => run(resolveSpec(spec), flags, output));
 }
@@ -69,6 +77,9 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       evaluation: flags.eval,
       evaluationTensor: flags.evalTensor,
       onnx: flags.onnx,
+      target: flags.target,
+      dtype: flags.dtype,
+      chip: flags.chip,
       workers: flags.workers,
       residentBytes: flags.residentMemory,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
@@ -80,7 +91,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
   }
 }
 
-function text({ output, passes, bytes, nll, relativeError, seconds }: QuantizeReport): string {
+function text({ output, target, passes, bytes, nll, relativeError, seconds }: QuantizeReport): string {
   const steps = passes.map(({ pass, notes }) => `${pass}\n${notes.map((note) => `  ${note}\n`).join('')}`);
   const share = `${((bytes.after / bytes.f32) * 100).toFixed(1)} % of f32`;
   const rows = [
@@ -103,5 +114,6 @@ function text({ output, passes, bytes, nll, relativeError, seconds }: QuantizeRe
     rows,
   );
   const times = Object.entries(seconds).map(([stage, time]) => `${stage} ${formatSeconds(time)}`);
-  return `${steps.join('')}\n${table}\n${output}: bundle, read back with the same outputs (${times.join(', ')})\n`;
+  const bundle = target === 'wasm' ? 'bundle, read back with the same outputs' : `bundle for ${target}`;
+  return `${steps.join('')}\n${table}\n${output}: ${bundle} (${times.join(', ')})\n`;
 }
