@@ -10,7 +10,7 @@ import { roundExperts } from './expert-rounding.js';
 import { type GptqOptions, gptq } from './gptq.js';
 import { type Layer, observationOf } from './layers.js';
 import { dequantizeWeight, type QuantizedWeight, roundWeight } from './rounding.js';
-import type { LayerScheme, Settings } from './scheme.js';
+import { type LayerScheme, type Settings, schemeOf } from './scheme.js';
 
 /** The parameters that stand for a weight. */
 export interface WeightNames {
@@ -92,7 +92,7 @@ const sumsOfRows = (values: Float64Array, columns: number): Float64Array =>
   );
 
 export const usesGram = (layer: Layer, settings: Settings): boolean =>
-  settings.gptq !== undefined && layer.place === 'body';
+  settings.gptq !== undefined && layer.place !== 'edges' && schemeOf(layer, settings) !== undefined;
 
 /** Statistics that GPTQ needs: of all tokens, or of those that each expert sees. */
 export const gramStatistics = {

@@ -52,6 +52,9 @@ function withRouting(result: PassResult, changes: readonly RoutingChange[]): Pas
   };
 }
 
+/** The condition has one row for each sample, and other values at each timestep: all of them are few. */
+const everyCall = ({ place }: Layer, { every }: Settings): number => (place === 'condition' ? 1 : every);
+
 function probesOf(module: Module, layer: Layer, settings: Settings): Probe[] {
   const byTimestep = module.sampler?.kind === 'diffusion';
   const scheme = schemeOf(layer, settings);
@@ -62,7 +65,7 @@ function probesOf(module: Module, layer: Layer, settings: Settings): Probe[] {
       : []),
     ...(usesGram(layer, settings)
       ? gramStatistics[layer.kind].map((statistic) =>
-          probeOf(module, layer, statistic, { every: settings.every }),
+          probeOf(module, layer, statistic, { every: everyCall(layer, settings) }),
         )
       : []),
     ...(correctsBias(layer, settings) ? [probeOf(module, layer, 'sum')] : []),

@@ -31,10 +31,14 @@ export const quantizeOptions = {
   act_order: option('bool', 'large inputs first (rounding=gptq)', false),
   every: option('int', 'take every n-th call of the calibration for Gram matrices (rounding=gptq)', 5),
   bias_correction: option('bool', 'correct biases by the mean error that rounding the weights makes', false),
-  condition: option('string', 'layers that read the condition of a diffusion model: w8, same, none', 'w8'),
+  condition: option(
+    'string',
+    'layers that read the condition of a diffusion model: w8 or w4 (weights alone), same, none',
+    'w8',
+  ),
   edges: option(
     'string',
-    'other layers outside of loops, at the ends of the model: w8, same, none; auto is none for diffusion models',
+    'other layers outside of loops, at the ends of the model: w8, w4, same, none; auto is none for diffusion models',
     'auto',
   ),
   target_bits: option(
@@ -62,8 +66,9 @@ export interface Settings {
   readonly targetBits: number | undefined;
 }
 
-/** What is done with layers that are no part of a loop's body: 8-bit weights alone, as the others, or nothing. */
-export type Exception = 'w8' | 'same' | 'none';
+/** What is done with layers that are no part of a loop's body: weights alone, as the others, or nothing. */
+export type Exception = (typeof exceptions)[number];
+const exceptions = ['w8', 'w4', 'same', 'none'] as const;
 
 /** Fails with HEW6002 for words and HEW6121 for numbers that mean nothing. */
 export function readSettings(given: QuantizeOptions, module: Module): Settings {
@@ -82,8 +87,8 @@ export function readSettings(given: QuantizeOptions, module: Module): Settings {
     gptq: word('rounding', given.rounding, ['nearest', 'gptq']) === 'gptq' ? { damp, actOrder } : undefined,
     every: given.every,
     biasCorrection: given.bias_correction,
-    condition: word('condition', given.condition, ['w8', 'same', 'none']),
-    edges: edgesOf(word('edges', given.edges, ['auto', 'w8', 'same', 'none']), module),
+    condition: word('condition', given.condition, exceptions),
+    edges: edgesOf(word('edges', given.edges, ['auto', ...exceptions]), module),
     targetBits: given.target_bits === 0 ? undefined : given.target_bits,
   };
 }
@@ -124,9 +129,16 @@ export function schemeOf(
 ): LayerScheme | undefined {
   const exception = layer.place === 'body' ? 'same' : settings[layer.place];
   if (exception === 'none') return undefined;
-  if (exception === 'w8') return { weight: { bits: 8 }, quantizesInput: false };
-  const { group, ...narrow } = settings.narrow;
-  const fits = group !== undefined && layer.columns % group === 0 && group < layer.columns;
-  const weight = bits === 8 ? { bits } : { bits, ...narrow, group: fits ? group : undefined };
-  return { weight, quantizesInput: settings.activations !== undefined && layer.kind === 'linear' };
+  if (exception === 'same') {
+    const quantizesInput = settings.activations !== undefined && layer.kind === 'linear';
+    return { weight: weightScheme(layer, settings, bits), quantizesInput };
+  }
+  return { weight: weightScheme(layer, settings, exception === 'w8' ? 8 : 4), quantizesInput: false };
+}
+
+function weightScheme({ columns }: Layer, { narrow }: Settings, bits: number): WeightScheme {
+  if (bits === 8) return { bits };
+  const { group } = narrow;
+  const fits = group !== undefined && columns % group === 0 && group < columns;
+  return { bits, ...narrow, group: fits ? group : undefined };
 }

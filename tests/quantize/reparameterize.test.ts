@@ -5,11 +5,16 @@ import { runDataPipeline } from '../../compiler/data-pipeline.js';
 import { calibrateOnSamples } from '../../compiler/diffusion-calibration.js';
 import { loadModule } from '../../compiler/in-memory.js';
 import { ObservationCache } from '../../compiler/observation-cache.js';
+import { observe } from '../../compiler/observe.js';
 import { dim } from '../../ir/dim.js';
 import { interpretEntry } from '../../ir/interpret.js';
+import { materialise } from '../../ir/materialise.js';
+import type { Module } from '../../ir/module.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
-import { shiftSites } from '../../passes/quantize/sites.js';
+import { siteProbes } from '../../passes/quantize/site-plan.js';
+import { shiftSites, weightOf } from '../../passes/quantize/sites.js';
+import { midrange } from '../../passes/quantize/step-groups.js';
 import { timestepInput } from '../../passes/quantize/timestep.js';
 import { standardPipeline } from '../../passes/registry.js';
 import { randomSource } from '../prune/tiny-model.js';
@@ -83,6 +88,73 @@ describe('dit-1m', async () => {
     const run = (m: typeof model): Float32Array =>
       m.run('denoise', inputs, { outputs: ['eps'] }).eps as Float32Array;
     expect(relativeError(run(model), run(original))).toBeLessThanOrEqual(1e-5);
+  });
+
+  test('as many groups as steps give the shifts of every step', async () => {
+    const { module: shifted } = await runDataPipeline(module, parsePipeline(`htg{groups=${steps}}`), {
+      source,
+      data,
+      cache,
+    });
+    const found = await observe(siteProbes(module), data, { source, cache });
+    const valuesOf = (owner: Module, name: string, turn: number) =>
+      materialise(owner, name, turn, source).data;
+    const [qkv, fc1, proj] = ['attn.qkv', 'mlp.fc1', 'attn.proj'].map(
+      (layer) => `blocks.{block}.${layer}.weight`,
+    ) as [string, string, string];
+    /** z_t of a site in one turn, by its index. */
+    const meant = (site: number, turn: number, step: number): Float64Array => {
+      const [min, max] = ['minimum', 'maximum'].map(
+        (side) => found.get(`${side}.${site}`)?.steps?.[step]?.sums[turn],
+      ) as [Float64Array, Float64Array];
+      return midrange({ min, max });
+    };
+    /** s of the inputs of a layer, from its first row, which is no output of another site. */
+    const scaleOf = (weight: string, turn: number): Float64Array => {
+      const [after, before] = [shifted, module].map((owner) => valuesOf(owner, weight, turn));
+      return Float64Array.from({ length: width }, (_, i) => (after?.[i] as number) / (before?.[i] as number));
+    };
+    /** The row of a table for a timestep. */
+    const tableOf = (table: string, turn: number) => {
+      const all = valuesOf(shifted, table, turn);
+      const segments = valuesOf(shifted, `${table}.segment`, turn);
+      const size = all.length / steps;
+      return (timestep: number): Float64Array => {
+        const row = segments[timestep] as number;
+        return Float64Array.from(all.subarray(row * size, (row + 1) * size));
+      };
+    };
+    const { sites } = shiftSites(module);
+    const width = sites[0]?.channels ?? 0;
+    const siteOf = (weight: string): number =>
+      sites.findIndex(({ readers }) => readers.some((reader) => weightOf(reader) === weight));
+    const timesteps = found.get('minimum.0')?.steps?.map(({ timestep }) => timestep) ?? [];
+    expect(timesteps).toHaveLength(steps);
+    const turns = module.loops.values().next().value?.indices.length ?? 0;
+    for (let turn = 0; turn < turns; turn++) {
+      for (const weight of [qkv, fc1]) {
+        const scale = scaleOf(weight, turn);
+        const rowAt = tableOf(`${weight}.shift.steps`, turn);
+        for (const [step, timestep] of timesteps.entries()) {
+          const shift = rowAt(timestep).map((v, i) => -v * (scale[i] as number));
+          expect(relativeError(shift, meant(siteOf(weight), turn, step))).toBeLessThan(1e-5);
+        }
+      }
+      // Rows of V: (b + W z - z') / s', where z is the shift of what qkv reads and z' that of what V becomes.
+      const scale = scaleOf(proj, turn);
+      const rowAt = tableOf(qkv.replace('weight', 'bias.steps'), turn);
+      const [w, bias] = [valuesOf(module, qkv, turn), valuesOf(module, qkv.replace('weight', 'bias'), turn)];
+      for (const [step, timestep] of timesteps.entries()) {
+        const z = meant(siteOf(qkv), turn, step);
+        const table = rowAt(timestep);
+        const shift = scale.map((s, i) => {
+          const row = 2 * width + i;
+          const product = z.reduce((sum, v, at) => sum + v * (w[row * width + at] as number), 0);
+          return (bias[row] as number) + product - s * (table[row] as number);
+        });
+        expect(relativeError(shift, meant(siteOf(proj), turn, step))).toBeLessThan(1e-4);
+      }
+    }
   });
 
   test.each([
