@@ -116,8 +116,8 @@ function rangesOf(data: PassData, i: number): ChannelRange[][] {
 
 /** The timesteps that calibration saw, and how many the model's schedule has. */
 export function scheduleOf(module: Module, data: PassData): StepSchedule {
-  const [some] = data.statistics.values();
-  const timesteps = (some?.steps ?? []).map(({ timestep }) => timestep);
+  const observed = [...data.statistics.values()].find(({ steps }) => steps !== undefined);
+  const timesteps = (observed?.steps ?? []).map(({ timestep }) => timestep);
   const total = Number(module.sampler?.settings.steps ?? Math.max(...timesteps) + 1);
   return { timesteps, total };
 }

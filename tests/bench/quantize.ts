@@ -1,7 +1,8 @@
 /**
  * The quality of quantized models. `npm run bench:quantize` prints the tables of docs/benchmarks.md: the relative error
  * of the predicted noise of diffusion transformers, and the NLL of language models. Arguments name models;
- * `--samples=720` also draws samples and compares them; `--noises=36` sets the calibration.
+ * `--samples=720` also draws samples and compares them; `--noises=36` sets the calibration of diffusion models, `--judged=12`
+ * what they are judged on, and `--only=REGEX` names cases.
  */
 import { existsSync } from 'node:fs';
 import { openCalibration } from '../../compiler/calibration-sources.js';
@@ -29,10 +30,13 @@ const languageSchemes = {
   'caches of 8 bits': 'quantize-kv',
 };
 
-const flag = (name: string): number | undefined => {
-  const found = process.argv.find((arg) => arg.startsWith(`--${name}=`));
-  return found === undefined ? undefined : Number(found.split('=')[1]);
+const flag = (name: string): string | undefined =>
+  process.argv.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3);
+const number = (name: string): number | undefined => {
+  const found = flag(name);
+  return found === undefined ? undefined : Number(found);
 };
+const only = flag('only');
 const named = process.argv.slice(2).filter((arg) => !arg.startsWith('--'));
 const wanted = (model: string): boolean => {
   const weights = model === 'dit-1m' || model === 'pangu-2m' ? 'examples' : '../shared/models';
@@ -43,7 +47,12 @@ const wanted = (model: string): boolean => {
 
 for (const model of ['dit-1m', 'dit-10m']) {
   if (wanted(model))
-    await diffusionTable(model, simplified(model), { noises: flag('noises'), n: flag('samples') });
+    await diffusionTable(model, simplified(model), {
+      noises: number('noises'),
+      judged: number('judged'),
+      n: number('samples'),
+      only: only === undefined ? undefined : new RegExp(only),
+    });
 }
 for (const model of ['pangu-12m', 'moge-8m', 'mole-7m']) if (wanted(model)) await languageTable(model);
 

@@ -45,7 +45,8 @@ describe('a diffusion transformer of random weights', async () => {
     ['quantize{scheme=w4}', 0.2],
     ['quantize{scheme=w4,group=8,asymmetric,clip}', 0.2],
     ['quantize{scheme=w4a8,group=8,rounding=gptq,every=1}', 0.2],
-    ['quantize{scheme=w4a8,asymmetric,activations=token}', 0.2],
+    ['quantize{activations=step,groups=2,rounding=gptq,every=1}', 0.03],
+    ['quantize{scheme=w4a8,asymmetric,activations=token,condition=w4}', 0.2],
     ['quantize{scheme=w4a8,group=8,asymmetric,activations=step,bias_correction}', 0.2],
   ])(
     '%s: the backend computes what the interpreter does, with an error below %f',
@@ -72,6 +73,9 @@ describe('a diffusion transformer of random weights', async () => {
     expect(dtypeOf(changed, 'blocks.{block}.adaLN_modulation.1.weight')).toBe('i8');
     expect(dtypeOf(changed, 'final_layer.linear.weight')).toBe('f32');
     expect(reports[0]?.notes[0]).toMatch(/^weights of \d\.\d\d bits on average/);
+    const { module: narrow } = await quantized('quantize{condition=w4,group=8,rounding=gptq,every=1}');
+    expect(dtypeOf(narrow, 'blocks.{block}.attn.qkv.weight')).toBe('i8');
+    expect(dtypeOf(narrow, 'blocks.{block}.adaLN_modulation.1.weight')).toBe('i4');
     const { module: partly } = await quantized('quantize{edges=w8,condition=none}');
     expect(dtypeOf(partly, 'final_layer.linear.weight')).toBe('i8');
     expect(dtypeOf(partly, 'blocks.{block}.adaLN_modulation.1.weight')).toBe('f32');
