@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "error.h"
+#include "sampling.h"
 
 namespace hew {
 namespace {
@@ -83,6 +84,11 @@ void AscendHost::launch(const Launch& launch, const Symbols& symbols, std::vecto
 void AscendHost::argmax(Address values, int count, Address chosen) {
   const float* first = reinterpret_cast<const float*>(values);
   const int32_t index = static_cast<int32_t>(std::max_element(first, first + count) - first);
+  std::memcpy(at(chosen), &index, sizeof index);
+}
+
+void AscendHost::sample(Address logits, int count, const hew_sampling& sampling, double random, Address chosen) {
+  const int32_t index = sample_token(reinterpret_cast<const float*>(logits), static_cast<size_t>(count), sampling, random);
   std::memcpy(at(chosen), &index, sizeof index);
 }
 

@@ -31,6 +31,7 @@ class AscendHost : public Device {
   void copy_within(Address to, Address from, size_t bytes) override;
   void launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) override;
   void argmax(Address values, int count, Address chosen) override;
+  void sample(Address logits, int count, const hew_sampling& sampling, double random, Address chosen) override;
   Failure finish() override { return {0, 0, 0}; }
   std::string work() override;
   std::unique_ptr<Graph> capture(const std::function<void()>&) override { return nullptr; }

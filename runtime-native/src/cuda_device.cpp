@@ -270,6 +270,15 @@ void CudaDevice::argmax(Address values, int count, Address chosen) {
   launch_function(function("hew_argmax"), 1, arguments);
 }
 
+void CudaDevice::sample(Address logits, int count, const hew_sampling& sampling, double random, Address chosen) {
+  float inverse_temperature = 1 / sampling.temperature;
+  int top_k = sampling.top_k;
+  float top_p = sampling.top_p;
+  uint64_t fraction = static_cast<uint64_t>(std::ldexp(random, 64));
+  void* arguments[] = {&logits, &count, &inverse_temperature, &top_k, &top_p, &fraction, &chosen};
+  launch_function(function("hew_sample"), 1, arguments);
+}
+
 void CudaDevice::join(const Launched& launched) { ranks_ = std::make_unique<Ranks>(launched); }
 
 void CudaDevice::all_reduce(Address to, Address from, size_t count) {

@@ -32,6 +32,7 @@ class CudaDevice : public Device {
   void copy_within(Address to, Address from, size_t bytes) override;
   void launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) override;
   void argmax(Address values, int count, Address chosen) override;
+  void sample(Address logits, int count, const hew_sampling& sampling, double random, Address chosen) override;
   Failure finish() override;
   void join(const Launched& launched) override;
   void all_reduce(Address to, Address from, size_t count) override;

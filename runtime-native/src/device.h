@@ -51,6 +51,8 @@ class Device {
   virtual void launch(const Launch& launch, const Symbols& symbols, std::vector<Address>& pointers, std::vector<int>& values) = 0;
   // The index of the greatest of `count` floats, the first of equals.
   virtual void argmax(Address values, int count, Address chosen) = 0;
+  // Draws an index by weights that `count` logits give; `random` is in [0, 1).
+  virtual void sample(Address logits, int count, const hew_sampling& sampling, double random, Address chosen) = 0;
   // Waits for all work, and gives what kernels have reported since.
   virtual Failure finish() = 0;
 

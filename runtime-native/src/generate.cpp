@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 
 #include "error.h"
 
@@ -73,32 +72,6 @@ uint64_t feed(Model& model, const int32_t* ids, size_t count) {
 
 }  // namespace
 
-int32_t sample_token(const std::vector<float>& logits, const hew_sampling& sampling, double random) {
-  const auto greatest = std::max_element(logits.begin(), logits.end());
-  if (sampling.temperature <= 0) return static_cast<int32_t>(greatest - logits.begin());
-  std::vector<int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto above = [&](int32_t a, int32_t b) { return logits[static_cast<size_t>(a)] != logits[static_cast<size_t>(b)] ? logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)] : a < b; };
-  const size_t kept = sampling.top_k > 0 ? std::min(order.size(), static_cast<size_t>(sampling.top_k)) : order.size();
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(), above);
-  std::vector<double> weights(kept);
-  double total = 0;
-  for (size_t i = 0; i < kept; i++) total += weights[i] = std::exp((logits[static_cast<size_t>(order[i])] - *greatest) / static_cast<double>(sampling.temperature));
-  size_t count = kept;
-  double mass = total;
-  if (sampling.top_p < 1) {
-    double sum = 0;
-    for (count = 0; count < kept && sum < static_cast<double>(sampling.top_p) * total; count++) sum += weights[count];
-    mass = sum;
-  }
-  double left = random * mass;
-  for (size_t i = 0; i + 1 < count; i++) {
-    left -= weights[i];
-    if (left < 0) return order[i];
-  }
-  return order[count == 0 ? 0 : count - 1];
-}
-
 std::vector<int32_t> generate(Model& model, const int32_t* prompt, size_t prompt_count, const hew_sampling& sampling,
                               size_t max_tokens, hew_token_callback callback, void* user) {
   if (prompt_count == 0) throw Error(HEW_ERROR_ARGUMENT, "the prompt is empty");
@@ -110,23 +83,16 @@ std::vector<int32_t> generate(Model& model, const int32_t* prompt, size_t prompt
   const int64_t vocabulary = out.bytes({}) / 4;
   const std::vector<int64_t> stop = stop_tokens(model.manifest());
   uint64_t random = sampling.seed;
-  std::vector<float> logits(static_cast<size_t>(vocabulary));
   std::vector<int32_t> tokens;
   model.reset();
   uint64_t newest = feed(model, prompt, prompt_count);
   while (tokens.size() < max_tokens) {
+    // The choice lands where `decode` reads its token, so the logits never leave the device.
+    if (sampling.temperature <= 0) model.enqueue_argmax(newest, static_cast<int>(vocabulary), ids.address);
+    else model.enqueue_sample(newest, static_cast<int>(vocabulary), sampling, next_random(random), ids.address);
     int32_t token = 0;
-    if (sampling.temperature <= 0) {
-      // The choice lands where `decode` reads its token, so the logits never leave the GPU.
-      model.enqueue_argmax(newest, static_cast<int>(vocabulary), ids.address);
-      model.read(ids.address, &token, sizeof token);
-      model.finish();
-    } else {
-      model.read(newest, logits.data(), logits.size() * sizeof(float));
-      model.finish();
-      token = sample_token(logits, sampling, next_random(random));
-      model.write(ids.address, &token, sizeof token);
-    }
+    model.read(ids.address, &token, sizeof token);
+    model.finish();
     if (std::find(stop.begin(), stop.end(), token) != stop.end()) break;
     tokens.push_back(token);
     if (callback != nullptr && callback(token, user) != 0) break;

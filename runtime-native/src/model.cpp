@@ -122,6 +122,10 @@ void Model::enqueue(const std::string& name, const Symbols& symbols, uint32_t ma
 
 void Model::enqueue_argmax(uint64_t values, int count, uint64_t chosen) { device_->argmax(image_ + values, count, image_ + chosen); }
 
+void Model::enqueue_sample(uint64_t logits, int count, const hew_sampling& sampling, double random, uint64_t chosen) {
+  device_->sample(image_ + logits, count, sampling, random, image_ + chosen);
+}
+
 void Model::read(uint64_t address, void* data, size_t bytes) {
   if (bytes > 0) device_->copy_out(data, image_ + address, bytes);
 }

@@ -32,6 +32,7 @@ class Model {
   void enqueue(const std::string& entry, const Symbols& symbols, uint32_t mask);
   // Queues the index of the greatest of `count` floats at `values`, to `chosen`.
   void enqueue_argmax(uint64_t values, int count, uint64_t chosen);
+  void enqueue_sample(uint64_t logits, int count, const hew_sampling& sampling, double random, uint64_t chosen);
   void read(uint64_t address, void* data, size_t bytes);
   void write(uint64_t address, const void* data, size_t bytes);
   // Waits, and throws what kernels have reported.

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "error.h"
-#include "generate.h"
 #include "hew.h"
 #include "json.h"
 #include "manifest.h"
+#include "sampling.h"
 
 namespace {
 
@@ -135,10 +135,10 @@ void units() {
   expect_error(HEW_ERROR_BUNDLE, "integer in", "a kernel without cores", [&] { hew::parse_manifest(replaced(ascend, "\"cores\":40", "\"cores\":0")); });
 
   const std::vector<float> logits = {0, 3, 1, 3};
-  expect(hew::sample_token(logits, {0, 0, 1, 0}, 0.5) == 1, "greedy takes the first of equals");
-  expect(hew::sample_token(logits, {1, 2, 1, 0}, 0.9) == 3, "top-k keeps the best two");
-  expect(hew::sample_token(logits, {1, 0, 0.01f, 0}, 0.99) == 1, "top-p keeps the best alone");
-  expect(hew::sample_token(logits, {1, 0, 1, 0}, 0.999) == 0, "all tokens can be drawn");
+  expect(hew::sample_token(logits.data(), logits.size(), {0, 0, 1, 0}, 0.5) == 1, "greedy takes the first of equals");
+  expect(hew::sample_token(logits.data(), logits.size(), {1, 2, 1, 0}, 0.9) == 3, "top-k keeps the best two");
+  expect(hew::sample_token(logits.data(), logits.size(), {1, 0, 0.01f, 0}, 0.99) == 1, "top-p keeps the best alone");
+  expect(hew::sample_token(logits.data(), logits.size(), {1, 0, 1, 0}, 0.999) == 0, "all tokens can be drawn");
 }
 
 struct Opened {

@@ -211,8 +211,8 @@ template <class T, class Combine> __device__ __forceinline__ T warp_reduce(T x, 
 __device__ __forceinline__ float warp_sum(float x) { return warp_reduce(x, [](float a, float b) { return a + b; }); }
 __device__ __forceinline__ float warp_max(float x) { return warp_reduce(x, [](float a, float b) { return maximum(a, b); }); }
 
-template <class Combine> __device__ __forceinline__ float block_reduce(float x, float neutral, Combine combine) {
-  __shared__ float partial[kWarps];
+template <class T, class Combine> __device__ __forceinline__ T block_reduce(T x, T neutral, Combine combine) {
+  __shared__ T partial[kWarps];
   x = warp_reduce(x, combine);
   __syncthreads();
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;

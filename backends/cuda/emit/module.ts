@@ -8,6 +8,7 @@ import { constantArguments } from '../constant-arguments.js';
 import { libraries } from '../device/libraries.js';
 import { prelude } from '../device/prelude.js';
 import { runtime } from '../device/runtime.js';
+import { sampling } from '../device/sampling.js';
 import {
   isPhases,
   type KernelContext,
@@ -131,6 +132,7 @@ export function sourceText(
     prelude,
     ...parts.map((name) => libraries[name]),
     runtime,
+    sampling,
     '// ---- kernels of the model ----\n',
     ...[...kernels].map(({ code }) => `${code}\n`),
   ].join('\n');

@@ -2,6 +2,7 @@
 
     python3 check.py goldens DIRECTORY     # DIRECTORY/<model>-<dtype> bundles, DIRECTORY/<model>.golden.safetensors
     python3 check.py cases DIRECTORY       # written by cases.ts, its sources compiled to cases-<n>.cubin
+    python3 check.py sampling BUNDLE       # tokens that a language model draws, against the same draws here
 """
 import json
 import pathlib
@@ -151,6 +152,44 @@ def goldens(directory):
     return passed
 
 
+SETTINGS = [(1.0, 0, 1.0), (0.7, 40, 1.0), (1.0, 0, 0.9), (1.3, 50, 0.8), (0.5, 3, 0.5), (1.0, 1, 1.0), (2.0, 0, 0.999), (1.0, 0, 1e-6)]
+
+
+def first_random(seed):
+    """SplitMix64, as the runtime's generator begins."""
+    mask = (1 << 64) - 1
+    z = (seed + 0x9E3779B97F4A7C15) & mask
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+    return ((z ^ (z >> 31)) >> 11) / 2**53
+
+
+def drawn(logits, temperature, top_k, top_p, random):
+    order = np.argsort(-logits, kind="stable")[: top_k or logits.size]
+    weights = np.exp((logits[order].astype(np.float64) - logits.max()) / temperature)
+    sums = np.cumsum(weights)
+    kept = int(np.searchsorted(sums, top_p * sums[-1])) + 1 if top_p < 1 else len(order)
+    kept = min(kept, len(order))
+    return int(order[min(int(np.searchsorted(sums[:kept], random * sums[kept - 1], side="right")), kept - 1)])
+
+
+def sampling(bundle):
+    """A draw may differ where the random number falls on the border of two tokens: fixed-point weights end at 2^-40."""
+    model = hew.Model(bundle)
+    prompt = np.arange(1, 20, dtype=np.int32)
+    logits = prompt_logits(model, prompt)[-model.manifest["entries"]["decode"]["outputs"][0]["shape"][-1]:]
+    failures = 0
+    for temperature, top_k, top_p in SETTINGS:
+        tokens = [int(model.generate(prompt, 1, temperature, top_k, top_p, seed)[0]) for seed in range(300)]
+        wanted = [drawn(logits, temperature, top_k, top_p, first_random(seed)) for seed in range(300)]
+        agree = sum(a == b for a, b in zip(tokens, wanted))
+        failures += agree < 299
+        print(f"temperature {temperature}, top_k {top_k}, top_p {top_p}: {agree} of 300 draws agree, {len(set(wanted))} tokens")
+    model.close()
+    print("pass" if failures == 0 else "FAIL")
+    return failures == 0
+
+
 if __name__ == "__main__":
-    check = {"goldens": goldens, "cases": cases}[sys.argv[1]]
+    check = {"goldens": goldens, "cases": cases, "sampling": sampling}[sys.argv[1]]
     sys.exit(0 if check(pathlib.Path(sys.argv[2])) else 1)

@@ -104,11 +104,11 @@ class Model:
         value = np.ascontiguousarray(value)
         _check(_hew.hew_state_write(self._model, name.encode(), ctypes.c_void_p(value.ctypes.data), ctypes.c_size_t(value.nbytes)))
 
-    def generate(self, prompt, max_tokens, temperature=0.0):
+    def generate(self, prompt, max_tokens, temperature=0.0, top_k=0, top_p=1.0, seed=0):
         prompt = np.ascontiguousarray(prompt, np.int32)
         tokens = np.zeros(max_tokens, np.int32)
         count = ctypes.c_size_t()
-        sampling = _Sampling(temperature, 0, 1.0, 0)
+        sampling = _Sampling(temperature, top_k, top_p, seed)
         _check(_hew.hew_generate(self._model, ctypes.c_void_p(prompt.ctypes.data), ctypes.c_size_t(prompt.size), ctypes.byref(sampling),
                                  ctypes.c_size_t(max_tokens), ctypes.c_void_p(tokens.ctypes.data), ctypes.byref(count), None, None))
         return tokens[:count.value]
