@@ -312,11 +312,11 @@ export function checkTarget(target: string): void {
 export function checkTargetOptions(options: Omit<OutputOptions, 'output'>): void {
   const { target = 'wasm', dtype, chip, relaxedSimd, withWeights, tensorParallel = 1 } = options;
   if (!Number.isInteger(tensorParallel) || tensorParallel < 1)
-    fail('HEW6002', `a model cannot be split over ${tensorParallel} GPUs`);
+    fail('HEW6002', `a model cannot be split over ${tensorParallel} devices`);
   const ownOptions: readonly (readonly [option: string, given: boolean, targets: readonly string[]])[] = [
     ['--dtype', dtype !== undefined, ['cuda', 'ascendc']],
     ['--chip', chip !== undefined, ['ascendc']],
-    ['--tensor-parallel', tensorParallel > 1, ['cuda']],
+    ['--tensor-parallel', tensorParallel > 1, ['cuda', 'ascendc']],
     ['--without-weights', withWeights === false, ['cuda', 'ascendc']],
     ['--relaxed-simd', relaxedSimd === true, ['wasm']],
   ];

@@ -39,7 +39,6 @@ const moved: ReadonlySet<OpName> = new Set([
 
 /** True, or why there is no kernel for this op on this chip. */
 export function supports(op: Op, chip: Chip): true | string {
-  if (op.name === 'all_reduce') return 'ranks of Ascend chips do not talk to each other yet';
   const role = opRoles[op.name];
   if (role === 'view' || role === 'structure') return true;
   const dtypes = [...op.operands, ...op.results].map((value) => value.type.dtype);

@@ -20,6 +20,7 @@ export function hostProgram(
       architecture: chips[chip].layout === 'split' ? 'dav-2201' : 'dav-2002',
       soc: `Ascend${chip.toUpperCase()}`,
       entry: Object.keys(manifest.entries)[0] ?? '',
+      ranks: manifest.ranks,
     }),
     ['host/launch.h', launchHeader(kernels)],
     ['host/plan.cpp', planSource(manifest)],
@@ -86,7 +87,7 @@ function planSource(manifest: PackagedAscend): string {
 #include "plan.h"
 
 #include "launch.h"
-
+${manifest.ranks === 1 ? '' : '#include "ranks.h"\n'}
 namespace {
 
 ${entries.map(([name, entry]) => entryFunction(name, entry, kernels)).join('\n')}
@@ -105,8 +106,25 @@ ${manifest.states.map(({ name, address, bytes }) => `    {"${name}", ${address}u
 const std::vector<Entry> kEntries = {
 ${entries.map(([name, entry]) => entryRecord(name, entry)).join('\n')}
 };
-`;
+
+${manifest.ranks === 1 ? loneRank : ranksSource(manifest.ranks)}`;
 }
+
+const loneRank = `void JoinRanks(const std::string&) {}
+void LeaveRanks() {}
+`;
+
+const ranksSource = (ranks: number): string => `void JoinRanks(const std::string& bundle) {
+    const char* path = std::getenv("HEW_ROOT_INFO");
+    const int rank = RankVariable("RANK", "OMPI_COMM_WORLD_RANK");
+    if (path == nullptr || rank < 0 || rank >= ${ranks} || RankVariable("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE") != ${ranks}) {
+        std::fprintf(stderr, "%s is one of ${ranks} ranks: HEW_ROOT_INFO, RANK and WORLD_SIZE=${ranks} are needed\\n", bundle.c_str());
+        std::exit(1);
+    }
+    Meet(path, ${ranks}, static_cast<uint32_t>(rank));
+}
+void LeaveRanks() { CheckHccl(HcclCommDestroy(Communicator()), "HcclCommDestroy"); }
+`;
 
 const functionName = (entry: string): string => `Run_${entry.replaceAll(/\W/g, '_')}`;
 const symbolNames = ({ symbols }: NativeEntry): string[] =>
@@ -156,8 +174,12 @@ function plainStepLines(
       `Copy(image + ${addressText(to)}, image + ${addressText(from)}, ${sizeText(step.bytes)}, stream);`,
     ];
   }
-  // Capabilities refuse what sums over ranks.
-  if (!('turns' in step)) throw new Error('ranks of Ascend chips do not talk to each other');
+  if ('all_reduce' in step) {
+    const [to, from] = step.all_reduce;
+    return [
+      `AllReduce(image + ${addressText(to)}, image + ${addressText(from)}, ${sizeText(step.elements)}, stream);`,
+    ];
+  }
   return [
     `for (uint64_t turn${depth} = 0; turn${depth} < ${step.turns}; ++turn${depth}) {`,
     ...step.body.flatMap((inner) => stepLines(inner, kernels, depth + 1)).map((line) => `    ${line}`),

@@ -70,6 +70,12 @@ test.skipIf(!hasCompiler)(
     check('main.cpp');
     check('plan.cpp');
     check('plan.cpp', '-DHEW_GENERATED_LAUNCHERS', '-I', generated);
+    const split = join(directory, 'split');
+    await compile({ spec, output: split, target: 'ascendc', tensorParallel: 2 });
+    const plan = join(split, 'rank-1/host/plan.cpp');
+    execFileSync('g++', [...flags, plan]);
+    expect(readFileSync(plan, 'utf8').match(/ AllReduce\(image/g)?.length).toBeGreaterThan(1);
+    expect(readFileSync(join(split, 'rank-1/CMakeLists.txt'), 'utf8')).toContain('ascendcl hccl');
     for (const name of Object.keys(ascendc.kernels))
       expect(readFileSync(join(output, 'host', `launch_${name}.asc`), 'utf8')).toContain(`${name}<<<blocks`);
     expect(readFileSync(join(output, 'CMakeLists.txt'), 'utf8')).toContain('--npu-arch=dav-2201');

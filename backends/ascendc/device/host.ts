@@ -8,6 +8,8 @@ export interface HostSettings {
   readonly soc: string;
   /** An entry, for the example of the README. */
   readonly entry: string;
+  /** Processes that run the model together, each with a bundle of its own. */
+  readonly ranks: number;
 }
 
 export function hostFiles(settings: HostSettings): Map<string, string> {
@@ -16,6 +18,7 @@ export function hostFiles(settings: HostSettings): Map<string, string> {
     ['CMakeLists.txt', project(settings)],
     ['cmake-8.x/CMakeLists.txt', project8(settings)],
     ['host/plan.h', planHeader],
+    ...(settings.ranks === 1 ? [] : [['host/ranks.h', ranksHeader] as const]),
     ['host/main.cpp', mainSource],
   ]);
 }
@@ -65,6 +68,10 @@ extern const std::vector<Segment> kWeights;
 extern const std::vector<State> kStates;
 extern const std::vector<Entry> kEntries;
 
+// Meets the other ranks of the model, and leaves them again; nothing where there is one.
+void JoinRanks(const std::string& bundle);
+void LeaveRanks();
+
 inline void Check(aclError result, const char* what) {
     if (result == ACL_SUCCESS) return;
     std::fprintf(stderr, "%s failed: acl error %d\\n", what, static_cast<int>(result));
@@ -81,6 +88,62 @@ inline uint32_t Blocks(uint64_t work, uint64_t cores) {
 inline void Copy(uint8_t* to, const uint8_t* from, uint64_t bytes, aclrtStream stream) {
     if (bytes == 0) return;
     Check(aclrtMemcpyAsync(to, bytes, from, bytes, ACL_MEMCPY_DEVICE_TO_DEVICE, stream), "aclrtMemcpyAsync");
+}
+`;
+
+const ranksHeader = `// The ranks of the model: a process for each, with the environment of torchrun or mpirun, adding over HCCL.
+#pragma once
+#include <chrono>
+#include <thread>
+
+#include "hccl/hccl.h"
+#include "plan.h"
+
+inline HcclComm& Communicator() {
+    static HcclComm communicator = nullptr;
+    return communicator;
+}
+
+inline void CheckHccl(HcclResult result, const char* what) {
+    if (result == HCCL_SUCCESS) return;
+    std::fprintf(stderr, "%s failed: hccl error %d\\n", what, static_cast<int>(result));
+    std::exit(1);
+}
+
+inline int RankVariable(const char* name, const char* other) {
+    const char* text = std::getenv(name);
+    if (text == nullptr) text = std::getenv(other);
+    return text == nullptr ? -1 : static_cast<int>(std::strtol(text, nullptr, 10));
+}
+
+// Rank 0 writes how it is found to HEW_ROOT_INFO, a file that all ranks see and that no earlier run has left behind.
+inline void Meet(const char* path, uint32_t ranks, uint32_t rank) {
+    HcclRootInfo root{};
+    if (rank == 0) {
+        CheckHccl(HcclGetRootInfo(&root), "HcclGetRootInfo");
+        const std::string unfinished = std::string(path) + ".new";
+        std::FILE* file = std::fopen(unfinished.c_str(), "wb");
+        const bool whole = file != nullptr && std::fwrite(&root, sizeof root, 1, file) == 1;
+        if (file == nullptr || std::fclose(file) != 0 || !whole || std::rename(unfinished.c_str(), path) != 0) {
+            std::fprintf(stderr, "%s cannot be written\\n", path);
+            std::exit(1);
+        }
+    } else {
+        std::FILE* file = nullptr;
+        for (int waited = 0; (file = std::fopen(path, "rb")) == nullptr && waited < 600; ++waited) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        if (file == nullptr || std::fread(&root, sizeof root, 1, file) != 1) {
+            std::fprintf(stderr, "%s, which rank 0 writes, cannot be read\\n", path);
+            std::exit(1);
+        }
+        std::fclose(file);
+    }
+    CheckHccl(HcclCommInitRootInfo(ranks, &root, rank, &Communicator()), "HcclCommInitRootInfo");
+    if (rank == 0) std::remove(path);
+}
+
+// Adds \`count\` floats over all ranks.
+inline void AllReduce(uint8_t* to, uint8_t* from, uint64_t count, aclrtStream stream) {
+    CheckHccl(HcclAllReduce(from, to, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, Communicator(), stream), "HcclAllReduce");
 }
 `;
 
@@ -217,6 +280,7 @@ int main(int count, char** arguments) {
     Check(aclrtSetDevice(device), "aclrtSetDevice");
     aclrtStream stream = nullptr;
     Check(aclrtCreateStream(&stream), "aclrtCreateStream");
+    JoinRanks(bundle);
     void* memory = nullptr;
     Check(aclrtMalloc(&memory, kImage.total, ACL_MEM_MALLOC_HUGE_FIRST), "aclrtMalloc");
     uint8_t* image = static_cast<uint8_t*>(memory);
@@ -224,6 +288,7 @@ int main(int count, char** arguments) {
     for (const State& state : kStates)
         if (state.bytes > 0) Check(aclrtMemset(image + state.address, state.bytes, 0, state.bytes), "clearing a state");
     for (const Run& run : runs) RunEntry(run, image, stream);
+    LeaveRanks();
     Check(aclrtFree(memory), "aclrtFree");
     Check(aclrtDestroyStream(stream), "aclrtDestroyStream");
     Check(aclrtResetDevice(device), "aclrtResetDevice");
@@ -232,8 +297,11 @@ int main(int count, char** arguments) {
 }
 `;
 
+const libraries = (ranks: number): string => (ranks === 1 ? 'ascendcl' : 'ascendcl hccl');
+
 const project = ({
   architecture,
+  ranks,
 }: HostSettings): string => `# For toolkits with the package ASC. Those of 8.x take cmake-8.x.
 cmake_minimum_required(VERSION 3.16)
 find_package(ASC REQUIRED)
@@ -246,11 +314,12 @@ add_executable(hew-ascend host/main.cpp host/plan.cpp \${LAUNCHERS})
 target_include_directories(hew-ascend PRIVATE kernels $ENV{ASCEND_HOME_PATH}/include)
 target_compile_options(hew-ascend PRIVATE $<$<COMPILE_LANGUAGE:ASC>:--npu-arch=${architecture}>)
 target_link_directories(hew-ascend PRIVATE $ENV{ASCEND_HOME_PATH}/lib64)
-target_link_libraries(hew-ascend PRIVATE ascendcl)
+target_link_libraries(hew-ascend PRIVATE ${libraries(ranks)})
 `;
 
 const project8 = ({
   soc,
+  ranks,
 }: HostSettings): string => `# For toolkits of 8.x, by their ascendc.cmake. Later ones take the project in the folder above.
 cmake_minimum_required(VERSION 3.18)
 project(hew_ascend CXX)
@@ -274,10 +343,10 @@ add_executable(hew-ascend \${BUNDLE}/host/main.cpp \${BUNDLE}/host/plan.cpp)
 target_compile_definitions(hew-ascend PRIVATE HEW_GENERATED_LAUNCHERS)
 target_include_directories(hew-ascend PRIVATE \${ASCEND_CANN_PACKAGE_PATH}/include)
 target_link_directories(hew-ascend PRIVATE \${ASCEND_CANN_PACKAGE_PATH}/lib64)
-target_link_libraries(hew-ascend PRIVATE hew_kernels ascendcl)
+target_link_libraries(hew-ascend PRIVATE hew_kernels ${libraries(ranks)})
 `;
 
-const readme = ({ model, entry, soc }: HostSettings): string => `# ${model} for ${soc}
+const readme = ({ model, entry, soc, ranks }: HostSettings): string => `# ${model} for ${soc}
 
 \`kernels/\` holds one AscendC source per kernel, \`host/\` the program that runs them through acl, \`manifest.json\` the same plan
 for Hew's own runtime, \`weights-*.bin\` the image of the weights.
@@ -298,4 +367,10 @@ Then run entries, whose inputs and outputs are files of dense little-endian data
 
     build/hew-ascend .                                     # lists the entries
     build/hew-ascend . --entry ${entry} --input NAME=FILE --output NAME=FILE --symbol NAME=N
+${ranks === 1 ? '' : rankCommands(ranks)}`;
+
+const rankCommands = (ranks: number): string => `
+This is one of ${ranks} ranks, which run at the same time, each from its own bundle and on a device of its own, and add over HCCL:
+
+    HEW_ROOT_INFO=/tmp/root-info RANK=N WORLD_SIZE=${ranks} build/hew-ascend . --device N --entry …
 `;

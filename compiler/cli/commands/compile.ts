@@ -26,7 +26,7 @@ export function compileCommand(program: Command, { output }: Session): void {
       '--without-weights',
       'a GPU bundle without the weights, whose runtime can make some up to be measured',
     )
-    .option('--tensor-parallel <ranks>', 'split the model over so many GPUs: one bundle for each', Number)
+    .option('--tensor-parallel <ranks>', 'split the model over so many devices: one bundle for each', Number)
     .option(
       '--print-after <names>',
       'print the IR on stderr after these passes, or all, where they changed it',
