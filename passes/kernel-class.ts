@@ -105,6 +105,7 @@ export const opRoles: Readonly<Record<OpName, OpRole>> = {
   dequantize: pointwise,
   dynamic_quantize: 'row',
   quantized_linear: 'matmul',
+  integer_linear: 'matmul',
   reshape: 'view',
   param: 'structure',
   state_read: 'structure',

@@ -11,7 +11,7 @@ import { supports } from './capabilities.js';
 import type { Chip } from './chips.js';
 
 /** Ops without a form of their own; the parts fuse into the kernels around them. */
-const decomposed = ['swiglu', 'modulate', 'split'] as const satisfies readonly OpName[];
+const decomposed = ['swiglu', 'modulate', 'split', 'integer_linear'] as const satisfies readonly OpName[];
 
 /** Quantization has kernels, where the chip takes the types and scales; elsewhere its parts are computed in f32. */
 const quantization = [

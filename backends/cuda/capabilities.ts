@@ -71,6 +71,7 @@ const answers: Answers = {
   dequantize: true,
   dynamic_quantize: true,
   quantized_linear: true,
+  integer_linear: true,
   reshape: true,
   transpose: true,
   slice: true,

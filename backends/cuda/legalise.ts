@@ -7,13 +7,13 @@ import { resolver } from '../kernel-function.js';
 import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
 import { type ComputeDType, narrow, type ReadsIntegers } from '../narrow.js';
 import { fewRows } from './few-rows.js';
+import { integerProducts, readsRows } from './integer-products.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
 const decomposed = [
   'swiglu',
   'modulate',
   'split',
-  'quantize',
   'dynamic_quantize',
   'quantized_linear',
 ] as const satisfies readonly OpName[];
@@ -58,6 +58,17 @@ const joinedSlice = rule(
   },
 );
 
+/** Rows that bulk copies cannot read are multiplied on the ordinary units. */
+function integerRule(module: Module): Rule {
+  const { apply, ...rest } = decomposeRule('integer_linear');
+  const resolve = resolver(modelDims(module));
+  return {
+    ...rest,
+    apply: (op, operands, builder) =>
+      readsRows(operands[0] as Value, resolve) ? undefined : apply(op, operands, builder),
+  };
+}
+
 const narrowRules: readonly Rule[] = [
   ...decomposed.map(decomposeRule),
   softmaxLast,
@@ -67,9 +78,11 @@ const narrowRules: readonly Rule[] = [
 const wideRules: readonly Rule[] = [...narrowRules, ...computesNarrow.map(widenRule)];
 
 export function legalise(module: Module, compute: ComputeDType): Module {
-  if (compute === 'f32') return applyRules(module, wideRules);
+  const rules = [...(compute === 'f32' ? wideRules : narrowRules), integerRule(module)];
+  const simple = applyRules(integerProducts(module), rules);
+  if (compute === 'f32') return simple;
   const resolve = resolver(modelDims(module));
   const readsIntegers: ReadsIntegers = (op, operands) =>
     op.name === 'linear' && fewRows({ ...(op as OpOf<'linear'>), operands }, resolve)?.packed !== undefined;
-  return narrow(applyRules(module, narrowRules), compute, readsIntegers);
+  return narrow(simple, compute, readsIntegers);
 }

@@ -8,7 +8,7 @@ import { type Rule, rule } from '../../passes/rules/rule.js';
 import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
-const decomposed = ['swiglu', 'modulate', 'split'] as const satisfies readonly OpName[];
+const decomposed = ['swiglu', 'modulate', 'split', 'integer_linear'] as const satisfies readonly OpName[];
 
 /** Ops whose kernels read and write activations as f32; weights may have any float dtype (see `widens`). */
 const computesInF32 = [

@@ -405,7 +405,7 @@ export const quantizationOps = {
       expectFloat(wScale, 3);
       expectRank(wScale, [group > 0 ? 2 : 1], 'w_scale', 3);
       checkScale('quantized_linear', w, wScale, { axis: group > 0 ? 1 : 0, group }, context, 3);
-      checkInnerSize(dimAt(w, 1), group, context);
+      checkInnerSize('quantized_linear', dimAt(w, 1), group, context);
       if (bias !== undefined) {
         expectFloat(bias, 4);
         expectRank(bias, [1], 'bias', 4);
@@ -417,10 +417,19 @@ export const quantizationOps = {
     },
     evaluate: (inputs, { group }, context) => [evaluateLinear(inputs, group, context)],
     decompose: (b, operands, { group }) => [decomposeLinear(b, operands, group)],
-    flops: ({ operands: [, w], results: [out] }) =>
-      2 * elementCount(out as number[]) * ((w as number[])[1] as number),
+    flops: flopsOfLinear,
   }),
 };
+
+interface Shapes {
+  readonly operands: readonly (readonly number[])[];
+  readonly results: readonly (readonly number[])[];
+}
+
+/** Of a weight [out, in] and a result [.., out]. */
+export function flopsOfLinear({ operands: [, w], results: [out] }: Shapes): number {
+  return 2 * elementCount(out as number[]) * ((w as number[])[1] as number);
+}
 
 function checkQuantizedDType(dtype: DType): void {
   if (isQuantized(dtype)) return;
@@ -430,12 +439,13 @@ function checkQuantizedDType(dtype: DType): void {
   });
 }
 
-function checkInnerSize(inner: Dim, group: number, context: InferContext): void {
+/** Fails where so many products of bytes may not fit an i32. */
+export function checkInnerSize(op: string, inner: Dim, group: number, context: InferContext): void {
   const size = context.valueOf(inner);
   const summed = group > 0 ? Math.min(group, size ?? group) : size;
   if (summed !== undefined && summed <= maxInner) return;
   throw new InferError(
-    `quantized_linear: sums of ${summed ?? describeDim(inner, context)} products may not fit an i32; at most ${maxInner} do`,
+    `${op}: sums of ${summed ?? describeDim(inner, context)} products may not fit an i32; at most ${maxInner} do`,
     { kind: 'shape', operand: 1, help: 'divide the inner axis with group' },
   );
 }

@@ -6,6 +6,7 @@ import { contractionOps } from './contraction.js';
 import { convolutionOps } from './convolution.js';
 import { elementwiseOps } from './elementwise.js';
 import { expertOps } from './experts.js';
+import { integerProductOps } from './integer-products.js';
 import { movementOps } from './movement.js';
 import { normalizationOps } from './normalization.js';
 import { quantizationOps } from './quantization.js';
@@ -19,6 +20,7 @@ const declarations = {
   ...attentionOps,
   ...expertOps,
   ...quantizationOps,
+  ...integerProductOps,
   ...movementOps,
   ...reductionOps,
   ...convolutionOps,

@@ -117,7 +117,7 @@ const param = (b: FuncBuilder, name: string): Value => b.one('param', [], { name
 export function emitQuantized(
   b: FuncBuilder,
   [x, , ownBias]: readonly Value[],
-  { names }: QuantizedLayer,
+  { names }: Pick<QuantizedLayer, 'names'>,
   input: InputQuantizer,
   t: Value | undefined,
 ): Value {

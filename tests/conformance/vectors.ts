@@ -159,6 +159,12 @@ export const vectors: Readonly<Record<Exclude<OpName, StructuralOp>, readonly Ve
       wanted: [[153, 255, 0, 26, 221, 179], [5 / 255], [153]],
     },
   ],
+  integer_linear: [
+    {
+      inputs: [tensor('i8', [2, 2], [1, -2, 127, -128]), tensor('i8', [1, 2], [-128, 127])],
+      wanted: [[-382, -32512]],
+    },
+  ],
   // 2 * (1*3 + 2*4) + 1; the second group alone is scaled by 10; zero points are subtracted first.
   quantized_linear: [
     {

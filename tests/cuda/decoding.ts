@@ -17,15 +17,15 @@ export interface DecodingCase {
   readonly calls: readonly { readonly entry: string; readonly inputs: Readonly<Record<string, Tensor>> }[];
 }
 
-const dims = (shape: readonly number[]) => shape.map((size) => dim(size));
+export const dims = (shape: readonly number[]) => shape.map((size) => dim(size));
 
-function made(name: string, dtype: DType, shape: readonly number[], generate: Generate): Tensor {
+export function made(name: string, dtype: DType, shape: readonly number[], generate: Generate): Tensor {
   const values = generate(elementCount(shape), randomFrom(seedOf(name)));
   return tensor(dtype, shape, Array.from(values, roundTo[dtype]));
 }
 
 /** A parameter with made-up values. */
-function parameter(
+export function parameter(
   title: string,
   name: string,
   dtype: DType,

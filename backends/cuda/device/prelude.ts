@@ -90,6 +90,35 @@ __device__ __forceinline__ void expand(const Eight<float>& v, float (&x)[8]) {
 }
 template <class T> __device__ __forceinline__ void load8(const T* p, float (&x)[8]) { expand(load_eight(p), x); }
 
+// Four consecutive elements in registers; the address is a multiple of four elements.
+__device__ __forceinline__ void take_four(const float* p, float (&x)[4]) {
+  const float4 v = *reinterpret_cast<const float4*>(p);
+  x[0] = v.x; x[1] = v.y; x[2] = v.z; x[3] = v.w;
+}
+__device__ __forceinline__ void take_four(const int* p, int (&x)[4]) {
+  const int4 v = *reinterpret_cast<const int4*>(p);
+  x[0] = v.x; x[1] = v.y; x[2] = v.z; x[3] = v.w;
+}
+template <class T> struct alignas(4 * sizeof(T)) Quad { T values[4]; };
+template <class T, class V> __device__ __forceinline__ void take_four(const T* p, V (&x)[4]) {
+  const Quad<T> v = *reinterpret_cast<const Quad<T>*>(p);
+#pragma unroll
+  for (int i = 0; i < 4; i++) x[i] = load(v.values[i]);
+}
+__device__ __forceinline__ void store_four(float* p, const float (&x)[4]) { *reinterpret_cast<float4*>(p) = make_float4(x[0], x[1], x[2], x[3]); }
+__device__ __forceinline__ void store_four(int* p, const int (&x)[4]) { *reinterpret_cast<int4*>(p) = make_int4(x[0], x[1], x[2], x[3]); }
+__device__ __forceinline__ void store_four(signed char* p, const int (&x)[4]) {
+  const unsigned low = __byte_perm(x[0], x[1], 0x0040), high = __byte_perm(x[2], x[3], 0x0040);
+  *reinterpret_cast<unsigned*>(p) = __byte_perm(low, high, 0x5410);
+}
+template <class T, class V> __device__ __forceinline__ void store_four(T* p, const V (&x)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) p[i] = convert<T>(x[i]);
+}
+template <class T> __device__ __forceinline__ void store_four(T* p, const float (&x)[4]) {
+  *reinterpret_cast<uint2*>(p) = make_uint2(pack(T{}, x[0], x[1]), pack(T{}, x[2], x[3]));
+}
+
 // What is read once: 16 or 8 bytes that do not stay in the first cache.
 __device__ __forceinline__ uint4 load_streaming(const void* p) {
   uint4 v;
@@ -152,15 +181,25 @@ __device__ __forceinline__ void release_successor() {
 
 // ---- elementwise functions ----
 
-// The division is rounded to two units in the last place, which costs a fifth of an exact one.
-__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
+// To two units in the last place, by one instruction each.
+__device__ __forceinline__ float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float sigmoid(float x) { return reciprocal(1.0f + power_of_two(-1.44269504f * x)); }
 __device__ __forceinline__ float silu(float x) { return x * sigmoid(x); }
 __device__ __forceinline__ float quick_gelu(float x) { return x * sigmoid(1.702f * x); }
 __device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))) + (x != x ? x : 0.0f); }
 __device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
-// x/2 (1 + tanh u) == x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
+// x/2 (1 + tanh u) == x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3)
 __device__ __forceinline__ float gelu_tanh(float x) {
-  return x * sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x));
+  return x * reciprocal(1.0f + power_of_two(x * __fmaf_rn(x * x, -0.10294324f, -2.30220819f)));
 }
 __device__ __forceinline__ float sign(float x) { return fabsf(x) > 0.0f ? copysignf(1.0f, x) : x; }
 __device__ __forceinline__ float relu(float x) { return x < 0.0f ? 0.0f : x; }
@@ -200,6 +239,15 @@ __device__ __forceinline__ long long to_long(float x) {
 }
 __device__ __forceinline__ long long to_long(int x) { return x; }
 __device__ __forceinline__ long long to_long(long long x) { return x; }
+
+// clamp(round(x / scale) + zero); NaN is the zero point. 'inverse' is 1 / scale: one step of Newton's method makes the quotient
+// what the division gives (Markstein 1990), but for scales that are so large or small that their reciprocals are not normal.
+template <int Low, int High> __device__ __forceinline__ int quantized(float x, float scale, float inverse, int zero) {
+  const float near = __fmul_rn(x, inverse);
+  const float exact = __fmaf_rn(__fmaf_rn(-near, scale, x), inverse, near);
+  const int steps = __float2int_rn(fabsf(near) < 1e6f ? exact : near);
+  return min(max(steps, Low - zero), High - zero) + zero;
+}
 
 // ---- reductions over a warp and over a block of kThreads ----
 

@@ -86,30 +86,30 @@ template <int Registers> __device__ __forceinline__ void take_registers() { asm 
 #endif
 `;
 
-export const wgmmaProduct = `// ---- out[m, n] = element(m, n, sums_r) with sums_r = sum_k x[m, k] w_r[n, k], by bulk copies and wgmma ----
+export const wgmmaProduct = `// ---- out[m, n..n+3] = four(m, n, sums_r) with sums_r = sum_k x[m, k] w_r[n.., k], by bulk copies and wgmma ----
 //
-// Of three warpgroups the first requests tiles, the others multiply. They share one tile, or take turns ('Alternate'), so
-// that one multiplies while the other is in its epilogue. A block takes tile after tile. The columns of a tile are split
-// among the weights.
+// The first warpgroup requests tiles, the others multiply. 'Share' of them share the rows of a tile; where there are two
+// 'Turns', others multiply the next tile while these are in their epilogue. A block takes tile after tile. The columns of a
+// tile are split among the weights. In the epilogue a thread has four columns of four rows, of 'Pieces' of 32 columns at a
+// time: 'terms' makes what the columns of a row have in common.
 
 #if HEW_WGMMA
-template <class T> struct SumOf { using Type = float; };
-template <> struct SumOf<signed char> { using Type = int; };
+__device__ __forceinline__ void put_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
+__device__ __forceinline__ void put_pair(int* p, int a, int b) { *reinterpret_cast<int2*>(p) = make_int2(a, b); }
 
-// Per warp 16 rows of 32 sums, with rows apart so that no two lanes meet in a bank.
-constexpr int kStagingRow = 40;
-constexpr int kStagingBytes = 8 * 16 * kStagingRow * 4;
 // Rows of tiles that are worked through column by column, so that what they read stays in the cache.
 constexpr int kBandRows = 2048;
 
-template <class T, int Rows, int Columns, bool Alternate, int Stages, int N, int K, int Weights, class Out, class Element>
-__device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, const TensorMap* const (&w)[Weights], Out* out, Element element) {
+template <class T, int Rows, int Columns, int Share, int Turns, int Stages, int Pieces, int N, int K, int Weights, class Out, class Terms, class Four>
+__device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, const TensorMap* const (&w)[Weights], Out* out, Terms terms, Four four) {
   using Sum = typename SumOf<T>::Type;
+  // Per warp 16 rows of sums, so far apart that no two lanes meet in a bank.
+  constexpr int kStagingRow = Pieces * 32 + 8;
   constexpr int kOwnColumns = Columns / Weights;
   constexpr int kStepDepth = 128 / sizeof(T);
   constexpr int kSteps = (K + kStepDepth - 1) / kStepDepth;
   constexpr int kRowBytes = Rows * 128, kHalfBytes = Columns / 2 * 128, kStageBytes = kRowBytes + 2 * kHalfBytes;
-  constexpr int kParts = (Alternate ? Rows : Rows / 2) / 64;  // of 64 rows, per warpgroup
+  constexpr int kParts = Rows / Share / 64;  // of 64 rows, per warpgroup
   constexpr int kColumnTiles = (N + kOwnColumns - 1) / kOwnColumns;
   extern __shared__ char dynamic[];
   __shared__ __align__(8) unsigned long long barriers[2 * Stages];
@@ -120,7 +120,7 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
   if (threadIdx.x == 0)
     for (int s = 0; s < Stages; s++) {
       barrier_init(full + 8 * s, 1);
-      barrier_init(empty + 8 * s, Alternate ? 4 : 8);
+      barrier_init(empty + 8 * s, 4 * Share);
     }
   barriers_ready();
 
@@ -162,25 +162,28 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
     }
   } else {
     take_registers<232>();
-    const int group = warpgroup - 1, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    float* const staging = reinterpret_cast<float*>(dynamic + (stages - shared_address(dynamic)) + Stages * kStageBytes) + (group * 4 + warp) * 16 * kStagingRow;
+    const int group = (warpgroup - 1) / Share, part_of_tile = (warpgroup - 1) % Share, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    Sum* const staging = reinterpret_cast<Sum*>(dynamic + (stages - shared_address(dynamic)) + Stages * kStageBytes) + (threadIdx.x / 32 - 4) * 16 * kStagingRow;
     const auto release = [&](int n) {
       if (lane == 0) barrier_arrive(empty + n % Stages * 8);
     };
-    // A barrier of this block per warpgroup: it may multiply when the other has seen all of its tiles. Parities of 'full'
-    // would be ambiguous for one that runs ahead.
-    const auto hand_over = [&](int to) { asm volatile("barrier.cta.arrive %0, 256;" ::"r"(1 + to) : "memory"); };
-    const auto take_over = [&] { asm volatile("barrier.cta.sync %0, 256;" ::"r"(1 + group) : "memory"); };
+    // A barrier of this block for either turn: its warpgroups may multiply when the others have seen all of their tiles.
+    // Parities of 'full' would be ambiguous for one that runs ahead.
+    const auto hand_over = [&](int to) { asm volatile("barrier.cta.arrive %0, %1;" ::"r"(1 + to), "n"(256 * Share) : "memory"); };
+    const auto take_over = [&] { asm volatile("barrier.cta.sync %0, %1;" ::"r"(1 + group), "n"(256 * Share) : "memory"); };
     const auto tile_of = [&](int turn) { return static_cast<int>(blockIdx.x + turn * gridDim.x); };
     await_predecessor();
-    if (Alternate && group == 1) hand_over(0);
-    for (int turn = Alternate ? group : 0; tile_of(turn) < tiles; turn += Alternate ? 2 : 1) {
+    if (Turns == 2 && group == 1) hand_over(0);
+    for (int turn = group; tile_of(turn) < tiles; turn += Turns) {
       Sum sums[kParts][Columns / 2];
       const int start = turn * kSteps;
-      if (Alternate) take_over();
+      int first_row, first_column;
+      place(tile_of(turn), first_row, first_column);
+      first_row += part_of_tile * kParts * 64;
+      if (Turns == 2) take_over();
       for (int step = 0; step < kSteps; step++) {
         const int n = start + step;
-        const unsigned rows_at = stages + n % Stages * kStageBytes + (Alternate ? 0 : group * kParts * 64 * 128);
+        const unsigned rows_at = stages + n % Stages * kStageBytes + part_of_tile * kParts * 64 * 128;
         const unsigned columns_at = stages + n % Stages * kStageBytes + kRowBytes;
         barrier_wait(full + n % Stages * 8, n / Stages % 2);
         wgmma_fence();
@@ -194,42 +197,60 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
         wgmma_wait<1>();
         if (step > 0) release(n - 1);
       }
-      if (Alternate && tile_of(turn + 1) < tiles) hand_over(1 - group);
+      if (Turns == 2 && tile_of(turn + 1) < tiles) hand_over(1 - group);
       wgmma_wait<0>();
       release(start + kSteps - 1);
-      int first_row, first_column;
-      place(tile_of(turn), first_row, first_column);
-      first_row += (Alternate ? 0 : group * kParts * 64) + warp * 16;
 #pragma unroll
-      for (int part = 0; part < kParts; part++)
+      for (int part = 0; part < kParts; part++) {
+        const int row = first_row + part * 64 + warp * 16 + lane / 8;
+        decltype(terms(0)) of_row[4];
 #pragma unroll
-        for (int chunk = 0; chunk < kOwnColumns / 32; chunk++) {
-          Sum own[16][Weights];
+        for (int i = 0; i < 4; i++) of_row[i] = terms(min(row + 4 * i, rows - 1));
+#pragma unroll
+        for (int chunk = 0; chunk < kOwnColumns / 32; chunk += Pieces) {
+          Sum own[Pieces][4][Weights][4];
 #pragma unroll
           for (int r = 0; r < Weights; r++) {
             __syncwarp();
 #pragma unroll
-            for (int j = 0; j < 4; j++)
+            for (int j = 0; j < 4 * Pieces; j++)
 #pragma unroll
               for (int high = 0; high < 2; high++) {
                 const Sum* pair = &sums[part][(r * kOwnColumns / 8 + chunk * 4 + j) * 4 + high * 2];
-                Sum* to = reinterpret_cast<Sum*>(staging) + (lane / 4 + high * 8) * kStagingRow + j * 8 + lane % 4 * 2;
-                to[0] = pair[0];
-                to[1] = pair[1];
+                put_pair(staging + (lane / 4 + high * 8) * kStagingRow + j * 8 + lane % 4 * 2, pair[0], pair[1]);
               }
             __syncwarp();
 #pragma unroll
-            for (int i = 0; i < 16; i++) own[i][r] = reinterpret_cast<Sum*>(staging)[i * kStagingRow + lane];
+            for (int p = 0; p < Pieces; p++)
+#pragma unroll
+              for (int i = 0; i < 4; i++) take_four(staging + (lane / 8 + 4 * i) * kStagingRow + p * 32 + lane % 8 * 4, own[p][i][r]);
           }
-          const int column = first_column + chunk * 32 + lane, row = first_row + part * 64;
           // Values first, stores after them, so that all that the epilogue reads is requested at once.
-          float values[16];
+          decltype(load(Out{})) values[Pieces][4][4];
 #pragma unroll
-          for (int i = 0; i < 16; i++) values[i] = element(min(row + i, rows - 1), N % kOwnColumns == 0 ? column : min(column, N - 1), own[i]);
+          for (int p = 0; p < Pieces; p++) {
+            const int column = first_column + (chunk + p) * 32 + lane % 8 * 4;
+            const int within = N % kOwnColumns == 0 ? column : min(column, N % 4 == 0 ? N - 4 : N - 1);
 #pragma unroll
-          for (int i = 0; i < 16; i++)
-            if (row + i < rows && (N % kOwnColumns == 0 || column < N)) out[(long long)(row + i) * N + column] = convert<Out>(values[i]);
+            for (int i = 0; i < 4; i++) four(of_row[i], min(row + 4 * i, rows - 1), within, own[p][i], values[p][i]);
+          }
+#pragma unroll
+          for (int p = 0; p < Pieces; p++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+              const int column = first_column + (chunk + p) * 32 + lane % 8 * 4;
+              if (row + 4 * i >= rows) continue;
+              Out* const to = out + (long long)(row + 4 * i) * N + column;
+              if (N % 4 != 0) {
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+                  if (column + j < N) to[j] = convert<Out>(values[p][i][j]);
+              } else if (N % kOwnColumns == 0 || column < N) {
+                store_four(to, values[p][i]);
+              }
+            }
         }
+      }
     }
   }
 }

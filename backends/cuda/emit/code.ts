@@ -2,8 +2,20 @@
 
 export class Code {
   private readonly lines: string[] = [];
-  private depth = 1;
-  private names = 0;
+
+  constructor(
+    private depth = 1,
+    private readonly names = { used: 0 },
+  ) {}
+
+  /** Code that goes into this one later (`add`), `deeper` steps further in; names are fresh in both. */
+  part(deeper: number): Code {
+    return new Code(this.depth + deeper, this.names);
+  }
+
+  add(part: Code): void {
+    this.lines.push(...part.lines);
+  }
 
   line(text: string): void {
     this.lines.push(text === '' ? '' : `${'  '.repeat(this.depth)}${text}`);
@@ -20,7 +32,7 @@ export class Code {
 
   /** A name that no other call gives. */
   fresh(stem: string): string {
-    return `${stem}${this.names++}`;
+    return `${stem}${this.names.used++}`;
   }
 
   toString(): string {

@@ -5,8 +5,10 @@
  */
 import { constantOf, type Dim, divDims } from '../../../ir/dim.js';
 import { defOf, type OpOf, type Value } from '../../../ir/module.js';
+import { type QuantizedDType, quantizedRange } from '../../../ir/ops/quantization.js';
 import type { OpName } from '../../../ir/ops/table.js';
 import { dtypes } from '../../../ir/type.js';
+import type { Code } from './code.js';
 import { type FormulaOp, formulas, literal, roundedTo } from './elementwise.js';
 import type { KernelContext } from './kernel.js';
 import { product, registerType, storageType } from './size.js';
@@ -19,13 +21,31 @@ export type Known = ReadonlyMap<Value, string>;
 
 type Memo = Map<Value, Map<string, string>>;
 
+/**
+ * Four elements of a row at a time: where their expressions are written by what they depend on. `place` is the column of
+ * one of the four, `first` that of the first of them.
+ */
+export interface Levels {
+  /** What the columns of a row have in common. */
+  readonly row: Code;
+  /** Reads of four elements at once. */
+  readonly reads: Code;
+  readonly place: string;
+  readonly first: string;
+}
+
 export class Expressions {
   private memos: Memo[] = [new Map()];
+  /** Names in indices that differ between the columns of a row. */
+  private readonly varying: Set<string>;
 
   constructor(
     private readonly context: KernelContext,
     private readonly known: Known = new Map(),
-  ) {}
+    private readonly levels?: Levels,
+  ) {
+    this.varying = new Set(levels === undefined ? [] : [levels.place]);
+  }
 
   /** One element in the register type of its dtype. */
   value(value: Value, index: Index): string {
@@ -42,21 +62,49 @@ export class Expressions {
 
   private compute(value: Value, index: Index): string {
     const op = defOf(value);
-    if (op === undefined) return this.bind(value, this.loaded(value, index));
+    if (op === undefined) return this.read(value, index);
     const movement = movements[op.name];
     if (movement !== undefined) return movement.call(this, op as never, index);
     const operands = op.operands.map((operand) => this.value(operand, this.broadcast(operand, value, index)));
-    return this.bind(value, roundedTo(value.type.dtype, formulas[op.name as FormulaOp](operands, op)));
+    return this.bind(value, index, roundedTo(value.type.dtype, formulas[op.name as FormulaOp](operands, op)));
   }
 
-  private loaded(value: Value, index: Index): string {
-    if (dtypes[value.type.dtype].bits >= 8) return `load(${this.element(value, index)})`;
-    return `nibble(${this.context.pointer(value)}, ${this.offset(value, index)})`;
+  private read(value: Value, index: Index): string {
+    if (dtypes[value.type.dtype].bits < 8)
+      return this.bind(value, index, `nibble(${this.context.pointer(value)}, ${this.offset(value, index)})`);
+    return this.readFour(value, index) ?? this.bind(value, index, `load(${this.element(value, index)})`);
   }
 
-  private bind(value: Value, expression: string): string {
+  /** The name of one of four elements that are read at once, where they lie side by side. */
+  private readFour(value: Value, index: Index): string | undefined {
+    if (this.levels === undefined) return undefined;
+    const { place, first, reads } = this.levels;
+    const last = index.at(-1);
+    const [, name, added] = last?.match(/^\(?(\w+)(?: \+ (\d+)\))?$/) ?? [];
+    if (last === undefined || name !== place || index.slice(0, -1).some((at) => this.varies(at)))
+      return undefined;
+    const size = Number(this.context.size(value.type.shape.at(-1) as Dim));
+    if (Number(added ?? 0) % 4 !== 0 || size % 4 !== 0) return undefined;
+    const moved = index.with(-1, last.replace(place, first));
+    const read = this.context.code.fresh('read');
+    reads.line(`${registerType[value.type.dtype]} ${read}[4];`);
+    reads.line(`take_four(&${this.element(value, moved)}, ${read});`);
+    return `${read}[j]`;
+  }
+
+  private varies(at: string): boolean {
+    return (at.match(/\w+/g) ?? []).some((name) => this.varying.has(name));
+  }
+
+  /** Where what has this index is computed. */
+  private codeOf(index: Index): Code {
+    const { levels, context } = this;
+    return levels === undefined || index.some((at) => this.varies(at)) ? context.code : levels.row;
+  }
+
+  private bind(value: Value, index: Index, expression: string): string {
     const name = this.context.code.fresh('v');
-    this.context.code.line(`const ${registerType[value.type.dtype]} ${name} = ${expression};`);
+    this.codeOf(index).line(`const ${registerType[value.type.dtype]} ${name} = ${expression};`);
     return name;
   }
 
@@ -172,9 +220,11 @@ export class Expressions {
     const axis = (op.attrs.axis + table.type.shape.length) % table.type.shape.length;
     const inner = indices.type.shape.length;
     const chosen = this.value(indices, index.slice(axis, axis + inner));
+    const code = this.codeOf(index.slice(axis, axis + inner));
     const row = this.context.code.fresh('row');
+    if (code === this.context.code) this.varying.add(row);
     const bound = this.context.size(table.type.shape[axis] as never);
-    this.context.code.line(`const int ${row} = checked_index(${chosen}, ${bound});`);
+    code.line(`const int ${row} = checked_index(${chosen}, ${bound});`);
     return this.value(table, [...index.slice(0, axis), row, ...index.slice(axis + inner)]);
   }
 
@@ -193,6 +243,7 @@ export class Expressions {
     const [c, s] = [cos, sin].map((table) => this.value(table, [token, pair]));
     return this.bind(
       result,
+      index,
       roundedTo(
         result.type.dtype,
         `${channel} == ${first} ? ${a} * ${c} - ${b} * ${s} : ${b} * ${c} + ${a} * ${s}`,
@@ -213,10 +264,27 @@ export class Expressions {
     const at = this.scaleIndex(op, scale, index);
     const steps = this.value(q, index);
     const moved = zero === undefined ? steps : `(${steps} - ${this.value(zero, at)})`;
-    return this.bind(result, `mul(static_cast<float>(${moved}), ${this.value(scale, at)})`);
+    return this.bind(result, index, `mul(static_cast<float>(${moved}), ${this.value(scale, at)})`);
   }
 
-  private scaleIndex({ attrs, operands }: OpOf<'dequantize'>, scale: Value, index: Index): Index {
+  /** The division is by a number that many elements share, so its reciprocal is made once. */
+  quantize(op: OpOf<'quantize'>, index: Index): string {
+    const [x, scale, zero] = op.operands as [Value, Value, Value?];
+    const at = this.scaleIndex(op, scale, index);
+    const divisor = this.value(scale, at);
+    const inverse = this.context.code.fresh('inverse');
+    this.codeOf(at).line(`const float ${inverse} = 1.0f / ${divisor};`);
+    const offset = zero === undefined ? '0' : this.value(zero, at);
+    const [low, high] = quantizedRange[op.attrs.dtype as QuantizedDType];
+    const steps = `quantized<${low}, ${high}>(${this.value(x, index)}, ${divisor}, ${inverse}, ${offset})`;
+    return this.bind(op.results[0] as Value, index, steps);
+  }
+
+  private scaleIndex(
+    { attrs, operands }: OpOf<'dequantize' | 'quantize'>,
+    scale: Value,
+    index: Index,
+  ): Index {
     const rank = (operands[0] as Value).type.shape.length;
     const axis = (attrs.axis + rank) % rank;
     const { shape } = scale.type;
@@ -256,6 +324,7 @@ const movements: Partial<Record<OpName, Movement>> = {
   dim_size: Expressions.prototype.dimSize as Movement,
   rope: Expressions.prototype.rope as Movement,
   dequantize: Expressions.prototype.dequantize as Movement,
+  quantize: Expressions.prototype.quantize as Movement,
 };
 
 /** Declares the index of element `linear` of a shape, one `const` per axis that needs a name. */

@@ -6,14 +6,21 @@
  */
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
 import { defOf, type OpOf, type Value } from '../../../ir/module.js';
-import { isFloat } from '../../../ir/type.js';
+import { dtypes, isFloat } from '../../../ir/type.js';
 import type { Grid } from '../../native/plan.js';
 import { fewRows, mostVectorRows } from '../few-rows.js';
 import { roundedTo } from './elementwise.js';
 import { declareIndex, Expressions, storeResult } from './expression.js';
 import { columnsPerWarp, emitFewRows, emitSiblings } from './few-rows.js';
 import type { KernelContext, KernelEmitter } from './kernel.js';
-import { declareElement, declareWeights, leadIndex, linearRoots } from './linear.js';
+import {
+  declareElement,
+  declareFour,
+  declareWeights,
+  type LinearOp,
+  leadIndex,
+  linearRoots,
+} from './linear.js';
 import { threadPerElement } from './pointwise.js';
 import { storageType } from './size.js';
 import { productVariants } from './wgmma.js';
@@ -30,21 +37,22 @@ function constantSize(context: KernelContext, value: Dim): number {
 
 export const emitLinear: KernelEmitter = (context) => {
   const roots = linearRoots(context);
-  if (context.func.results.length > 1) return emitSiblings(context, roots);
-  const [x, w] = (roots[0] as OpOf<'linear'>).operands as [Value, Value];
+  if (context.func.results.length > 1) return emitSiblings(context, roots as OpOf<'linear'>[]);
+  const [first] = roots as [LinearOp];
+  const [x, w] = first.operands as [Value, Value];
   const rows = productOfDims(x.type.shape.slice(0, -1));
   const [columns, inner] = w.type.shape.map((d) => constantSize(context, d)) as [number, number];
   const [result] = context.func.results as [Value];
   const { code } = context;
   const rowCount = constantOf(context.resolve(rows));
   if (rowCount === 0 || columns === 0) return nothing;
-  const few = fewRows(roots[0] as OpOf<'linear'>, context.resolve);
-  if (few !== undefined) return emitFewRows(context, roots, few);
+  const few = first.name === 'linear' ? fewRows(first, context.resolve) : undefined;
+  if (few !== undefined) return emitFewRows(context, roots as OpOf<'linear'>[], few);
   code.line(`constexpr int N = ${columns}, K = ${inner};`);
   declareElement(context, roots, result, leadIndex(context, result.type.shape));
   const out = context.pointer(result);
   const sameDType = x.type.dtype === w.type.dtype && x.type.dtype !== 'f32';
-  if (sameDType && inner % 8 === 0) {
+  if (sameDType && (inner * dtypes[w.type.dtype].bits) % 128 === 0) {
     context.libraries.add('tensorCores');
     context.libraries.add('tensorProduct');
     declareWeights(context, roots);
@@ -57,11 +65,11 @@ export const emitLinear: KernelEmitter = (context) => {
     ];
     const factors = roots.map((root) => root.operands[1] as Value);
     const variants = productVariants(context, { x, weights: factors, rows, columns, inner, result }, (own) =>
-      declareElement(own, roots, result, leadIndex(own, result.type.shape)),
+      declareFour(own, roots, result, columns),
     );
     return [{ suffix: '', grid, code, variants }];
   }
-  return tiledLinear(context, roots, rows, columns);
+  return tiledLinear(context, roots as OpOf<'linear'>[], rows, columns);
 };
 
 /** One tile after another for several weights would need several accumulators; such kernels are not made for floats. */

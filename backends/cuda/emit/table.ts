@@ -17,6 +17,7 @@ import { emitArgmax, emitMoeRoute, emitTopk } from './selection.js';
 
 const emitters: Readonly<Record<string, KernelEmitter>> = {
   linear: emitLinear,
+  integer_linear: emitLinear,
   matmul: emitMatmul,
   grouped_linear: emitGroupedLinear,
   conv2d: emitConvolution,

@@ -11,9 +11,13 @@ interface Tile {
   readonly suffix: string;
   readonly rows: number;
   readonly columns: number;
-  /** Each warpgroup takes a tile of its own, rather than half of one. */
-  readonly alternate: boolean;
+  /** Warpgroups that share the rows of a tile. */
+  readonly share: 1 | 2;
+  /** Of two, some multiply while others are in their epilogue. */
+  readonly turns: 1 | 2;
   readonly stages: number;
+  /** Pieces of 32 columns that the epilogue takes at a time. */
+  readonly pieces: 1 | 2;
   /** Of the best rate, that is reached in long sums. */
   readonly efficiency: number;
   /** What the epilogue costs that is not hidden, as columns of x; and more for each tensor that it reads. */
@@ -27,8 +31,10 @@ const tiles: readonly Tile[] = [
     suffix: '_wide',
     rows: 128,
     columns: 256,
-    alternate: false,
+    share: 2,
+    turns: 1,
     stages: 4,
+    pieces: 1,
     efficiency: 1,
     epilogue: 170,
     read: 700,
@@ -37,8 +43,10 @@ const tiles: readonly Tile[] = [
     suffix: '_even',
     rows: 128,
     columns: 128,
-    alternate: true,
-    stages: 6,
+    share: 1,
+    turns: 2,
+    stages: 5,
+    pieces: 2,
     efficiency: 0.9,
     epilogue: 20,
     read: 400,
@@ -47,8 +55,10 @@ const tiles: readonly Tile[] = [
     suffix: '_low',
     rows: 64,
     columns: 128,
-    alternate: true,
-    stages: 8,
+    share: 1,
+    turns: 2,
+    stages: 7,
+    pieces: 2,
     efficiency: 0.72,
     epilogue: 20,
     read: 300,
@@ -57,8 +67,10 @@ const tiles: readonly Tile[] = [
     suffix: '_small',
     rows: 64,
     columns: 64,
-    alternate: true,
+    share: 1,
+    turns: 2,
     stages: 8,
+    pieces: 1,
     efficiency: 0.49,
     epilogue: 20,
     read: 300,
@@ -71,10 +83,8 @@ const libraryOf: Readonly<Partial<Record<DType, Library>>> = {
   i8: 'wgmmaI8',
 } satisfies Record<WgmmaType, Library>;
 
-/** A producer warpgroup and two that multiply. */
-const productThreads = 384;
-/** As in device/wgmma.ts: staging of the epilogue, and room to align tiles. */
-const stagingBytes = 8 * 16 * 40 * 4;
+/** As in device/wgmma.ts: staging of a warpgroup's epilogue, and room to align tiles. */
+const stagingBytes = (pieces: number): number => 4 * 16 * (pieces * 32 + 8) * 4;
 const alignmentBytes = 1024;
 
 export interface Product {
@@ -92,13 +102,14 @@ export function hasVariants({ x, weights, inner }: Product): boolean {
   return libraryOf[x.type.dtype] !== undefined && bytes % 16 === 0 && inner > 0 && weights.length <= 2;
 }
 
-/** `declare` writes the epilogue `element` into the code of a context. */
+/** `declare` writes the epilogue, `terms` and `four`, into the code of a context. */
 export function productVariants(
   context: KernelContext,
   product: Product,
   declare: (context: KernelContext) => void,
 ): readonly Variant[] {
   if (!hasVariants(product)) return [];
+  context.libraries.add('tensorCores');
   context.libraries.add('wgmma');
   context.libraries.add(libraryOf[product.x.type.dtype] as Library);
   context.libraries.add('wgmmaProduct');
@@ -107,22 +118,25 @@ export function productVariants(
 
 function variant(
   context: KernelContext,
-  { x, weights, rows, columns, inner, result }: Product,
+  product: Product,
   declare: (context: KernelContext) => void,
   tile: Tile,
 ): Variant {
+  const { x, weights, rows, columns, inner, result } = product;
   const code = new Code();
+  const groups = tile.share * tile.turns;
   code.line(`constexpr int N = ${columns}, K = ${inner};`);
   declare({ ...context, code });
+  const { bits } = dtypes[x.type.dtype];
   const elements = maxElements(context.module, result.type);
   const reads = context.func.args.filter(
     (arg) => arg !== x && !weights.includes(arg) && maxElements(context.module, arg.type) === elements,
   ).length;
   const maps = weights.map((_, i) => `&map${i + 1}`).join(', ');
   code.line(`const TensorMap* const weights[] = {${maps}};`);
-  const shape = `${storageType[x.type.dtype]}, ${tile.rows}, ${tile.columns}, ${tile.alternate}, ${tile.stages}`;
+  const shape = `${storageType[x.type.dtype]}, ${tile.rows}, ${tile.columns}, ${tile.share}, ${tile.turns}, ${tile.stages}, ${tile.pieces}`;
   code.line(
-    `wgmma_product<${shape}, N, K>(${context.size(rows)}, &map0, weights, ${context.pointer(result)}, element);`,
+    `wgmma_product<${shape}, N, K>(${context.size(rows)}, &map0, weights, ${context.pointer(result)}, terms, four);`,
   );
   return {
     suffix: tile.suffix,
@@ -131,10 +145,14 @@ function variant(
       { count: rows, per: tile.rows },
       { count: dim(columns), per: tile.columns / weights.length },
     ],
-    threads: productThreads,
-    shared: tile.stages * (tile.rows + tile.columns) * 128 + stagingBytes + alignmentBytes,
+    threads: 128 + 128 * groups,
+    shared:
+      tile.stages * (tile.rows + tile.columns) * 128 + groups * stagingBytes(tile.pieces) + alignmentBytes,
     cost: Math.round(
-      (tile.rows * tile.columns * (inner / tile.efficiency + tile.epilogue + reads * tile.read)) / 1024,
+      (tile.rows *
+        tile.columns *
+        ((inner * bits) / 16 / tile.efficiency + tile.epilogue + reads * tile.read)) /
+        1024,
     ),
     maps: [
       { value: x, rows, columns: inner, boxRows: tile.rows },

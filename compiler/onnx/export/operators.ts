@@ -261,6 +261,8 @@ const operators: { readonly [N in OpName]: Entry<N> } = {
     return g.one('DequantizeLinear', [x as string, ...names], attributes);
   },
   dynamic_quantize: 'decomposed',
+  integer_linear: (g, _op, [x, w]) =>
+    g.one('MatMulInteger', [x as string, g.one('Transpose', [w as string], { perm: [1, 0] })]),
   quantized_linear: (g, op, inputs) => {
     const { group } = op.attrs;
     const [x, w, xScale, wScale, bias, wZero, xZero] = wide(g, op, inputs) as [string, string, ...string[]];

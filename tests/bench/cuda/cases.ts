@@ -20,6 +20,7 @@ import { caseModule, caseTitle, type OpCase, type Tolerance } from '../../confor
 import { moduleCases } from '../../conformance/cases/structure.js';
 import { opCases } from '../../conformance/cases.js';
 import { layerCases, productCases } from '../../cuda/decoding.js';
+import { quantizedCases } from '../../cuda/quantized.js';
 
 interface Call {
   readonly entry: string;
@@ -59,6 +60,12 @@ function* suite(pattern: RegExp): Generator<DeviceCase> {
   }
   for (const { name, module, calls } of wanted(moduleCases))
     yield { name, compute: 'f32', module, calls: interpreted(module, calls), tolerance: {} };
+  for (const { name, module, calls } of wanted(quantizedCases)) {
+    const made = interpreted(module, calls);
+    const tolerance = { f32: { absolute: 0, relative: 0 } };
+    for (const compute of ['f32', 'bf16'] as const)
+      yield { name: `${name}, ${compute}`, compute, module, calls: made, tolerance };
+  }
   for (const { name, module, calls } of wanted([...layerCases, ...productCases])) {
     const made = interpreted(module, calls);
     for (const compute of computeDTypes)

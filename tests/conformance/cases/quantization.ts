@@ -176,6 +176,7 @@ const linearRows: readonly LinearRow[] = [
   { x: [13, 31], out: 11, group: 3, groups: 11 },
   { x: [1, 130], out: 33, group: 64, groups: 3 },
   { x: [2, 6, 20], out: 12, xScale: [2, 1, 1] },
+  { x: [3, 50, 80], out: 37, xScale: [3, 1, 1] },
   { x: [2, 6, 20], out: 12, xScale: [2, 6, 1], group: 20, groups: 1 },
   { x: [125, 12], out: 16, xScale: [125, 1] },
   { x: [0, 8], out: 4 },
@@ -218,4 +219,29 @@ const linearCases: OpCase[] = linearRows.flatMap(({ x, out, group = 0, groups, x
   ];
 });
 
-export const quantizationCases: OpCase[] = [...schemeCases, ...typeCases, ...dynamicCases, ...linearCases];
+/** Around the tiles of tensor cores, and rows that these cannot read. */
+const integerShapes: readonly (readonly [x: readonly DimLike[], out: DimLike])[] = [
+  [[16], 5],
+  [[1, 16], 1],
+  [[3, 17], 9],
+  [[7, 48], 33],
+  [[130, 144], 131],
+  [[2, 70, 272], 257],
+  [[0, 32], 4],
+  [[3, 0], 4],
+  [['T', 'd'], 'out'],
+];
+
+const integerCases: OpCase[] = integerShapes.map(([x, out]) =>
+  opCase('integer_linear', `[${x}] to ${out}`, [ints('i8', x), weights('i8', [out, x.at(-1) as DimLike])], {
+    dims: symbols,
+  }),
+);
+
+export const quantizationCases: OpCase[] = [
+  ...schemeCases,
+  ...typeCases,
+  ...dynamicCases,
+  ...linearCases,
+  ...integerCases,
+];

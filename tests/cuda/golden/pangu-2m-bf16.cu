@@ -92,18 +92,26 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_sil
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 384, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[2]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = rounded<bf16>(sums[1]);
-    const float v2 = v1;
-    const float v3 = silu(v2);
-    const float v4 = v0;
-    const float v5 = mul(v3, v4);
-    const float v6 = rounded<bf16>(v5);
-    return v6;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[2][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = rounded<bf16>(sums[1][j]);
+      const float v2 = v1;
+      const float v3 = silu(v2);
+      const float v4 = v0;
+      const float v5 = mul(v3, v4);
+      const float v6 = rounded<bf16>(v5);
+      values[j] = v6;
+    }
   };
   const TensorMap* const weights[] = {&map1, &map2};
-  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
@@ -111,18 +119,26 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_sil
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 384, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[2]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = rounded<bf16>(sums[1]);
-    const float v2 = v1;
-    const float v3 = silu(v2);
-    const float v4 = v0;
-    const float v5 = mul(v3, v4);
-    const float v6 = rounded<bf16>(v5);
-    return v6;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[2][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = rounded<bf16>(sums[1][j]);
+      const float v2 = v1;
+      const float v3 = silu(v2);
+      const float v4 = v0;
+      const float v5 = mul(v3, v4);
+      const float v6 = rounded<bf16>(v5);
+      values[j] = v6;
+    }
   };
   const TensorMap* const weights[] = {&map1, &map2};
-  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 128, 1, 2, 5, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
@@ -130,18 +146,26 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_sil
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 384, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[2]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = rounded<bf16>(sums[1]);
-    const float v2 = v1;
-    const float v3 = silu(v2);
-    const float v4 = v0;
-    const float v5 = mul(v3, v4);
-    const float v6 = rounded<bf16>(v5);
-    return v6;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[2][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = rounded<bf16>(sums[1][j]);
+      const float v2 = v1;
+      const float v3 = silu(v2);
+      const float v4 = v0;
+      const float v5 = mul(v3, v4);
+      const float v6 = rounded<bf16>(v5);
+      values[j] = v6;
+    }
   };
   const TensorMap* const weights[] = {&map1, &map2};
-  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 128, 1, 2, 7, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
@@ -149,18 +173,26 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_sil
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 384, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[2]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = rounded<bf16>(sums[1]);
-    const float v2 = v1;
-    const float v3 = silu(v2);
-    const float v4 = v0;
-    const float v5 = mul(v3, v4);
-    const float v6 = rounded<bf16>(v5);
-    return v6;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[2][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = rounded<bf16>(sums[1][j]);
+      const float v2 = v1;
+      const float v3 = silu(v2);
+      const float v4 = v0;
+      const float v5 = mul(v3, v4);
+      const float v6 = rounded<bf16>(v5);
+      values[j] = v6;
+    }
   };
   const TensorMap* const weights[] = {&map1, &map2};
-  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 64, 1, 2, 8, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 
@@ -509,12 +541,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_1_wide(const __grid_
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_1_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
@@ -522,12 +562,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_1_even(const __grid_
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 128, 1, 2, 5, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_1_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
@@ -535,12 +583,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_1_low(const __grid_c
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 128, 1, 2, 7, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_1_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
@@ -548,12 +604,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_1_small(const __grid
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 64, 1, 2, 8, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 
@@ -577,12 +641,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_2_wide(const __grid_
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 64, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_2_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
@@ -590,12 +662,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_2_even(const __grid_
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 64, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 128, 1, 2, 5, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_2_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
@@ -603,12 +683,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_2_low(const __grid_c
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 64, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 128, 1, 2, 7, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_2_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
@@ -616,12 +704,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_2_small(const __grid
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 64, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    return v0;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 64, 1, 2, 8, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 
@@ -687,13 +783,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_wide(const __
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -701,13 +805,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_even(const __
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 128, 1, 2, 5, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -715,13 +827,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_low(const __g
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 128, 1, 2, 7, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -729,13 +849,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_small(const _
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 64, 1, 2, 8, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 
@@ -804,13 +932,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_wide(const __
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 384;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -818,13 +954,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_even(const __
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 384;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 128, 1, 2, 5, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -832,13 +976,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_low(const __g
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 384;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 128, 1, 2, 7, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -846,13 +998,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_small(const _
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 128, K = 384;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 64, 1, 2, 8, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 
@@ -1041,13 +1201,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_wide(const __
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 4096, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 256, false, 4, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -1055,13 +1223,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_even(const __
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 4096, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 128, 128, true, 6, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 128, 128, 1, 2, 5, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_low(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -1069,13 +1245,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_low(const __g
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 4096, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 128, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 128, 1, 2, 7, 2, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_small(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -1083,13 +1267,21 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_small(const _
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
   constexpr int N = 4096, K = 128;
-  const auto element = [&](int row, int column, const float (&sums)[1]) {
-    const float v0 = rounded<bf16>(sums[0]);
-    const float v1 = v0;
-    return v1;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
   };
   const TensorMap* const weights[] = {&map1};
-  wgmma_product<bf16, 64, 64, true, 8, N, K>(T, &map0, weights, out0, element);
+  wgmma_product<bf16, 64, 64, 1, 2, 8, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 
