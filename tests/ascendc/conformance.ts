@@ -2,6 +2,7 @@
 import { supports } from '../../backends/ascendc/capabilities.js';
 import type { Chip } from '../../backends/ascendc/chips.js';
 import { emitFunc } from '../../backends/ascendc/emit/table.js';
+import { coresOf } from '../../backends/ascendc/package.js';
 import { kernelSymbols } from '../../backends/kernel-function.js';
 import { dimNames } from '../../ir/dim.js';
 import { bindSymbols, interpretEntry } from '../../ir/interpret.js';
@@ -68,6 +69,12 @@ export function prepare(subject: Subject, chip: Chip, blocks: number): Prepared 
     },
   };
 }
+
+/** The call with so many blocks, or as many as the chip has cores for the kernel. */
+export const onBlocks = (prepared: Prepared, chip: Chip, blocks: number): Prepared => ({
+  ...prepared,
+  call: { ...prepared.call, blocks: Math.min(blocks, coresOf(prepared.call.kernel, chip)) },
+});
 
 /** What is wrong with each subject, in words; none when all agree with the interpreter. */
 export function runSubjects(chip: Chip, prepared: readonly Prepared[]): string[] {

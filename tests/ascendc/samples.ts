@@ -10,7 +10,7 @@ import { elementCount, evalShape, isFloat } from '../../ir/type.js';
 import { randomFrom, seedOf } from '../conformance/random.js';
 import type { Subject } from './conformance.js';
 
-interface SampleText {
+export interface SampleText {
   readonly name: string;
   /** Arguments of the entry. */
   readonly args: string;
@@ -202,6 +202,19 @@ const texts: readonly SampleText[] = [
     integers: { p: [196] },
   },
   {
+    name: 'attention_one',
+    args: '%q: f16[1, 4, 40], %k: f16[C, 2, 40], %v: f16[C, 2, 40]',
+    body: ['%a = attention(%q, %k, %v, scale=0.16) : f16[1, 4, 40]'],
+    results: '%a: f16[1, 4, 40]',
+  },
+  {
+    name: 'attention_step',
+    args: '%q: f16[1, 4, 72], %k: f16[C, 2, 72], %v: f16[C, 2, 72], %p: i32[]',
+    body: ['%a = attention(%q, %k, %v, %p, causal=true, scale=0.12) : f16[1, 4, 72]'],
+    results: '%a: f16[1, 4, 72]',
+    integers: { p: [196] },
+  },
+  {
     name: 'rope',
     args: '%x: f16[T, 3, 80], %c: f16[T, 40], %s: f16[T, 40]',
     body: ['%a = rope(%x, %c, %s) : f16[T, 3, 80]'],
@@ -252,7 +265,7 @@ const texts: readonly SampleText[] = [
   },
 ];
 
-function sampleOf({ name, args, body, results, integers = {} }: SampleText, tokens: number): Subject {
+export function sampleOf({ name, args, body, results, integers = {} }: SampleText, tokens: number): Subject {
   const symbols = new Map([
     ['T', tokens],
     ['C', capacity],

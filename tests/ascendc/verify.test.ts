@@ -104,8 +104,24 @@ const mistakes: readonly Mistake[] = [
     message: /may touch/,
   },
   {
-    what: 'more than 255 repeats',
+    what: 'half of a buffer that is used repeat by repeat',
+    kernel: 'attention_cache',
+    replace: 'InitBuffer(maskBuffer_, kRows * 64 * sizeof(float))',
+    by: 'InitBuffer(maskBuffer_, kRows * 64 * sizeof(float) / 2)',
+    code: 'HEW6222',
+    message: /Sub may touch/,
+  },
+  {
+    what: 'rows of a result that are not there',
     kernel: 'attention_full',
+    replace: 'StoreRows(out0Gm_[row * kValues], result, rows,',
+    by: 'StoreRows(out0Gm_[row * kValues], result, 4 * rows,',
+    code: 'HEW6222',
+    message: /StoreRows may touch/,
+  },
+  {
+    what: 'more than 255 repeats',
+    kernel: 'attention_one',
     replace: 'kKeys = 64',
     by: 'kKeys = 256',
     code: 'HEW6223',
@@ -113,7 +129,7 @@ const mistakes: readonly Mistake[] = [
   },
   {
     what: 'a mask of more lanes than a repeat has',
-    kernel: 'attention_full',
+    kernel: 'attention_one',
     replace: 'WholeReduceSum(scores, wide, 40,',
     by: 'WholeReduceSum(scores, wide, 80,',
     code: 'HEW6223',
@@ -121,7 +137,7 @@ const mistakes: readonly Mistake[] = [
   },
   {
     what: 'more blocks than a copy takes',
-    kernel: 'attention_full',
+    kernel: 'attention_one',
     replace: 'LoadRows(keys, in1Gm_[(key * 2 + kvHead) * 40], count,',
     by: 'LoadRows(keys, in1Gm_[(key * 2 + kvHead) * 40], 64 * count,',
     code: 'HEW6223',

@@ -111,6 +111,13 @@ __aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& to, const AscendC
                                             static_cast<uint32_t>(gap * sizeof(T)), 0, 0};
     AscendC::DataCopyPad(to, from, blocks, AscendC::DataCopyPadExtParams<T>{false, 0, 0, T(0)});
 }
+template <typename T>
+__aicore__ inline void StoreRows(const AscendC::GlobalTensor<T>& to, const AscendC::LocalTensor<T>& from, uint32_t rows,
+                                 uint32_t width, uint32_t gap) {
+    const AscendC::DataCopyExtParams blocks{static_cast<uint16_t>(rows), static_cast<uint32_t>(width * sizeof(T)), 0,
+                                            static_cast<uint32_t>(gap * sizeof(T)), 0};
+    AscendC::DataCopyPad(to, from, blocks);
+}
 #endif
 
 // Elements \`step\` apart, one by one.

@@ -4,10 +4,9 @@
  * are weighted by broadcast scores and added in halves. Each key and value is read once for every query row, so this is
  * the form for decoding, where that is the least.
  */
-import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
-import type { OpOf, Value } from '../../../ir/module.js';
+import { productOfDims } from '../../../ir/dim.js';
 import type { DType } from '../../../ir/type.js';
-import { floatLiteral } from './elementwise.js';
+import { attentionShape, visible } from './attention-shape.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor, product, sum } from './size.js';
 import { coordinates, elementBytes, method } from './tile.js';
@@ -29,19 +28,18 @@ function overLanes(width: number, statement: (first: number, mask: number) => st
 }
 
 export function emitAttention(context: KernelContext): KernelBody {
-  const { root, chip } = context;
-  const [q, k, v, offset] = root.operands as [Value, Value, Value, Value?];
-  const { causal, scale, window } = (root as OpOf<'attention'>).attrs;
-  const [width, valueWidth] = [q, v].map(
-    (t) => constantOf(context.resolve(t.type.shape.at(-1) as Dim)) as number,
-  ) as [number, number];
-  const { dtype } = q.type;
+  const { chip } = context;
+  const shape = attentionShape(context);
+  const { q, k, v, dtype, causal, window, width, valueWidth } = shape;
   const type = elementType[dtype];
   const lead = q.type.shape.slice(0, -1);
   const { names, lines } = coordinates(context, lead, 'row', 'i');
   const [batch, token, head] = [names.slice(0, -2), names.at(-2) as string, names.at(-1) as string];
-  const [heads, kv] = [q, k].map((t) => context.size(t.type.shape.at(-2) as Dim)) as [string, string];
-  const length = context.size(k.type.shape.at(-3) as Dim);
+  const [heads, kv, length] = [shape.heads, shape.kvHeads, shape.keys].map(context.size) as [
+    string,
+    string,
+    string,
+  ];
   const [pitch, valuePitch] = [pitchOf(width, dtype), pitchOf(valueWidth, dtype)];
   const perKey = (pitch + valuePitch) * (2 * elementBytes(dtype) + 4);
   const keys = Math.max(8, Math.min(mostKeys, Math.floor((chip.unifiedBuffer - 16 * 1024) / perKey / 8) * 8));
@@ -66,8 +64,7 @@ export function emitAttention(context: KernelContext): KernelBody {
       String(own),
     ]);
   const rows = productOfDims(lead);
-  const position = offset === undefined ? '0' : `${context.pointer(offset)}Gm_.GetValue(0)`;
-  const last = `static_cast<int64_t>(${position}) + ${token} + 1`;
+  const last = `static_cast<int64_t>(${shape.position}) + ${token} + 1`;
   const [qGm, kGm, vGm] = [q, k, v].map((t) => `${context.pointer(t)}Gm_`) as [string, string, string];
   const widen = (target: string, source: string, count: string): string =>
     isWide
@@ -86,7 +83,7 @@ export function emitAttention(context: KernelContext): KernelBody {
       `constexpr uint32_t kKeys = ${keys};`,
       `constexpr uint32_t kPitch = ${pitch};  // elements of a key in the unified buffer`,
       `constexpr uint32_t kValuePitch = ${valuePitch};`,
-      `constexpr float kScale = ${floatLiteral(scale)};`,
+      `constexpr float kScale = ${shape.scale};`,
     ],
     init: [
       `pipe_->InitBuffer(queryQueue_, 1, kPitch * sizeof(${type}));`,
@@ -120,10 +117,7 @@ export function emitAttention(context: KernelContext): KernelBody {
         ...lines.map((line) => `    ${line}`),
         `    const uint32_t kvHead = ${head} * ${factor(kv)} / ${factor(heads)};`,
         ...(causal
-          ? [
-              `    const int64_t seen = ${last};`,
-              `    const uint32_t end = seen < 0 ? 0 : seen < ${length} ? static_cast<uint32_t>(seen) : ${length};`,
-            ]
+          ? [`    const int64_t seen = ${last};`, `    const uint32_t end = ${visible('seen', length)};`]
           : [`    const uint32_t end = ${length};`]),
         window > 0
           ? `    const uint32_t begin = seen > ${window} ? Minimum(static_cast<uint32_t>(seen - ${window}), end) : 0;`

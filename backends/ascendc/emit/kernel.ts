@@ -196,7 +196,11 @@ extern "C" __global__ __aicore__ void ${entry}(${parameters.join(', ')}) {
   return {
     name: entry,
     type,
-    code: code.replace(/\n{3,}/g, '\n\n').replaceAll('private:\n\n', 'private:\n'),
+    code: code
+      .replace(/\n{3,}/g, '\n\n')
+      .replaceAll('private:\n\n', 'private:\n')
+      // What is said of a method stands right above it.
+      .replace(/^( *\/\/ .*)\n\n(?= *__aicore__)/gm, '$1\n'),
     blocks: body.blocks,
     occupancy: body.occupancy,
     scratchBytes: body.scratchBytes ?? 0,

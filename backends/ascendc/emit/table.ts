@@ -8,6 +8,7 @@ import { emitProduct, emitRunningSum } from './accumulate.js';
 import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
 import { emitConvolution, emitPool } from './convolution.js';
+import { emitCubeAttention } from './cube-attention.js';
 import {
   type EmittedKernel,
   emitKernel,
@@ -43,7 +44,7 @@ const emitters: Readonly<Record<string, Emitter>> = {
   rms_norm: emitRmsNorm,
   layer_norm: emitLayerNorm,
   softmax: emitSoftmax,
-  attention: emitAttention,
+  attention: (context) => emitCubeAttention(context) ?? emitAttention(context),
   rope: emitRope,
   cache_append: emitAppend,
   reduce_sum: emitReduction,

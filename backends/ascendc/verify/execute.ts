@@ -301,7 +301,10 @@ export class Executor {
       case 'choice': {
         const { least } = rangeOf(this.evaluate(expression.condition, scope));
         if (least > 0) return this.evaluate(expression.yes, scope);
-        const [a, b] = [this.evaluate(expression.yes, scope), this.evaluate(expression.no, scope)];
+        const [a, b] = [
+          this.evaluate(expression.yes, scope),
+          this.evaluate(expression.no, this.whereUnequal(expression.condition, scope)),
+        ];
         return a.kind === 'number' && b.kind === 'number' ? numberValue(either(a.range, b.range)) : a;
       }
       case 'list':
@@ -312,6 +315,16 @@ export class Executor {
       case 'call':
         return this.called(expression, scope);
     }
+  }
+
+  /** Where `name == number` does not hold: a least value that the number is cannot be. */
+  private whereUnequal(condition: Expression, scope: Map<string, Value>): Map<string, Value> {
+    if (condition.kind !== 'binary' || condition.operator !== '==' || condition.left.kind !== 'name')
+      return scope;
+    const { name } = condition.left;
+    const [own, other] = [rangeOf(scope.get(name)), rangeOf(this.evaluate(condition.right, scope))];
+    if (other.least !== other.most || own.least !== other.least || own.most <= own.least) return scope;
+    return inner(scope).set(name, numberValue({ ...own, least: own.least + 1 }));
   }
 
   private named(name: string, scope: Map<string, Value>): Value {

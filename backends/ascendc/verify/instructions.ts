@@ -82,9 +82,28 @@ const vector =
       for (const tensor of tensors) extent(call, tensor, elements(range(call, first), tensor));
       return;
     }
-    for (const tensor of tensors) extent(call, tensor, exactly(0));
     repeats(call, range(call, first), range(call, first + 1), tensors[0]);
+    const strides = parameters(call, first + 2)?.items ?? [];
+    tensors.forEach((tensor, i) => {
+      strided(call, tensor, range(call, first), range(call, first + 1), strides[i], strides[operands + i]);
+    });
   };
+
+/** Blocks of 32 bytes that are `block` blocks apart within a repeat, and repeats that are `repeat` blocks apart. */
+function strided(
+  call: InstructionCall,
+  operand: LocalValue | undefined,
+  mask: Range,
+  count: Range,
+  block = one,
+  repeat: Range = exactly(repeatBytes / 32),
+): void {
+  if (operand === undefined) return;
+  const blocks = divide(elements(mask, operand), exactly(32), Math.ceil);
+  const last = (number: Range, stride: Range): Range => multiply(subtract(number, one), stride);
+  const steps = add(add(last(count, repeat), last(blocks, block)), one);
+  extent(call, operand, multiply(steps, exactly(32)));
+}
 
 function repeats(call: InstructionCall, mask: Range, count: Range, operand: LocalValue | undefined): void {
   atMost(call, 'the number of repeats', count, mostRepeats);
@@ -222,13 +241,15 @@ const copyBlock =
     atMost(call, 'a block of bytes', bytes, mostPadBytes);
   };
 
-const copyRows: Check = (call) => {
-  const tensor = local(call, 0);
-  const row = roundedUp(elements(range(call, 3), tensor), 32);
-  sameElements(call, call.args[0], call.args[1]);
-  extent(call, tensor, multiply(range(call, 2), row));
-  atMost(call, 'the number of blocks', range(call, 2), mostExtent);
-};
+const copyRows =
+  (localAt: number): Check =>
+  (call) => {
+    const tensor = local(call, localAt);
+    const row = roundedUp(elements(range(call, 3), tensor), 32);
+    sameElements(call, call.args[0], call.args[1]);
+    extent(call, tensor, multiply(range(call, 2), row));
+    atMost(call, 'the number of blocks', range(call, 2), mostExtent);
+  };
 
 /** `DataCopy` with Nd2NzParams, or of elements in whole blocks of 32 bytes. */
 const copy: Check = (call) => {
@@ -380,7 +401,8 @@ export const instructions: Readonly<Record<string, Check>> = {
   Gather: gather,
   Load: copyBlock(0),
   Store: copyBlock(1),
-  LoadRows: copyRows,
+  LoadRows: copyRows(0),
+  StoreRows: copyRows(1),
   StoreStrided: (call) => extent(call, local(call, 1), elements(range(call, 2), local(call, 1))),
   ExpOfDifference: (call) => {
     for (const at of [0, 1]) extent(call, local(call, at), elements(range(call, 3), local(call, at)));

@@ -104,6 +104,21 @@ void Operation::moves(LocalSpan from, LocalSpan to) {
     if (!is_written) core_.memory(to.space).blocks[to.offset / block_bytes].written = 0;
 }
 
+void Operation::transposes(LocalSpan from, LocalSpan to) {
+    const uint8_t* source = local(from);
+    bool is_written = false;
+    for (uint32_t row = 0; row < from.bytes; row += block_bytes) {
+        if (core_.memory(from.space).blocks[(from.offset + row) / block_bytes].written == 0) continue;
+        is_written = true;
+        reads({from.space, from.offset + row, block_bytes});
+    }
+    uint8_t* target = writes(to);
+    for (uint32_t row = 0; row < 16; ++row)
+        for (uint32_t column = 0; column < 16; ++column) std::memcpy(target + (column * 16 + row) * 2, source + (row * 16 + column) * 2, 2);
+    if (is_written) return;
+    for (uint32_t row = 0; row < to.bytes; row += block_bytes) core_.memory(to.space).blocks[(to.offset + row) / block_bytes].written = 0;
+}
+
 // ---- global memory ----
 
 namespace {

@@ -108,10 +108,7 @@ void load_fractals(const View& destination, const View& source, const AscendC::L
             for (uint32_t row = 0; row < fractal_bytes; row += block_bytes)
                 operation.moves({from_span.space, from_span.offset + row, block_bytes}, {to_span.space, to_span.offset + row, block_bytes});
         } else {
-            const uint8_t* from = operation.reads(from_span);
-            uint8_t* to = operation.writes(to_span);
-            for (uint32_t row = 0; row < 16; ++row)
-                for (uint32_t column = 0; column < 16; ++column) std::memcpy(to + (column * 16 + row) * 2, from + (row * 16 + column) * 2, 2);
+            operation.transposes(from_span, to_span);
         }
         operation.on().counters.l1_to_l0 += fractal_bytes;
     }

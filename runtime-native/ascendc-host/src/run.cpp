@@ -25,6 +25,12 @@ struct Wait {
     uint32_t sender = 0;  // index of the core that has to set the flag
 };
 
+// What a core has done when it sets a flag, and what it knows others to have done by then.
+struct Sent {
+    Clock own;
+    std::vector<Clock> acquired;
+};
+
 struct Fiber {
     Core core;
     std::unique_ptr<PipeState> pipe;
@@ -32,8 +38,8 @@ struct Fiber {
     std::unique_ptr<char[]> stack;
     bool done = false;
     Wait wait;
-    // For each flag and core that has set it, one clock of that core for each set.
-    std::map<uint32_t, std::deque<Clock>> pending[cross_core_flags];
+    // For each flag and core that has set it, one entry for each set.
+    std::map<uint32_t, std::deque<Sent>> pending[cross_core_flags];
 
     bool has_pending(int flag, uint32_t sender) const {
         const auto found = pending[flag].find(sender);
@@ -233,8 +239,8 @@ void check_cross_core_flags(Launch& launch) {
     if (launch.result.has_fault) return;
     for (const auto& fiber : launch.fibers)
         for (int flag = 0; flag < cross_core_flags; ++flag)
-            for (const auto& [sender, clocks] : fiber->pending[flag]) {
-                if (clocks.empty()) continue;
+            for (const auto& [sender, sets] : fiber->pending[flag]) {
+                if (sets.empty()) continue;
                 launch.result.has_fault = true;
                 launch.result.core = fiber->core.index;
                 launch.result.fault = {FaultKind::queue, "cross-core flag " + std::to_string(flag) + " is set at the end and nothing waits for it"};
@@ -371,7 +377,7 @@ void cross_core_set(int mode, Pipe pipe, int flag) {
         if (!reaches(own, fiber->core, mode)) continue;
         auto& pending = fiber->pending[flag][own.index];
         if (int(pending.size()) >= most_pending) fail(FaultKind::limit, "cross-core flag %d counts above 15", flag);
-        pending.push_back(done);
+        pending.push_back({done, own.acquired});
     }
 }
 
@@ -389,7 +395,9 @@ void cross_core_wait(int mode, int flag) {
             own.wait = {};
         }
         auto& pending = own.pending[flag][sender];
-        own.core.acquired[sender].join(pending.front());
+        const Sent& sent = pending.front();
+        own.core.acquired[sender].join(sent.own);
+        for (size_t i = 0; i < sent.acquired.size(); ++i) own.core.acquired[i].join(sent.acquired[i]);
         pending.pop_front();
     }
 }

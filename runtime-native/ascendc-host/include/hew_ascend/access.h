@@ -19,6 +19,9 @@ public:
     uint8_t* writes(LocalSpan span);
     // Copies one block of 32 bytes. What nothing has written stays so: units move whole fractals, rows in use or not.
     void moves(LocalSpan from, LocalSpan to);
+    // The same for a fractal of 16 by 16 elements of 16 bits that is transposed on its way: rows that nothing has written
+    // become columns of anything, so a product must end before them.
+    void transposes(LocalSpan from, LocalSpan to);
     const uint8_t* reads(const uint8_t* global, uint64_t bytes);
     uint8_t* writes(uint8_t* global, uint64_t bytes);
     // A write that adds: any order of these is right.

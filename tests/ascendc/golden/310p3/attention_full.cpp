@@ -92,7 +92,6 @@ private:
     }
 
     // scores[j] = query . keys[j]
-
     __aicore__ inline void Score(uint32_t count) {
         LocalTensor<float> query = queryBuffer_.Get<float>();
         LocalTensor<float> wide = keysBuffer_.Get<float>();
@@ -111,7 +110,6 @@ private:
     }
 
     // scores become exp(scores - greatest); returns what earlier sums are to be multiplied by.
-
     __aicore__ inline float Weigh(uint32_t count) {
         LocalTensor<float> scores = scoresBuffer_.Get<float>();
         LocalTensor<float> part = partBuffer_.Get<float>();
@@ -139,7 +137,6 @@ private:
     }
 
     // sum = sum * factor + scores . values
-
     __aicore__ inline void AddValues(uint32_t count, float factor) {
         LocalTensor<float> scores = scoresBuffer_.Get<float>();
         LocalTensor<float> spread = spreadBuffer_.Get<float>();

@@ -79,7 +79,6 @@ private:
     }
 
     // The sum over a part of a row.
-
     __aicore__ inline float Dot(uint32_t depth) {
         LocalTensor<float> wideRow = wideRowBuffer_.Get<float>();
         LocalTensor<float> terms = termsBuffer_.Get<float>();

@@ -1,0 +1,566 @@
+/**
+ * Attention of many queries, on cube and vector cores together: a cube core multiplies a tile of queries with a tile of
+ * keys, its two vector cores turn the scores into weights with a running maximum and sum (online softmax, Milakov and
+ * Gimelshein 2018), the cube core multiplies the weights with the values, and the vector cores add that to what they have
+ * (Dao et al. 2022). The cores of a group meet in global memory, in two slots for each of the three kinds of tile, which
+ * stay in L2. While the vector cores weigh one tile, the cube core scores the next and multiplies the last.
+ *
+ * Which slot may be written is known from the three flags alone: weights of a tile are ready only when its scores and the
+ * sums of two tiles before have been read, and sums only when the weights have been.
+ */
+import { constantOf, dim, productOfDims } from '../../../ir/dim.js';
+import type { Value } from '../../../ir/module.js';
+import { type AttentionShape, attentionShape, visible } from './attention-shape.js';
+import type { KernelBody, KernelContext } from './kernel.js';
+import { elementType, factor, product } from './size.js';
+import { elementBytes, method } from './tile.js';
+
+interface Tiles {
+  /** Queries of a tile, and keys. */
+  readonly m: number;
+  readonly n: number;
+}
+
+const lanes = 64;
+const slots = 2;
+const reserveBytes = 2048;
+/** The pitch of rows in global memory, which a copy into fractals takes. */
+const longestPitch = 65_535;
+const extents = [128, 64, 32, 16];
+
+const ceil16 = (value: number): number => Math.ceil(value / 16) * 16;
+
+/** Bytes of the unified buffer: scores twice, weights, sums of a tile and of all, the mask, and numbers of rows. */
+function vectorBytes({ m, n }: Tiles, values: number, isMasked: boolean): number {
+  const rows = m / 2;
+  return rows * (10 * n + 10 * values + 32 + (isMasked ? 4 * lanes : 0)) + 8 * 4 * Math.max(rows, 8) + 4 * n;
+}
+
+/** The largest tiles that fit, but not so large that cores have none; undefined where there are none. */
+function chooseTiles(context: KernelContext, shape: AttentionShape): Tiles | undefined {
+  const { chip } = context;
+  const [width, values] = [ceil16(shape.width), ceil16(shape.valueWidth)];
+  const queries = context.greatest(context.resolve(shape.tokens));
+  const units = context.greatest(context.resolve(shape.groups));
+  const keys = ceil16(context.greatest(context.resolve(shape.keys)));
+  const perCore = Math.max(16, ceil16(Math.ceil((queries * units) / chip.cubeCores)));
+  const bytes = elementBytes(shape.dtype);
+  const candidates = extents
+    .flatMap((m) => extents.map((n) => ({ m: Math.min(m, ceil16(queries), perCore), n: Math.min(n, keys) })))
+    .filter(
+      ({ m, n }) =>
+        2 * m * Math.max(width, n) * bytes <= chip.l0a &&
+        2 * n * Math.max(width, values) * bytes <= chip.l0b &&
+        2 * m * Math.max(n, values) * 4 <= chip.l0c &&
+        vectorBytes({ m, n }, values, shape.causal) <= chip.unifiedBuffer - reserveBytes,
+    );
+  return candidates.reduce<Tiles | undefined>(
+    (best, tiles) => (best !== undefined && best.m * best.n >= tiles.m * tiles.n ? best : tiles),
+    undefined,
+  );
+}
+
+/** Undefined where the vector cores do better, or where the cube has no way: a single query, f32, rows that are too wide. */
+export function emitCubeAttention(context: KernelContext): KernelBody | undefined {
+  const shape = attentionShape(context);
+  const { chip } = context;
+  const isSingle = context.greatest(context.resolve(shape.tokens)) === 1;
+  if (chip.layout !== 'split' || elementBytes(shape.dtype) !== 2 || isSingle) return undefined;
+  const pitches = [shape.heads, shape.kvHeads].map((heads) => constantOf(context.resolve(heads)));
+  const isWide = pitches.some(
+    (heads) => heads === undefined || heads * Math.max(shape.width, shape.valueWidth) > longestPitch,
+  );
+  const tiles = isWide ? undefined : chooseTiles(context, shape);
+  if (tiles === undefined) return undefined;
+  const names = namesOf(context, shape);
+  const { type } = names;
+  const values = ceil16(shape.valueWidth);
+  const wider = Math.max(ceil16(shape.width), values);
+  const bytes = elementBytes(shape.dtype);
+  const queryTiles = dim(Math.ceil(context.greatest(context.resolve(shape.tokens)) / tiles.m));
+  const tileBytes = tiles.m * (tiles.n * (4 + bytes) + values * 4);
+  return {
+    type: 'MIX_AIC_1_2',
+    about: [
+      `Tiles of ${tiles.m} queries of one head go round the groups of cores, over tiles of ${tiles.n} keys.`,
+      'The cube core multiplies, its two vector cores weigh the scores of half of the queries each.',
+    ],
+    constants: [
+      `constexpr uint32_t kQueries = ${tiles.m};`,
+      `constexpr uint32_t kKeys = ${tiles.n};`,
+      `constexpr uint32_t kWidth = ${shape.width};`,
+      `constexpr uint32_t kValues = ${shape.valueWidth};`,
+      'constexpr uint32_t kValuePitch = Align16(kValues);',
+      `constexpr uint32_t kHeads = ${names.heads};`,
+      `constexpr uint32_t kKeyHeads = ${names.kvHeads};`,
+      'constexpr uint32_t kRows = kQueries / 2;  // of a vector core',
+      'constexpr uint32_t kC0 = 16;  // elements of one row of a fractal',
+      'constexpr uint32_t kFractal = 16 * kC0;',
+      `constexpr uint32_t kSlots = ${slots};  // tiles of a kind between a cube core and its vector cores`,
+      `constexpr float kScale = ${names.scale};`,
+      'constexpr float kHidden = -1e30f;  // below all scores, and far from what floats can hold',
+      'constexpr uint16_t kScoresReady = 0;  // flags of a tile',
+      'constexpr uint16_t kWeightsReady = 1;',
+      'constexpr uint16_t kSumsReady = 2;',
+    ],
+    init: [
+      'const uint32_t groups = GetBlockNum();',
+      'const uint32_t scores = groups * kSlots * kQueries * kKeys;',
+      'const uint32_t sums = groups * kSlots * kQueries * kValuePitch;',
+      'scoresGm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(scratch), scores);',
+      'sumsGm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(scratch) + scores, sums);',
+      `weightsGm_.SetGlobalBuffer(reinterpret_cast<__gm__ ${type}*>(reinterpret_cast<__gm__ float*>(scratch) + scores + sums), scores);`,
+      'if ASCEND_IS_AIC {',
+      `    pipe_->InitBuffer(queryQueue_, 1, kQueries * Align16(kWidth) * sizeof(${type}));`,
+      `    pipe_->InitBuffer(keysQueue_, 2, kKeys * Align16(kWidth) * sizeof(${type}));`,
+      `    pipe_->InitBuffer(valuesQueue_, 2, kKeys * kValuePitch * sizeof(${type}));`,
+      `    pipe_->InitBuffer(weightsQueue_, 2, kQueries * kKeys * sizeof(${type}));`,
+      `    pipe_->InitBuffer(leftQueue_, 2, kQueries * ${Math.max(ceil16(shape.width), tiles.n)} * sizeof(${type}));`,
+      `    pipe_->InitBuffer(rightQueue_, 2, kKeys * ${wider} * sizeof(${type}));`,
+      `    pipe_->InitBuffer(productQueue_, 2, kQueries * ${Math.max(tiles.n, values)} * sizeof(float));`,
+      '}',
+      'if ASCEND_IS_AIV {',
+      '    pipe_->InitBuffer(scoresQueue_, 2, kRows * kKeys * sizeof(float));',
+      `    pipe_->InitBuffer(outQueue_, 1, kRows * ${Math.max(tiles.n, values)} * sizeof(${type}));`,
+      '    pipe_->InitBuffer(sumsQueue_, 1, kRows * kValuePitch * sizeof(float));',
+      '    pipe_->InitBuffer(totalBuffer_, kRows * kValuePitch * sizeof(float));',
+      '    pipe_->InitBuffer(spreadBuffer_, kRows * 32);',
+      `    pipe_->InitBuffer(numbersBuffer_, ${numbers.length} * kRows * sizeof(float));`,
+      ...(shape.causal
+        ? [
+            '    pipe_->InitBuffer(maskBuffer_, kRows * 64 * sizeof(float));',
+            '    pipe_->InitBuffer(columnsBuffer_, kKeys * sizeof(float));',
+            '    CreateVecIndex(columnsBuffer_.Get<float>(), 0.0f, kKeys);',
+          ]
+        : []),
+      '}',
+    ],
+    members: [
+      'TQue<TPosition::A1, 1> queryQueue_;',
+      'TQue<TPosition::B1, 1> keysQueue_;',
+      'TQue<TPosition::B1, 1> valuesQueue_;',
+      'TQue<TPosition::A1, 1> weightsQueue_;',
+      'TQue<TPosition::A2, 1> leftQueue_;',
+      'TQue<TPosition::B2, 1> rightQueue_;',
+      'TQue<TPosition::CO1, 1> productQueue_;',
+      'TQue<TPosition::VECIN, 1> scoresQueue_;',
+      'TQue<TPosition::VECIN, 1> sumsQueue_;',
+      'TQue<TPosition::VECOUT, 1> outQueue_;',
+      ...['total', 'spread', 'numbers', ...(shape.causal ? ['mask', 'columns'] : [])].map(
+        (name) => `TBuf<TPosition::VECCALC> ${name}Buffer_;`,
+      ),
+      'GlobalTensor<float> scoresGm_;',
+      'GlobalTensor<float> sumsGm_;',
+      `GlobalTensor<${type}> weightsGm_;`,
+      'uint32_t tiles_;',
+    ],
+    occupancy: {
+      UB: vectorBytes(tiles, values, shape.causal),
+      L1:
+        (tiles.m * (ceil16(shape.width) + 2 * tiles.n) + 2 * tiles.n * (ceil16(shape.width) + values)) *
+        bytes,
+      L0A: 2 * tiles.m * Math.max(ceil16(shape.width), tiles.n) * bytes,
+      L0B: 2 * tiles.n * wider * bytes,
+      L0C: 2 * tiles.m * Math.max(tiles.n, values) * 4,
+    },
+    scratchBytes: chip.cubeCores * slots * tileBytes,
+    blocks: productOfDims([shape.groups, queryTiles]),
+    methods: [
+      method('Process()', ['if ASCEND_IS_AIC { ProcessCube(); }', 'if ASCEND_IS_AIV { ProcessVector(); }']),
+      'private:',
+      ...cubeMethods(shape, names),
+      ...vectorMethods(shape, names),
+    ],
+  };
+}
+
+interface Names {
+  readonly type: string;
+  readonly queries: string;
+  readonly keys: string;
+  readonly values: string;
+  readonly tokens: string;
+  readonly length: string;
+  readonly heads: string;
+  readonly kvHeads: string;
+  readonly groups: string;
+  readonly position: string;
+  readonly scale: string;
+}
+
+function namesOf(context: KernelContext, shape: AttentionShape): Names {
+  const pointer = (value: Value): string => `${context.pointer(value)}Gm_`;
+  return {
+    type: elementType[shape.dtype],
+    queries: pointer(shape.q),
+    keys: pointer(shape.k),
+    values: pointer(shape.v),
+    tokens: context.size(shape.tokens),
+    length: context.size(shape.keys),
+    heads: context.size(shape.heads),
+    kvHeads: context.size(shape.kvHeads),
+    groups: context.size(shape.groups),
+    position: shape.position,
+    scale: shape.scale,
+  };
+}
+
+/** The tiles of queries of a group of cores, and within each the keys that any of its queries sees. */
+function forTiles(
+  { causal, window }: AttentionShape,
+  { tokens, length, groups, position }: Names,
+  group: string,
+  body: readonly string[],
+): string[] {
+  return [
+    'tiles_ = 0;  // of keys, of all units',
+    `const uint32_t queryTiles = CeilDiv(${tokens}, kQueries);`,
+    `for (uint32_t unit = ${group}; unit < ${product([factor(groups), 'queryTiles'])}; unit += GetBlockNum()) {`,
+    '    const uint32_t head = unit / queryTiles % kHeads;',
+    '    const uint32_t batch = unit / queryTiles / kHeads;',
+    '    const uint32_t token = unit % queryTiles * kQueries;',
+    `    const uint32_t m = Minimum(kQueries, ${tokens} - token);`,
+    ...(causal
+      ? [
+          `    const int64_t seen = static_cast<int64_t>(${position}) + token + 1;  // keys of the first query`,
+          `    const uint32_t end = ${visible('seen + m - 1', length)};`,
+        ]
+      : [`    const uint32_t end = ${length};`]),
+    window > 0
+      ? `    const uint32_t begin = seen > ${window} ? Minimum(static_cast<uint32_t>(seen - ${window}), end) : 0;`
+      : '    const uint32_t begin = 0;',
+    ...body.map((line) => `    ${line}`),
+    '}',
+  ];
+}
+
+function cubeMethods(shape: AttentionShape, names: Names): string[] {
+  const { type, queries, keys, values, tokens, length } = names;
+  const tensor = (name: string): string => `const LocalTensor<${type}>& ${name}`;
+  return [
+    method(
+      'ProcessCube()',
+      forTiles(shape, names, 'GetBlockIdx()', [
+        'const uint32_t keyHead = head * kKeyHeads / kHeads;',
+        `LocalTensor<${type}> query = CopyQueries(batch, head, token, m);`,
+        'if (begin < end) Score(query, batch, keyHead, m, begin, Minimum(kKeys, end - begin), tiles_ % kSlots);',
+        'for (uint32_t key = begin; key < end; key += kKeys) {',
+        '    const uint32_t next = key + kKeys;',
+        '    if (next < end) Score(query, batch, keyHead, m, next, Minimum(kKeys, end - next), (tiles_ + 1) % kSlots);',
+        '    MultiplyValues(batch, keyHead, m, key, Minimum(kKeys, end - key), tiles_ % kSlots);',
+        '    ++tiles_;',
+        '}',
+        'queryQueue_.FreeTensor(query);',
+      ]),
+    ),
+    method('CopyQueries(uint32_t batch, uint32_t head, uint32_t token, uint32_t m)', [
+      `LocalTensor<${type}> query = queryQueue_.AllocTensor<${type}>();`,
+      `const uint64_t row = (static_cast<uint64_t>(batch) * ${factor(tokens)} + token) * kHeads + head;`,
+      `CopyLeft(query, ${queries}[row * kWidth], m, kWidth, kHeads * kWidth);`,
+      'queryQueue_.EnQue(query);',
+      `return queryQueue_.DeQue<${type}>();`,
+    ]).replace('inline void', `inline LocalTensor<${type}>`),
+    '// Rows of a left factor, as fractals.',
+    method(
+      `CopyLeft(${tensor('to')}, const GlobalTensor<${type}>& from, uint32_t m, uint32_t depth, uint32_t pitch)`,
+      [
+        'const uint16_t rows = Align16(m);',
+        'DataCopy(to, from, Nd2NzParams(1, m, depth, 0, pitch, rows, 1, 0));',
+        '// A product of one row would read plain rows: the row is there twice.',
+        'if (m == 1) DataCopy(to[kC0], from, Nd2NzParams(1, 1, depth, 0, pitch, rows, 1, 0));',
+      ],
+    ),
+    '// scores = query . keys',
+    method(
+      `Score(${tensor('query')}, uint32_t batch, uint32_t keyHead, uint32_t m, uint32_t key, uint32_t count, uint32_t slot)`,
+      [
+        `LocalTensor<${type}> keys = keysQueue_.AllocTensor<${type}>();`,
+        `const uint64_t row = (static_cast<uint64_t>(batch) * ${factor(length)} + key) * kKeyHeads + keyHead;`,
+        `DataCopy(keys, ${keys}[row * kWidth], Nd2NzParams(1, count, kWidth, 0, kKeyHeads * kWidth, Align16(count), 1, 0));`,
+        'keysQueue_.EnQue(keys);',
+        `keys = keysQueue_.DeQue<${type}>();`,
+        `LocalTensor<${type}> right = rightQueue_.AllocTensor<${type}>();`,
+        'LoadData2DParams load;',
+        'load.repeatTimes = CeilDiv(kWidth, kC0) * (Align16(count) / 16);',
+        'load.srcStride = 1;',
+        'LoadData(right, keys, load);',
+        'rightQueue_.EnQue(right);',
+        'keysQueue_.FreeTensor(keys);',
+        'LoadLeft(query, m, kWidth);',
+        'Multiply(m, count, kWidth);',
+        'CopyOut(scoresGm_[(GetBlockIdx() * kSlots + slot) * kQueries * kKeys], m, Align16(count));',
+        'CrossCoreSetFlag<2, PIPE_FIX>(kScoresReady);',
+      ],
+    ),
+    '// sums = weights . values',
+    method(
+      'MultiplyValues(uint32_t batch, uint32_t keyHead, uint32_t m, uint32_t key, uint32_t count, uint32_t slot)',
+      [
+        `LocalTensor<${type}> values = valuesQueue_.AllocTensor<${type}>();`,
+        `const uint64_t row = (static_cast<uint64_t>(batch) * ${factor(length)} + key) * kKeyHeads + keyHead;`,
+        `DataCopy(values, ${values}[row * kValues], Nd2NzParams(1, count, kValues, 0, kKeyHeads * kValues, Align16(count), 1, 0));`,
+        'valuesQueue_.EnQue(values);',
+        `values = valuesQueue_.DeQue<${type}>();`,
+        `LocalTensor<${type}> right = rightQueue_.AllocTensor<${type}>();`,
+        'const uint32_t steps = Align16(count) / 16;',
+        'const uint32_t columns = kValuePitch / 16;',
+        '// Rows of values are the inner axis of the product: their fractals are transposed.',
+        'for (uint32_t i = 0; i < steps; ++i) {',
+        '    LoadData2DParams load;',
+        '    load.startIndex = i;',
+        '    load.repeatTimes = columns;',
+        '    load.srcStride = steps;',
+        '    load.ifTranspose = true;',
+        '    LoadData(right[i * columns * kFractal], values, load);',
+        '}',
+        'rightQueue_.EnQue(right);',
+        'valuesQueue_.FreeTensor(values);',
+        'CrossCoreWaitFlag<2, PIPE_MTE2>(kWeightsReady);',
+        `LocalTensor<${type}> weights = weightsQueue_.AllocTensor<${type}>();`,
+        'CopyLeft(weights, weightsGm_[(GetBlockIdx() * kSlots + slot) * kQueries * kKeys], m, count, Align16(count));',
+        'weightsQueue_.EnQue(weights);',
+        `weights = weightsQueue_.DeQue<${type}>();`,
+        'LoadLeft(weights, m, count);',
+        'weightsQueue_.FreeTensor(weights);',
+        'Multiply(m, kValuePitch, count);',
+        'CopyOut(sumsGm_[(GetBlockIdx() * kSlots + slot) * kQueries * kValuePitch], m, kValuePitch);',
+        'CrossCoreSetFlag<2, PIPE_FIX>(kSumsReady);',
+      ],
+    ),
+    method(`LoadLeft(${tensor('from')}, uint32_t m, uint32_t depth)`, [
+      `LocalTensor<${type}> left = leftQueue_.AllocTensor<${type}>();`,
+      'const uint32_t rows = Align16(m) / 16;',
+      'const uint32_t fractals = CeilDiv(depth, kC0);',
+      'for (uint32_t i = 0; i < rows; ++i) {',
+      '    LoadData2DParams load;',
+      '    load.startIndex = i;',
+      '    load.repeatTimes = fractals;',
+      '    load.srcStride = rows;',
+      '    LoadData(left[i * fractals * kFractal], from, load);',
+      '}',
+      'leftQueue_.EnQue(left);',
+    ]),
+    method('Multiply(uint32_t m, uint32_t n, uint32_t depth)', [
+      'LocalTensor<float> sums = productQueue_.AllocTensor<float>();',
+      `LocalTensor<${type}> left = leftQueue_.DeQue<${type}>();`,
+      `LocalTensor<${type}> right = rightQueue_.DeQue<${type}>();`,
+      'MmadParams params;',
+      'params.m = m == 1 ? 2 : m;',
+      'params.n = n;',
+      'params.k = depth;',
+      'params.cmatrixInitVal = true;',
+      'Mmad(sums, left, right, params);',
+      'leftQueue_.FreeTensor(left);',
+      'rightQueue_.FreeTensor(right);',
+      'productQueue_.EnQue(sums);',
+    ]),
+    method('CopyOut(const GlobalTensor<float>& to, uint32_t m, uint32_t n)', [
+      'LocalTensor<float> sums = productQueue_.DeQue<float>();',
+      'FixpipeParamsV220 out;',
+      'out.nSize = n;',
+      'out.mSize = m;',
+      'out.srcStride = Align16(m);',
+      'out.dstStride = n;',
+      'out.quantPre = NoQuant;',
+      'Fixpipe<float, float, CFG_ROW_MAJOR>(to, sums, out);',
+      'productQueue_.FreeTensor(sums);',
+    ]),
+  ];
+}
+
+/** Numbers of each row, in one buffer. */
+const numbers = ['greatest', 'weight', 'factor0', 'factor1', 'part', 'latest'] as const;
+
+function numberTensors(...names: readonly (typeof numbers)[number][]): string[] {
+  return names.map(
+    (name) =>
+      `LocalTensor<float> ${name} = numbersBuffer_.GetWithOffset<float>(kRows, ${numbers.indexOf(name)} * kRows * sizeof(float));`,
+  );
+}
+
+/** The factor of a slot; the offset is computed, since the slot is known at run time only. */
+const slotFactor = `LocalTensor<float> factors = numbersBuffer_.GetWithOffset<float>(kRows, (${numbers.indexOf('factor0')} + slot) * kRows * sizeof(float));`;
+
+const strides = (...values: readonly (string | number)[]): string =>
+  `BinaryRepeatParams(${values.join(', ')})`;
+
+function vectorMethods(shape: AttentionShape, names: Names): string[] {
+  const { causal, window } = shape;
+  const { type, tokens } = names;
+  return [
+    method(
+      'ProcessVector()',
+      forTiles(shape, names, 'GetBlockIdx() / 2', [
+        'const uint32_t share = CeilDiv(m, 2);',
+        'const uint32_t first = GetSubBlockIdx() * share;',
+        'const uint32_t rows = first < m ? Minimum(share, m - first) : 0;',
+        'Start();',
+        'for (uint32_t key = begin; key < end; key += kKeys) {',
+        '    const uint32_t count = Minimum(kKeys, end - key);',
+        causal
+          ? '    Weigh(first, rows, count, tiles_ % kSlots, seen + first - 1 - key);'
+          : '    Weigh(first, rows, count, tiles_ % kSlots);',
+        '    if (key > begin) AddSums(first, rows, (tiles_ + 1) % kSlots);',
+        '    ++tiles_;',
+        '}',
+        'if (begin < end) AddSums(first, rows, (tiles_ + 1) % kSlots);',
+        `if (rows > 0) CopyRows((static_cast<uint64_t>(batch) * ${factor(tokens)} + token + first) * kHeads + head, rows);`,
+      ]),
+    ),
+    method('Start()', [
+      ...numberTensors('greatest', 'weight'),
+      'PipeBarrier<PIPE_V>();',
+      'Duplicate(greatest, kHidden, kRows);',
+      'Duplicate(weight, 0.0f, kRows);',
+      'Duplicate(totalBuffer_.Get<float>(), 0.0f, kRows * kValuePitch);',
+      'PipeBarrier<PIPE_V>();',
+    ]),
+    ...(causal
+      ? ['// Scores become weights; the first row sees columns up to `limit`, each further row one more.']
+      : ['// Scores become weights.']),
+    method(
+      `Weigh(uint32_t first, uint32_t rows, uint32_t count, uint32_t slot${causal ? ', int64_t limit' : ''})`,
+      [
+        'CrossCoreWaitFlag<2, PIPE_MTE2>(kScoresReady);',
+        'if (rows > 0) {',
+        '    const uint32_t pitch = Align16(count);',
+        '    const uint32_t at = (GetBlockIdx() / 2 * kSlots + slot) * kQueries * kKeys + first * pitch;',
+        '    LocalTensor<float> scores = scoresQueue_.AllocTensor<float>();',
+        '    Load(scores, scoresGm_[at], rows * pitch);',
+        '    scoresQueue_.EnQue(scores);',
+        '    scores = scoresQueue_.DeQue<float>();',
+        '    Muls(scores, scores, kScale, rows * pitch);',
+        '    PipeBarrier<PIPE_V>();',
+        ...(causal ? [`    if (${isMasked(window)}) Hide(scores, rows, count, limit);`] : []),
+        '    Soften(scores, rows, count, slot);',
+        `    LocalTensor<${type}> weights = outQueue_.AllocTensor<${type}>();`,
+        '    Cast(weights, scores, RoundMode::CAST_RINT, rows * pitch);',
+        '    scoresQueue_.FreeTensor(scores);',
+        '    outQueue_.EnQue(weights);',
+        `    weights = outQueue_.DeQue<${type}>();`,
+        '    Store(weightsGm_[at], weights, rows * pitch);',
+        '    outQueue_.FreeTensor(weights);',
+        '}',
+        'CrossCoreSetFlag<2, PIPE_MTE3>(kWeightsReady);',
+      ],
+    ),
+    ...(causal ? [hideMethod(window)] : []),
+    '// exp(scores - greatest), with the greatest score and the sum of each row so far; what earlier sums are multiplied by.',
+    method('Soften(const LocalTensor<float>& scores, uint32_t rows, uint32_t count, uint32_t slot)', [
+      ...numberTensors('greatest', 'weight', 'part', 'latest'),
+      slotFactor,
+      'LocalTensor<float> spread = spreadBuffer_.Get<float>();',
+      'const uint32_t step = Align16(count) / 8;',
+      'for (uint32_t column = 0; column < count; column += 64) {',
+      '    WholeReduceMax(part, scores[column], Minimum(64, count - column), rows, 1, 1, step, ReduceOrder::ORDER_ONLY_VALUE);',
+      '    PipeBarrier<PIPE_V>();',
+      '    if (column == 0) Max(latest, greatest, part, rows);',
+      '    if (column > 0) Max(latest, latest, part, rows);',
+      '    PipeBarrier<PIPE_V>();',
+      '}',
+      'Sub(factors, greatest, latest, rows);',
+      'Brcb(spread, latest, CeilDiv(rows, 8), BrcbRepeatParams(1, 8));',
+      'PipeBarrier<PIPE_V>();',
+      'Exp(factors, factors, rows);',
+      'Adds(greatest, latest, 0.0f, rows);',
+      'for (uint32_t column = 0; column < count; column += 64)',
+      `    Sub(scores[column], scores[column], spread, Minimum(64, count - column), rows, ${strides(1, 1, 0, 'step', 'step', 1)});`,
+      'PipeBarrier<PIPE_V>();',
+      'Mul(weight, weight, factors, rows);',
+      'Exp(scores, scores, rows * Align16(count));',
+      'PipeBarrier<PIPE_V>();',
+      'for (uint32_t column = 0; column < count; column += 64) {',
+      '    WholeReduceSum(part, scores[column], Minimum(64, count - column), rows, 1, 1, step);',
+      '    PipeBarrier<PIPE_V>();',
+      '    Add(weight, weight, part, rows);',
+      '    PipeBarrier<PIPE_V>();',
+      '}',
+    ]),
+    '// total = total * factor + sums',
+    method('AddSums(uint32_t first, uint32_t rows, uint32_t slot)', [
+      'CrossCoreWaitFlag<2, PIPE_MTE2>(kSumsReady);',
+      'if (rows > 0) {',
+      '    LocalTensor<float> total = totalBuffer_.Get<float>();',
+      `    ${slotFactor}`,
+      '    const uint32_t at = ((GetBlockIdx() / 2 * kSlots + slot) * kQueries + first) * kValuePitch;',
+      '    LocalTensor<float> sums = sumsQueue_.AllocTensor<float>();',
+      '    Load(sums, sumsGm_[at], rows * kValuePitch);',
+      '    sumsQueue_.EnQue(sums);',
+      '    ScaleRows(total, factors, rows);',
+      '    sums = sumsQueue_.DeQue<float>();',
+      '    Add(total, total, sums, rows * kValuePitch);',
+      '    sumsQueue_.FreeTensor(sums);',
+      '}',
+    ]),
+    method('ScaleRows(const LocalTensor<float>& total, const LocalTensor<float>& factors, uint32_t rows)', [
+      'LocalTensor<float> spread = spreadBuffer_.Get<float>();',
+      'Brcb(spread, factors, CeilDiv(rows, 8), BrcbRepeatParams(1, 8));',
+      'PipeBarrier<PIPE_V>();',
+      'for (uint32_t column = 0; column < kValuePitch; column += 64)',
+      `    Mul(total[column], total[column], spread, Minimum(64, kValuePitch - column), rows, ${strides(1, 1, 0, 'kValuePitch / 8', 'kValuePitch / 8', 1)});`,
+      'PipeBarrier<PIPE_V>();',
+    ]),
+    method('CopyRows(uint64_t row, uint32_t rows)', [
+      ...numberTensors('greatest', 'weight', 'part'),
+      'LocalTensor<float> total = totalBuffer_.Get<float>();',
+      '// A row that sees no keys has no weights: what was added up for hidden ones is dropped.',
+      'Adds(part, greatest, -0.5f * kHidden, rows);',
+      'PipeBarrier<PIPE_V>();',
+      'Maxs(part, part, 0.0f, rows);',
+      'Maxs(weight, weight, 1e-30f, rows);',
+      'PipeBarrier<PIPE_V>();',
+      'Mins(part, part, 1.0f, rows);',
+      'PipeBarrier<PIPE_V>();',
+      'Div(part, part, weight, rows);',
+      'PipeBarrier<PIPE_V>();',
+      'ScaleRows(total, part, rows);',
+      `LocalTensor<${type}> result = outQueue_.AllocTensor<${type}>();`,
+      'Cast(result, total, RoundMode::CAST_RINT, rows * kValuePitch);',
+      'outQueue_.EnQue(result);',
+      `result = outQueue_.DeQue<${type}>();`,
+      'StoreRows(out0Gm_[row * kValues], result, rows, kValues, (kHeads - 1) * kValues);',
+      'outQueue_.FreeTensor(result);',
+    ]),
+  ];
+}
+
+/** Whether any row of the tile does not see all of it: the first row sees the fewest keys, and the last loses the most. */
+const isMasked = (window: number): string =>
+  window > 0 ? `limit + 1 < count || limit + rows > ${window}` : 'limit + 1 < count';
+
+/** Adds a large negative number for each column that a row is away from those that it sees. */
+function hideMethod(window: number): string {
+  const add = [
+    '    PipeBarrier<PIPE_V>();',
+    '    Mins(mask, mask, 0.0f, lanes, rows, UnaryRepeatParams(1, 1, 8, 8));',
+    '    PipeBarrier<PIPE_V>();',
+    '    Muls(mask, mask, -kHidden, lanes, rows, UnaryRepeatParams(1, 1, 8, 8));',
+    '    PipeBarrier<PIPE_V>();',
+    `    Add(scores[column], scores[column], mask, lanes, rows, ${strides(1, 1, 1, 'step', 'step', 8)});`,
+    '    PipeBarrier<PIPE_V>();',
+  ];
+  return method('Hide(const LocalTensor<float>& scores, uint32_t rows, uint32_t count, int64_t limit)', [
+    ...numberTensors('latest'),
+    'LocalTensor<float> spread = spreadBuffer_.Get<float>();',
+    'LocalTensor<float> mask = maskBuffer_.Get<float>();',
+    'LocalTensor<float> columns = columnsBuffer_.Get<float>();',
+    'const uint32_t step = Align16(count) / 8;',
+    'CreateVecIndex(latest, static_cast<float>(limit), rows);',
+    'PipeBarrier<PIPE_V>();',
+    'Brcb(spread, latest, CeilDiv(rows, 8), BrcbRepeatParams(1, 8));',
+    'PipeBarrier<PIPE_V>();',
+    'for (uint32_t column = 0; column < count; column += 64) {',
+    '    const uint32_t lanes = Minimum(64, count - column);',
+    `    Sub(mask, spread, columns[column], lanes, rows, ${strides(1, 0, 1, 8, 1, 0)});`,
+    ...add,
+    ...(window > 0
+      ? [
+          `    Sub(mask, columns[column], spread, lanes, rows, ${strides(1, 1, 0, 8, 0, 1)});`,
+          '    PipeBarrier<PIPE_V>();',
+          `    Adds(mask, mask, ${window - 1}.0f, lanes, rows, UnaryRepeatParams(1, 1, 8, 8));`,
+          ...add,
+        ]
+      : []),
+    '}',
+  ]);
+}
