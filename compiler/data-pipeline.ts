@@ -15,7 +15,7 @@ import type { CalibrationData } from './calibration.js';
 import { calibrationLoss } from './calibration-loss.js';
 import { loadModule } from './in-memory.js';
 import { ObservationCache } from './observation-cache.js';
-import { observe } from './observe.js';
+import { observe, observing } from './observe.js';
 import type { WorkDirectory } from './work-directory.js';
 
 export interface DataPipelineOptions {
@@ -136,8 +136,7 @@ async function runStep(
       statistics,
       calibration: data,
       journal: settings.work?.journal(pass.name, options, [module, original]),
-      // What is made of these runs is solved for to three digits: fused multiply-add is welcome.
-      load: (part) => loadModule(part, source, { optimize: false, relaxed: true }),
+      load: (part) => loadModule(part, source, observing),
       progress: (done, total) => onProgress?.(pass.name, done, total),
       weight: (owner, param, turn) => materialise(owner, param, turn, source),
       evaluate: (candidate, { first } = {}) => {

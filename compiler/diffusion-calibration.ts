@@ -14,7 +14,7 @@ import { defaultResidentBytes, statesByTurn } from './executor.js';
 import { startWhole } from './in-memory.js';
 import { layeredModel } from './layered-model.js';
 import type { ObservationCache } from './observation-cache.js';
-import { Accumulators } from './observe.js';
+import { Accumulators, observing } from './observe.js';
 import { runTasks } from './parallel/pool.js';
 import { type CallResult, drawSamples, type SampleTask } from './parallel/tasks.js';
 
@@ -102,13 +102,13 @@ async function drawingOf(
 ): Promise<Drawing> {
   const { bytes, layouts } = await memoryOf(lowered);
   if (bytes <= residentBytes) {
-    const started = await startWhole(lowered, source);
+    const started = await startWhole(lowered, source, observing);
     return {
       model: started.model,
       draw: (tasks, onResult) => runTasks(started, tasks, { workers }, onResult),
     };
   }
-  const model = await layeredModel(lowered, source, states, { layouts });
+  const model = await layeredModel(lowered, source, states, { ...observing, layouts });
   return {
     model,
     draw: async (tasks, onResult) => {

@@ -20,6 +20,9 @@ import type { CalibrationCall, CalibrationData } from './calibration.js';
 import { createExecutor } from './executor.js';
 import { ObservationCache } from './observation-cache.js';
 
+/** What is observed is needed to three digits, so fused multiply-add is welcome; the optimiser takes longer than it saves. */
+export const observing = { optimize: false, relaxed: true } as const;
+
 export type ObserveProgress = (done: number, total: number) => void;
 
 export interface ObserveOptions {
@@ -61,7 +64,7 @@ async function observeModule(
   { source, residentBytes, workers, onProgress = () => {} }: ObserveOptions,
 ): Promise<Observation[]> {
   const probed = probedModule(module, data.entry, probes);
-  const executor = await createExecutor(probed.module, source, { residentBytes, workers });
+  const executor = await createExecutor(probed.module, source, { ...observing, residentBytes, workers });
   const totals = new Accumulators(module, probes, probed.states);
   await executor.run(
     {
