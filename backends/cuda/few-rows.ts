@@ -12,9 +12,13 @@ export const mostVectorRows = 8;
 /** Products of at most this many rows run on tensor cores that read weights straight into fragments. */
 export const mostBatchRows = 32;
 
-/** `vector`: on the ordinary units; `batch`: on tensor cores. */
+/** Longest row that a kernel keeps in fixed point, and the longest it makes itself: both lie in shared memory. */
+const longestPacked = 16384;
+const longestOwnPacked = 8192;
+
+/** `vector`: on the ordinary units, by floats; `packed`: by integers; `batch`: on tensor cores. */
 export interface FewRows {
-  readonly kind: 'vector' | 'batch';
+  readonly kind: 'vector' | 'packed' | 'batch';
   readonly rows: number;
   readonly columns: number;
   readonly inner: number;
@@ -43,7 +47,8 @@ export function fewRows(linear: OpOf<'linear'>, resolve: Resolve): FewRows | und
   const narrow = x.type.dtype === 'bf16' || x.type.dtype === 'f16';
   if (dequantize?.name === 'dequantize') {
     const packed = narrow && rows <= mostBatchRows ? packedWeights(dequantize, rows, resolve) : undefined;
-    return packed && { kind: 'batch', ...shape, packed };
+    const kind = rows === 1 && inner <= longestPacked ? 'packed' : 'batch';
+    return packed && { kind, ...shape, packed };
   }
   const tensorCores = narrow && w.type.dtype === x.type.dtype && inner > 0 && inner % 32 === 0 && rows > 1;
   if (tensorCores && rows <= mostBatchRows) return { kind: 'batch', ...shape, packed: undefined };
@@ -54,7 +59,8 @@ export function fewRows(linear: OpOf<'linear'>, resolve: Resolve): FewRows | und
 const mostOwnRows = 32768;
 
 /** Whether the blocks of a product can each make all rows of x for themselves. */
-export function makesOwnRows({ rows, inner }: FewRows, x: Value): boolean {
+export function makesOwnRows({ kind, rows, inner }: FewRows, x: Value): boolean {
+  if (kind === 'packed' && inner > longestOwnPacked) return false;
   return rows <= 4 && inner > 0 && (rows * inner * dtypes[x.type.dtype].bits) / 8 <= mostOwnRows;
 }
 

@@ -61,9 +61,15 @@ describe('integer weights', () => {
     emitCuda(lower(named(name).module, compute).module).source;
 
   test('few rows read them as they are', () => {
-    const source = sourceOf('product of 1 x 1024 with i4 by 64 with zeros [33, 1024]', 'bf16');
+    const source = sourceOf('product of 3 x 1024 with i4 by 64 with zeros [33, 1024]', 'bf16');
     expect(source).toContain('QuantizedWeights<bf16, i4, float, 1024, 64, 2, true>');
-    expect(source).toContain('batch_product<1, 33, 1024, ');
+    expect(source).toContain('batch_product<3, 33, 1024, ');
+  });
+
+  test('one row meets them in fixed point', () => {
+    const source = sourceOf('product of 1 x 1024 with i4 by 64 with zeros [33, 1024]', 'bf16');
+    expect(source).toContain('PackedWeights<i4, float, 1024, 64, true>');
+    expect(source).toContain('packed_product<33, 2, 1, 1>');
   });
 
   test('many rows, and groups that do not fit, widen them first', () => {

@@ -96,9 +96,6 @@ template <> struct Widening<f16, u4> {
   static __device__ __forceinline__ unsigned widen(unsigned spread) { return spread | 0x64006400u; }
 };
 
-__device__ __forceinline__ int zero_point(const i4* p, long long at) { return nibble(p, at); }
-__device__ __forceinline__ int zero_point(const u4* p, long long at) { return nibble(p, at); }
-template <class Q> __device__ __forceinline__ int zero_point(const Q* p, long long at) { return load(p[at]); }
 
 // scale * (q - zero), of which 'Group' share a scale along k (0: all); a thread reads 4 * Words bytes at a time.
 template <class T, class Q, class S, int Inner, int Group, int Words, bool Zeros> struct QuantizedWeights {

@@ -9,174 +9,225 @@ export const decodeAttention = `// ---- attention of one token: blocks take part
 template <int Width> struct PartialRow { float greatest, total, sums[Width]; };
 
 // A split is worth its block from so many keys on.
-constexpr int kLeastKeys = 64;
+constexpr int kLeastKeys = 32;
 
-// What lanes have seen of some keys: for each query the greatest score, the sum of powers, and eight channels of the sum of
-// values.
-template <int Rows> struct Seen {
-  float greatest[Rows], total[Rows], sums[Rows][8];
-  __device__ __forceinline__ Seen() {
-#pragma unroll
-    for (int r = 0; r < Rows; r++) {
-      greatest[r] = -infinity();
-      total[r] = 0.0f;
-#pragma unroll
-      for (int i = 0; i < 8; i++) sums[r][i] = 0.0f;
-    }
-  }
-  // Adds 'Count' keys per lane.
-  template <int Width, int Count, class T>
-  __device__ __forceinline__ void add(const T (&queries)[Rows][Width], int channel, const Eight<T> (&keys)[Count], const Eight<T> (&values)[Count], const bool (&valid)[Count], float scale) {
-    constexpr int kLanes = Width / 8;
-#pragma unroll
-    for (int r = 0; r < Rows; r++) {
-      float query[8], scores[Count], highest = greatest[r];
-      load8(&queries[r][channel], query);
-#pragma unroll
-      for (int c = 0; c < Count; c++) {
-        float key[8];
-        expand(keys[c], key);
-        scores[c] = 0.0f;
-#pragma unroll
-        for (int i = 0; i < 8; i++) scores[c] += query[i] * key[i];
-#pragma unroll
-        for (int offset = kLanes / 2; offset > 0; offset /= 2) scores[c] += __shfl_xor_sync(kFullWarp, scores[c], offset);
-        scores[c] = valid[c] ? scores[c] * scale : -infinity();
-        highest = fmaxf(highest, scores[c]);
-      }
-      const float shrink = highest == -infinity() ? 0.0f : expf(greatest[r] - highest);
-      greatest[r] = highest;
-      total[r] *= shrink;
-#pragma unroll
-      for (int i = 0; i < 8; i++) sums[r][i] *= shrink;
-#pragma unroll
-      for (int c = 0; c < Count; c++) {
-        float value[8];
-        expand(values[c], value);
-        const float power = valid[c] ? expf(scores[c] - highest) : 0.0f;
-        total[r] += power;
-#pragma unroll
-        for (int i = 0; i < 8; i++) sums[r][i] += power * value[i];
-      }
-    }
-  }
-  // Joins lanes that took different keys of the same channels.
-  template <int Width> __device__ __forceinline__ void join_lanes() {
-#pragma unroll
-    for (int r = 0; r < Rows; r++)
-#pragma unroll
-      for (int offset = Width / 8; offset < 32; offset *= 2) {
-        const float other = __shfl_xor_sync(kFullWarp, greatest[r], offset), highest = fmaxf(greatest[r], other);
-        const float own_scale = greatest[r] == -infinity() ? 0.0f : expf(greatest[r] - highest);
-        const float other_scale = other == -infinity() ? 0.0f : expf(other - highest);
-        total[r] = total[r] * own_scale + __shfl_xor_sync(kFullWarp, total[r], offset) * other_scale;
-#pragma unroll
-        for (int i = 0; i < 8; i++) sums[r][i] = sums[r][i] * own_scale + __shfl_xor_sync(kFullWarp, sums[r][i], offset) * other_scale;
-        greatest[r] = highest;
-      }
-  }
-};
+// How the keys of a head are shared out: each of 'splits' blocks takes 'part' of them.
+struct Shares { int splits, part; };
+template <int Splits> __device__ __forceinline__ Shares share_keys(int total) {
+  const int splits = max(1, min(Splits, (total + kLeastKeys - 1) / kLeastKeys));
+  return {splits, max(1, (total + splits - 1) / splits)};
+}
 
-// One query by a warp: lanes weigh the splits, then take channels. 'parts' are the splits, 'stride' rows apart.
-template <int Width, class T> __device__ __forceinline__ void combine_splits(const PartialRow<Width>* parts, int stride, int splits, T* out) {
-  const int lane = threadIdx.x % 32;
-  const bool own = lane < splits;
-  const float greatest = own ? __ldcg(&parts[lane * stride].greatest) : -infinity(), part = own ? __ldcg(&parts[lane * stride].total) : 0.0f;
-  const float highest = warp_reduce(greatest, [](float a, float b) { return fmaxf(a, b); });
-  const float factor = greatest == -infinity() ? 0.0f : expf(greatest - highest);
-  const float total = warp_sum(factor * part);
-  constexpr int kOwn = (Width + 31) / 32;
-  float sums[kOwn] = {};
-#pragma unroll 8
-  for (int s = 0; s < splits; s++) {
-    const float weight = __shfl_sync(kFullWarp, factor, s);
+// Sums of each of the first 'Left' values over the lanes whose numbers differ in the bits from 'From' down to 'To'. Lanes exchange halves of what
+// they have, so that each ends with a part of the sums: those from held_from() on, at least one.
+template <int Left, int From, int To, int Count> __device__ __forceinline__ void scatter_sums(float (&values)[Count]) {
+  if constexpr (From >= To && Left == 1) {
+    values[0] += __shfl_xor_sync(kFullWarp, values[0], From);
+    scatter_sums<1, From / 2, To>(values);
+  } else if constexpr (From >= To) {
+    constexpr int kHalf = Left / 2;
+    const bool upper = (threadIdx.x & From) != 0;
 #pragma unroll
-    for (int c = 0; c < kOwn; c++)
-      if (c * 32 + lane < Width) sums[c] += weight * __ldcg(&parts[s * stride].sums[c * 32 + lane]);
+    for (int i = 0; i < kHalf; i++) {
+      const float kept = upper ? values[kHalf + i] : values[i], given = upper ? values[i] : values[kHalf + i];
+      values[i] = kept + __shfl_xor_sync(kFullWarp, given, From);
+    }
+    scatter_sums<kHalf, From / 2, To>(values);
+  }
+}
+template <int Count, int From, int To> __device__ __forceinline__ int held_from() {
+  constexpr int kGroups = From < To ? 1 : 2 * From / To;
+  return static_cast<int>(threadIdx.x) / To % kGroups * Count / kGroups;
+}
+
+// All queries of a head by a block: lanes weigh the splits of a query, then threads take channels. 'parts' are the splits.
+template <int Rows, int Width, int Splits, class T> __device__ __forceinline__ void combine_splits(const PartialRow<Width>* parts, int splits, T* out) {
+  constexpr int kOwn = (Rows * Width + kThreads - 1) / kThreads, kAtOnce = Splits < 16 ? Splits : 16;
+  __shared__ float weights[Rows][Splits];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  float sums[kOwn] = {}, next[kOwn][kAtOnce];
+  const auto request = [&](int first) {
+#pragma unroll
+    for (int j = 0; j < kOwn; j++)
+#pragma unroll
+      for (int s = 0; s < kAtOnce; s++) {
+        const int at = j * kThreads + threadIdx.x;
+        const bool valid = at < Rows * Width && first + s < splits;
+        next[j][s] = valid ? __ldcg(&parts[(first + s) * Rows + at / Width].sums[at % Width]) : 0.0f;
+      }
+  };
+  request(0);
+  for (int r = warp; r < Rows; r += kWarps) {
+    const PartialRow<Width>& part = parts[(lane < splits ? lane : 0) * Rows + r];
+    const float greatest = lane < splits ? __ldcg(&part.greatest) : -infinity(), own = lane < splits ? __ldcg(&part.total) : 0.0f;
+    const float highest = warp_reduce(greatest, [](float a, float b) { return fmaxf(a, b); });
+    const float factor = greatest == -infinity() ? 0.0f : expf(greatest - highest);
+    const float total = warp_sum(factor * own);
+    if (lane < Splits) weights[r][lane] = total > 0.0f ? factor / total : 0.0f;
+  }
+  __syncthreads();
+  for (int first = 0; first < splits; first += kAtOnce) {
+    if (first > 0) request(first);
+#pragma unroll
+    for (int j = 0; j < kOwn; j++)
+#pragma unroll
+      for (int s = 0; s < kAtOnce; s++) {
+        const int r = (j * kThreads + threadIdx.x) / Width;
+        if (first + s < splits && r < Rows) sums[j] += weights[r][first + s] * next[j][s];
+      }
   }
 #pragma unroll
-  for (int c = 0; c < kOwn; c++)
-    if (c * 32 + lane < Width) out[c * 32 + lane] = convert<T>(total > 0.0f ? sums[c] / total : 0.0f);
+  for (int j = 0; j < kOwn; j++)
+    if (j * kThreads + threadIdx.x < Rows * Width) out[j * kThreads + threadIdx.x] = convert<T>(sums[j]);
 }
 
 // The 'Rows' queries of one key head. k and v point at its first visible key and value in the cache, of which there are
-// 'count', 'stride' elements apart. 'queries' are in shared memory, and so is the key and value that is not in the cache
-// yet, if 'Fresh'. 'parts' has room for all splits of this head, 'arrivals' counts those that are done; it is 0 before and
-// after.
-template <int Rows, int Width, int Splits, bool Fresh, class T>
+// 'count', 'stride' elements apart. 'prepare()' puts the queries into shared memory, and, if 'Fresh', the key and value that
+// follow those of the cache, in the block that takes them; the first of the cache are requested before it is called. 'parts' has
+// room for all splits of this head, 'arrivals' counts those that are done; it is 0 before and after.
+template <int Rows, int Width, int Splits, bool Fresh, class T, class Prepare>
 __device__ __forceinline__ void attend_cached(const T (&queries)[Rows][Width], const T* fresh_key, const T* fresh_value, const T* k, const T* v,
-                                              long long stride, int count, int split, float scale, PartialRow<Width>* parts, unsigned* arrivals, T* out) {
-  static_assert(Splits <= 32, "a lane weighs one split");
-  constexpr int kLanes = Width / 8, kKeys = 32 / kLanes, kBatch = 4;
-  __shared__ float shared_greatest[kWarps][Rows], shared_total[kWarps][Rows];
-  __shared__ float shared_sums[kWarps][Rows][Width];
+                                              long long stride, int count, int split, float scale, PartialRow<Width>* parts, unsigned* arrivals, T* out, Prepare prepare) {
+  static_assert(Splits <= 32 && Rows <= kWarps, "a lane weighs one split, a warp the scores of a query");
+  // A warp takes kKeys keys at a time, of which kLanes lanes have eight channels each.
+  constexpr int kLanes = Width / 8, kKeys = 32 / kLanes, kBatch = Width >= 128 ? 4 : Width == 64 ? 2 : 1;
+  constexpr int kStep = kWarps * kKeys, kRound = kBatch * kStep;
+  constexpr int kPadded = Rows <= 2 ? Rows : Rows <= 4 ? 4 : 8, kScores = kPadded * kBatch, kSums = kPadded * 8;
+  __shared__ float scores[2][Rows][kRound], shrinks[2][Rows], totals[Rows];
+  __shared__ __align__(16) float shared_sums[kWarps][Rows][Width];
   __shared__ bool is_last;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, channel = lane % kLanes * 8;
-  const int splits = max(1, min(Splits, (count + kLeastKeys - 1) / kLeastKeys));
-  if (split >= splits) return;
-  const int part = (count + splits - 1) / splits, end = min(count, (split + 1) * part);
-  Seen<Rows> seen;
-  for (int first = split * part + warp * kKeys; first < end; first += kBatch * kWarps * kKeys) {
-    Eight<T> keys[kBatch], values[kBatch];
-    bool valid[kBatch];
+  const int all = count + (Fresh ? 1 : 0);
+  const auto [splits, part] = share_keys<Splits>(all);
+  const int start = split * part, end = min(all, start + part), own_slot = warp * kKeys + lane / kLanes;
+  Eight<T> keys[kBatch], values[kBatch];
+  const auto request = [&](int first) {
 #pragma unroll
     for (int b = 0; b < kBatch; b++) {
-      const int key = first + b * kWarps * kKeys + lane / kLanes;
-      valid[b] = key < end;
-      const long long at = (valid[b] ? key : first) * stride + channel;
-      keys[b] = load_eight(k + at);
-      values[b] = load_eight(v + at);
+      const int key = first + b * kStep + own_slot;
+      const bool cached = key < min(end, count);
+      keys[b] = cached ? load_eight(k + key * stride + channel) : Eight<T>{};
+      values[b] = cached ? load_eight(v + key * stride + channel) : Eight<T>{};
     }
-    seen.template add<Width>(queries, channel, keys, values, valid, scale);
-  }
-  if (Fresh && split == 0 && warp == 0) {
-    const Eight<T> keys[] = {load_eight(fresh_key + channel)}, values[] = {load_eight(fresh_value + channel)};
-    const bool valid[] = {lane < kLanes};
-    seen.template add<Width>(queries, channel, keys, values, valid, scale);
-  }
-  seen.template join_lanes<Width>();
+  };
+  if (split < splits) request(start);
+  prepare();
+  __syncthreads();
+  if (split >= splits) return;
+  float sums[kSums] = {}, greatest = -infinity(), total = 0.0f;
+  int turn = 0;
+  for (int first = start; first < end; first += kRound, turn ^= 1) {
+    if (first > start) request(first);
+    float dots[kScores];
 #pragma unroll
-  for (int r = 0; r < Rows; r++) {
-    if (lane < kLanes) {
+    for (int b = 0; b < kBatch; b++) {
 #pragma unroll
-      for (int i = 0; i < 8; i++) shared_sums[warp][r][channel + i] = seen.sums[r][i];
+      for (int r = 0; r < kPadded; r++) dots[b * kPadded + r] = 0.0f;
+      if (first + b * kStep + warp * kKeys >= end) continue;
+      if (Fresh && count < end && first + b * kStep + own_slot == count) {
+        keys[b] = load_eight(fresh_key + channel);
+        values[b] = load_eight(fresh_value + channel);
+      }
+      float key[8];
+      expand(keys[b], key);
+#pragma unroll
+      for (int r = 0; r < kPadded; r++) {
+        float query[8];
+        load8(&queries[min(r, Rows - 1)][channel], query);
+#pragma unroll
+        for (int i = 0; i < 8; i++) dots[b * kPadded + r] += query[i] * key[i];
+      }
     }
-    if (lane == 0) {
-      shared_greatest[warp][r] = seen.greatest[r];
-      shared_total[warp][r] = seen.total[r];
+    scatter_sums<kScores, kLanes / 2, 1>(dots);
+#pragma unroll
+    for (int i = 0; i < (kScores + kLanes - 1) / kLanes; i++) {
+      const int held = held_from<kScores, kLanes / 2, 1>() + i, slot = held / kPadded * kStep + own_slot;
+      if (held % kPadded < Rows) scores[turn][held % kPadded][slot] = first + slot < end ? dots[i] * scale : -infinity();
+    }
+    __syncthreads();
+    // A warp turns the scores of a query into powers.
+    if (warp < Rows) {
+      float own[kRound / 32], highest = greatest, part_total = 0.0f;
+#pragma unroll
+      for (int i = 0; i < kRound / 32; i++) {
+        own[i] = scores[turn][warp][i * 32 + lane];
+        highest = fmaxf(highest, own[i]);
+      }
+      highest = warp_reduce(highest, [](float a, float b) { return fmaxf(a, b); });
+      const float shrink = greatest == -infinity() ? 0.0f : expf(greatest - highest);
+#pragma unroll
+      for (int i = 0; i < kRound / 32; i++) {
+        const float power = own[i] == -infinity() ? 0.0f : expf(own[i] - highest);
+        scores[turn][warp][i * 32 + lane] = power;
+        part_total += power;
+      }
+      total = total * shrink + warp_sum(part_total);
+      greatest = highest;
+      if (lane == 0) shrinks[turn][warp] = shrink;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int r = 0; r < Rows; r++) {
+      const float shrink = first > start ? shrinks[turn][r] : 0.0f;
+#pragma unroll
+      for (int i = 0; i < 8; i++) sums[r * 8 + i] *= shrink;
+    }
+#pragma unroll
+    for (int b = 0; b < kBatch; b++) {
+      if (first + b * kStep + warp * kKeys >= end) continue;
+      float value[8];
+      expand(values[b], value);
+#pragma unroll
+      for (int r = 0; r < Rows; r++) {
+        const float power = scores[turn][r][b * kStep + own_slot];
+#pragma unroll
+        for (int i = 0; i < 8; i++) sums[r * 8 + i] += power * value[i];
+      }
+    }
+  }
+  // What lanes and warps have of the same channels meets in shared memory.
+  scatter_sums<kSums, 16, kLanes>(sums);
+  constexpr int kHeld = kSums < kKeys ? 1 : kSums / kKeys, kAtOnce = kHeld % 4 == 0 ? 4 : 1;
+#pragma unroll
+  for (int i = 0; i < kHeld; i += kAtOnce) {
+    const int held = held_from<kSums, 16, kLanes>() + i;
+    float* at = &shared_sums[warp][min(held / 8, Rows - 1)][channel + held % 8];
+    if (held / 8 >= Rows) continue;
+    if constexpr (kAtOnce == 4) {
+      *reinterpret_cast<float4*>(at) = make_float4(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]);
+    } else {
+      *at = sums[i];
+    }
+  }
+  if (warp < Rows && lane == 0) {
+    totals[warp] = total;
+    if (splits > 1) {
+      parts[split * Rows + warp].greatest = greatest;
+      parts[split * Rows + warp].total = total;
     }
   }
   __syncthreads();
   for (int at = threadIdx.x; at < Rows * Width; at += kThreads) {
     const int r = at / Width, i = at % Width;
-    float highest = -infinity(), sum = 0.0f, whole = 0.0f;
+    float sum = 0.0f;
 #pragma unroll
-    for (int w = 0; w < kWarps; w++) highest = fmaxf(highest, shared_greatest[w][r]);
-#pragma unroll
-    for (int w = 0; w < kWarps; w++) {
-      const float factor = shared_greatest[w][r] == -infinity() ? 0.0f : expf(shared_greatest[w][r] - highest);
-      sum += factor * shared_sums[w][r][i];
-      whole += factor * shared_total[w][r];
-    }
+    for (int w = 0; w < kWarps; w++) sum += shared_sums[w][r][i];
     if (splits == 1) {
-      out[at] = convert<T>(whole > 0.0f ? sum / whole : 0.0f);
-      continue;
-    }
-    PartialRow<Width>& own = parts[split * Rows + r];
-    own.sums[i] = sum;
-    if (i == 0) {
-      own.greatest = highest;
-      own.total = whole;
+      out[at] = convert<T>(totals[r] > 0.0f ? sum / totals[r] : 0.0f);
+    } else {
+      parts[split * Rows + r].sums[i] = sum;
     }
   }
   if (splits == 1) return;
-  __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) is_last = atomicAdd(arrivals, 1u) == splits - 1u;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicAdd(arrivals, 1u) == splits - 1u;
+    __threadfence();
+  }
   __syncthreads();
   if (!is_last) return;
-  __threadfence();
   if (threadIdx.x == 0) *arrivals = 0;
-  for (int r = warp; r < Rows; r += kWarps) combine_splits<Width>(parts + r, Rows, splits, out + r * Width);
+  combine_splits<Rows, Width, Splits>(parts, splits, out);
 }
 `;

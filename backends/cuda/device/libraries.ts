@@ -4,6 +4,7 @@ import { batchProduct } from './batch-product.js';
 import { decodeAttention } from './decode-attention.js';
 import { flashAttention } from './flash-attention.js';
 import { tiledProduct } from './matmul.js';
+import { packedProduct, zeroPoints } from './packed-product.js';
 import { selection } from './selection.js';
 import { tensorCores, tensorProduct } from './tensor-product.js';
 import { vectorProduct } from './vector-product.js';
@@ -12,6 +13,8 @@ import { wgmma, wgmmaBf16, wgmmaF16, wgmmaI8, wgmmaProduct } from './wgmma.js';
 export const libraries = {
   selection,
   vectorProduct,
+  zeroPoints,
+  packedProduct,
   batchProduct,
   tiledProduct,
   tensorCores,

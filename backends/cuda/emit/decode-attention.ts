@@ -5,18 +5,17 @@
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
 import { defOf, type Func, type Module, modelDims, type OpOf, type Value } from '../../../ir/module.js';
 import { resolver, rootOf } from '../../kernel-function.js';
-import type { Grid } from '../../native/plan.js';
 import { emitRest } from './append.js';
 import { floatLiteral } from './elementwise.js';
 import { Expressions } from './expression.js';
-import { type KernelContext, scratch } from './kernel.js';
+import { type KernelContext, type Phase, scratch } from './kernel.js';
 import { storageType } from './size.js';
 
 /** Most blocks that share the keys of a head, and how many blocks fill a GPU. */
 const mostSplits = 32;
 const enoughBlocks = 264;
 /** Keys that are worth a block. */
-const leastKeys = 64;
+const leastKeys = 32;
 
 export interface DecodeShape {
   /** Query rows of one key head. */
@@ -72,7 +71,7 @@ interface Appended {
   readonly result: Value;
 }
 
-export function emitDecode(context: KernelContext, shape: DecodeShape): Grid {
+export function emitDecode(context: KernelContext, shape: DecodeShape): readonly Phase[] {
   const { code, root } = context;
   const { rows, width, keyHeads, splits } = shape;
   const { operands, attrs } = root as OpOf<'attention'>;
@@ -90,16 +89,22 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): Grid {
   code.line('const int head = block / kSplits, split = block % kSplits;');
   code.line('await_predecessor();');
   declareCached(context, shape, position, keys !== undefined);
-  code.block('for (int at = threadIdx.x; at < kRows * kWidth; at += kThreads)', () => {
-    code.line('const int query = head * kRows + at / kWidth, channel = at % kWidth;');
-    const value = new Expressions(context).value(q, ['0', 'query', 'channel']);
-    code.line(`queries[at / kWidth][channel] = convert<${type}>(${value});`);
-  });
-  if (keys !== undefined && values !== undefined) {
-    append(context, shape, keys, values);
-    for (const appended of [keys, values]) copyRest(context, appended);
-  }
-  code.line('__syncthreads();');
+  code.block(
+    'const auto prepare = [&]',
+    () => {
+      code.line('#pragma unroll');
+      code.block('for (int at = threadIdx.x; at < kRows * kWidth; at += kThreads)', () => {
+        code.line('const int query = head * kRows + at / kWidth, channel = at % kWidth;');
+        const value = new Expressions(context).value(q, ['0', 'query', 'channel']);
+        code.line(`queries[at / kWidth][channel] = convert<${type}>(${value});`);
+      });
+      if (keys !== undefined && values !== undefined) {
+        append(context, shape, keys, values);
+        for (const appended of [keys, values]) copyRest(context, appended);
+      }
+    },
+    '};',
+  );
   const [cachedKeys, cachedValues] = [keys?.cache ?? k, values?.cache ?? v].map(context.pointer);
   const [result] = context.func.results.filter((value) => value !== keys?.result && value !== values?.result);
   const parts =
@@ -107,9 +112,9 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): Grid {
   code.line('const long long skipped = (static_cast<long long>(oldest) * kKeyHeads + head) * kWidth;');
   code.line(`PartialRow<kWidth>* const parts = ${parts};`);
   code.line(
-    `attend_cached<kRows, kWidth, kSplits, ${keys !== undefined}>(queries, fresh_key, fresh_value, ${cachedKeys} + skipped, ${cachedValues} + skipped, kKeyHeads * kWidth, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth);`,
+    `attend_cached<kRows, kWidth, kSplits, ${keys !== undefined}>(queries, fresh_key, fresh_value, ${cachedKeys} + skipped, ${cachedValues} + skipped, kKeyHeads * kWidth, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
   );
-  return [{ count: dim(keyHeads * splits), per: 1 }];
+  return [{ suffix: '', grid: [{ count: dim(keyHeads * splits), per: 1 }], code, resident: 2 }];
 }
 
 function appendedTo({ func }: KernelContext, value: Value): Appended | undefined {
@@ -139,12 +144,12 @@ function declareCached(
   code.line('const int cached = end - oldest;');
 }
 
-/** The first block of a head makes the newest key and value, and writes them to the caches. */
+/** The block of a head that takes the newest key and value makes them, and writes them to the caches. */
 function append(context: KernelContext, { length }: DecodeShape, keys: Appended, values: Appended): void {
   const { code } = context;
   code.line(`const bool fits = position >= 0 && position < ${length};`);
   code.line('if (!fits && block == 0 && threadIdx.x == 0) fail(kContextFull, position, 1);');
-  code.block('if (split == 0)', () =>
+  code.block('if (split == cached / share_keys<kSplits>(cached + 1).part)', () =>
     code.block('for (int channel = threadIdx.x; channel < kWidth; channel += kThreads)', () => {
       const expressions = new Expressions(context);
       const made = [keys, values].map(({ fresh }) => expressions.value(fresh, ['0', 'head', 'channel']));

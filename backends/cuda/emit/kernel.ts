@@ -49,6 +49,8 @@ export interface Phase {
   readonly grid: Grid;
   readonly code: Code;
   readonly variants?: readonly Variant[];
+  /** Blocks that have to fit on a multiprocessor at once, which bounds their registers. */
+  readonly resident?: number;
 }
 
 /** A row-major matrix behind one of the pointers, cut into boxes of one row of 128 bytes by `boxRows`. */

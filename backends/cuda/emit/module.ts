@@ -74,8 +74,12 @@ function emitKernel(context: KernelContext, name: string): EmittedKernel {
     grid,
     variants: variants.map((variant) => emittedVariant(func, name, variant)),
   }));
-  const functions = phases.flatMap(({ suffix, code, variants = [] }) => [
-    globalFunction(`__launch_bounds__(${threads}) ${name}${suffix}`, parameters(context), String(code)),
+  const functions = phases.flatMap(({ suffix, code, variants = [], resident }) => [
+    globalFunction(
+      `__launch_bounds__(${[threads, resident ?? []].flat().join(', ')}) ${name}${suffix}`,
+      parameters(context),
+      String(code),
+    ),
     ...variants.map((variant) => variantFunction(context, name, variant)),
   ]);
   return { launches, symbols: context.symbols, code: [...comment, ...functions].join('\n') };

@@ -356,7 +356,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linears_13m(cons
 // %16 = attention(%10, %14, %15, %5, causal=true, scale=0.1767766952966369) : bf16[1, heads, hd]
 // return %16, %14, %15
 // }
-extern "C" __global__ void __launch_bounds__(256) decode_attention_14m(const bf16* in0, const float* in1, const float* in2, const bf16* in3, const bf16* in4, const int* in5, const bf16* in6, const bf16* in7, bf16* out0, bf16* out1, bf16* out2, char* scratch) {
+extern "C" __global__ void __launch_bounds__(256, 2) decode_attention_14m(const bf16* in0, const float* in1, const float* in2, const bf16* in3, const bf16* in4, const int* in5, const bf16* in6, const bf16* in7, bf16* out0, bf16* out1, bf16* out2, char* scratch) {
   release_successor();
   const unsigned block = blockIdx.x;
   constexpr int kRows = 2, kWidth = 32, kSplits = 32, kKeyHeads = 2;
@@ -368,57 +368,59 @@ extern "C" __global__ void __launch_bounds__(256) decode_attention_14m(const bf1
   const int end = max(0, min(2048, position));
   const int oldest = 0;
   const int cached = end - oldest;
-  for (int at = threadIdx.x; at < kRows * kWidth; at += kThreads) {
-    const int query = head * kRows + at / kWidth, channel = at % kWidth;
-    const int i0 = channel % 16;
-    const float v1 = load(in0[query * 32 + i0]);
-    const float v2 = v1;
-    const float v3 = load(in0[query * 32 + (i0 + 16)]);
-    const float v4 = v3;
-    const float v5 = load(in1[i0]);
-    const float v6 = load(in2[i0]);
-    const float v7 = channel == i0 ? v2 * v5 - v4 * v6 : v4 * v5 + v2 * v6;
-    const float v8 = rounded<bf16>(v7);
-    queries[at / kWidth][channel] = convert<bf16>(v8);
-  }
-  const bool fits = position >= 0 && position < 2048;
-  if (!fits && block == 0 && threadIdx.x == 0) fail(kContextFull, position, 1);
-  if (split == 0) {
-    for (int channel = threadIdx.x; channel < kWidth; channel += kThreads) {
-      const int i9 = channel % 16;
-      const float v10 = load(in3[head * 32 + i9]);
-      const float v11 = v10;
-      const float v12 = load(in3[head * 32 + (i9 + 16)]);
-      const float v13 = v12;
-      const float v14 = load(in1[i9]);
-      const float v15 = load(in2[i9]);
-      const float v16 = channel == i9 ? v11 * v14 - v13 * v15 : v13 * v14 + v11 * v15;
-      const float v17 = rounded<bf16>(v16);
-      const float v18 = load(in7[head * 32 + channel]);
-      fresh_key[channel] = convert<bf16>(v17);
-      fresh_value[channel] = convert<bf16>(v18);
-      if (!fits) continue;
-      const long long at = (static_cast<long long>(position) * kKeyHeads + head) * kWidth + channel;
-      out1[at] = fresh_key[channel];
-      out2[at] = fresh_value[channel];
+  const auto prepare = [&] {
+    #pragma unroll
+    for (int at = threadIdx.x; at < kRows * kWidth; at += kThreads) {
+      const int query = head * kRows + at / kWidth, channel = at % kWidth;
+      const int i0 = channel % 16;
+      const float v1 = load(in0[query * 32 + i0]);
+      const float v2 = v1;
+      const float v3 = load(in0[query * 32 + (i0 + 16)]);
+      const float v4 = v3;
+      const float v5 = load(in1[i0]);
+      const float v6 = load(in2[i0]);
+      const float v7 = channel == i0 ? v2 * v5 - v4 * v6 : v4 * v5 + v2 * v6;
+      const float v8 = rounded<bf16>(v7);
+      queries[at / kWidth][channel] = convert<bf16>(v8);
     }
-  }
-  if (out1 != in4) {
-    for (int at = static_cast<int>(block) * kThreads + threadIdx.x; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
-      const bool replaced = fits && at >= position * 64 && at < (position + 1) * 64;
-      if (!replaced) out1[at] = in4[at];
+    const bool fits = position >= 0 && position < 2048;
+    if (!fits && block == 0 && threadIdx.x == 0) fail(kContextFull, position, 1);
+    if (split == cached / share_keys<kSplits>(cached + 1).part) {
+      for (int channel = threadIdx.x; channel < kWidth; channel += kThreads) {
+        const int i9 = channel % 16;
+        const float v10 = load(in3[head * 32 + i9]);
+        const float v11 = v10;
+        const float v12 = load(in3[head * 32 + (i9 + 16)]);
+        const float v13 = v12;
+        const float v14 = load(in1[i9]);
+        const float v15 = load(in2[i9]);
+        const float v16 = channel == i9 ? v11 * v14 - v13 * v15 : v13 * v14 + v11 * v15;
+        const float v17 = rounded<bf16>(v16);
+        const float v18 = load(in7[head * 32 + channel]);
+        fresh_key[channel] = convert<bf16>(v17);
+        fresh_value[channel] = convert<bf16>(v18);
+        if (!fits) continue;
+        const long long at = (static_cast<long long>(position) * kKeyHeads + head) * kWidth + channel;
+        out1[at] = fresh_key[channel];
+        out2[at] = fresh_value[channel];
+      }
     }
-  }
-  if (out2 != in6) {
-    for (int at = static_cast<int>(block) * kThreads + threadIdx.x; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
-      const bool replaced = fits && at >= position * 64 && at < (position + 1) * 64;
-      if (!replaced) out2[at] = in6[at];
+    if (out1 != in4) {
+      for (int at = static_cast<int>(block) * kThreads + threadIdx.x; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
+        const bool replaced = fits && at >= position * 64 && at < (position + 1) * 64;
+        if (!replaced) out1[at] = in4[at];
+      }
     }
-  }
-  __syncthreads();
+    if (out2 != in6) {
+      for (int at = static_cast<int>(block) * kThreads + threadIdx.x; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
+        const bool replaced = fits && at >= position * 64 && at < (position + 1) * 64;
+        if (!replaced) out2[at] = in6[at];
+      }
+    }
+  };
   const long long skipped = (static_cast<long long>(oldest) * kKeyHeads + head) * kWidth;
   PartialRow<kWidth>* const parts = reinterpret_cast<PartialRow<kWidth>*>(scratch) + head * kSplits * kRows;
-  attend_cached<kRows, kWidth, kSplits, true>(queries, fresh_key, fresh_value, in4 + skipped, in6 + skipped, kKeyHeads * kWidth, cached, split, 0.176776692f, parts, arrivals + head, out0 + head * kRows * kWidth);
+  attend_cached<kRows, kWidth, kSplits, true>(queries, fresh_key, fresh_value, in4 + skipped, in6 + skipped, kKeyHeads * kWidth, cached, split, 0.176776692f, parts, arrivals + head, out0 + head * kRows * kWidth, prepare);
 }
 
 // func @rms_norm_cast_linear.15m kernel matmul(%0: f32[1, d], %1: bf16[d], %2: bf16[vocab, d]) -> (bf16[1, vocab]) {
