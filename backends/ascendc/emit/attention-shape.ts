@@ -4,6 +4,7 @@ import type { OpOf, Value } from '../../../ir/module.js';
 import type { DType } from '../../../ir/type.js';
 import { floatLiteral } from './elementwise.js';
 import type { KernelContext } from './kernel.js';
+import { elementType, factor, product } from './size.js';
 
 export interface AttentionShape {
   readonly q: Value;
@@ -55,3 +56,64 @@ export function attentionShape(context: KernelContext): AttentionShape {
 /** A number of keys as text, kept between none and all of them. */
 export const visible = (count: string, length: string): string =>
   `${count} < 0 ? 0 : ${count} < ${length} ? static_cast<uint32_t>(${count}) : ${length}`;
+
+/** Texts of C++ that the parts of a kernel share. */
+export interface AttentionNames {
+  readonly type: string;
+  readonly queries: string;
+  readonly keys: string;
+  readonly values: string;
+  readonly tokens: string;
+  readonly length: string;
+  readonly heads: string;
+  readonly kvHeads: string;
+  readonly groups: string;
+  readonly position: string;
+  readonly scale: string;
+}
+
+export function namesOf(context: KernelContext, shape: AttentionShape): AttentionNames {
+  const pointer = (value: Value): string => `${context.pointer(value)}Gm_`;
+  return {
+    type: elementType[shape.dtype],
+    queries: pointer(shape.q),
+    keys: pointer(shape.k),
+    values: pointer(shape.v),
+    tokens: context.size(shape.tokens),
+    length: context.size(shape.keys),
+    heads: context.size(shape.heads),
+    kvHeads: context.size(shape.kvHeads),
+    groups: context.size(shape.groups),
+    position: shape.position,
+    scale: shape.scale,
+  };
+}
+
+/** The tiles of queries of a group of cores, and within each the keys that any of its queries sees. */
+export function forTiles(
+  { causal, window }: AttentionShape,
+  { tokens, length, groups, position }: AttentionNames,
+  group: string,
+  body: readonly string[],
+): string[] {
+  return [
+    'tiles_ = 0;  // of keys, of all units',
+    `const uint32_t queryTiles = CeilDiv(${tokens}, kQueries);`,
+    `for (uint32_t unit = ${group}; unit < ${product([factor(groups), 'queryTiles'])}; unit += GetBlockNum()) {`,
+    '    const uint32_t head = unit / queryTiles % kHeads;',
+    '    const uint32_t batch = unit / queryTiles / kHeads;',
+    '    const uint32_t token = unit % queryTiles * kQueries;',
+    `    const uint32_t m = Minimum(kQueries, ${tokens} - token);`,
+    ...(causal
+      ? [
+          `    const int64_t seen = static_cast<int64_t>(${position}) + token + 1;  // keys of the first query`,
+          `    const uint32_t end = ${visible('seen + m - 1', length)};`,
+        ]
+      : [`    const uint32_t end = ${length};`]),
+    window > 0
+      ? `    const uint32_t begin = seen > ${window} ? Minimum(static_cast<uint32_t>(seen - ${window}), end) : 0;`
+      : '    const uint32_t begin = 0;',
+    ...body.map((line) => `    ${line}`),
+    '}',
+  ];
+}
