@@ -15,6 +15,8 @@ import type { EmittedKernel } from './emit/kernel.js';
 import { emitFunc } from './emit/table.js';
 import { legalise } from './legalise.js';
 
+/** Passes before legalisation, which looks for weights where they are stored, not behind casts. */
+const preparingPipeline = 'canonicalize,dce';
 /** Passes that follow legalisation; they end in a module whose work is all in kernels. */
 const loweringPipeline = 'canonicalize,cse,dce,fuse,dce';
 
@@ -48,18 +50,19 @@ export function lower(
   compute: ComputeDType,
   options: PipelineOptions = {},
 ): { readonly module: Module; readonly reports: readonly StepReport[] } {
+  const prepared = runPipeline(module, parsePipeline(preparingPipeline), options);
   const started = performance.now();
-  const legal = legalise(module, compute, chips[chip]);
+  const legal = legalise(prepared.module, compute, chips[chip]);
   checkSupport(legal, chip);
   const report: StepReport = {
     pass: 'legalise',
     milliseconds: performance.now() - started,
-    changed: legal !== module,
+    changed: legal !== prepared.module,
     counts: {},
     notes: [],
   };
   const { module: fused, reports } = runPipeline(legal, parsePipeline(loweringPipeline), options);
-  return { module: fused, reports: [report, ...reports] };
+  return { module: fused, reports: [...prepared.reports, report, ...reports] };
 }
 
 /** Plans and emits a lowered module. */

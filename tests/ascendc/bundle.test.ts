@@ -83,6 +83,10 @@ test.skipIf(!hasCompiler)(
   },
 );
 
+test('weights are found behind casts that no pass has moved', async () => {
+  await compile({ spec, output: join(directory, 'raw'), target: 'ascendc', pipeline: 'dce' });
+});
+
 test('chips and options that do not exist', async () => {
   const output = join(directory, 'never');
   await expect(compile({ spec, output, target: 'ascendc', chip: '910b9' })).rejects.toThrow('HEW6212');
