@@ -237,7 +237,7 @@ class Planner {
     }
     func.results.forEach((result, index) => {
       const op = defOf(result);
-      const computed = op?.name === 'kernel' || op?.name === 'repeat';
+      const computed = op?.name === 'kernel' || op?.name === 'repeat' || op?.name === 'all_reduce';
       if (!computed || fixed.has(result)) return;
       fixed.set(
         result,

@@ -65,6 +65,7 @@ const emptyReport: PassReport = { counts: {}, notes: [] };
 export function emitCuda(module: Module, prefix = ''): CudaModule {
   const schedule = scheduleModule(module, (kernel) => scratchOf(module, kernel));
   const used = new Set<Library>();
+  if (addsOverRanks(module)) used.add('collectives');
   const kernels = emitKernels(module, calledKernels(module), used, prefix);
   const lookup = (callee: string) => kernels.get(callee) ?? noKernel(callee);
   return {
@@ -73,6 +74,10 @@ export function emitCuda(module: Module, prefix = ''): CudaModule {
     source: sourceText(module.name, used, kernels.values()),
     plans: new Map(entriesOf(module).map(({ name }) => [name, planEntry(module, schedule, name, lookup)])),
   };
+}
+
+function addsOverRanks(module: Module): boolean {
+  return [...module.functions.values()].some(({ body }) => body.some(({ name }) => name === 'all_reduce'));
 }
 
 function noKernel(callee: string): never {

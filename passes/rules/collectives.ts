@@ -26,6 +26,22 @@ export const collectiveRules: readonly Rule[] = [
       return b.one('all_reduce', [b.one('add', [left.part, right.part])], { ranks: left.ranks });
     },
   ),
+  rule(
+    'add',
+    'sum-with-whole',
+    'all_reduce(a) + y == all_reduce(a + y / ranks), so that a kernel that makes a adds y as well',
+    (op, operands, b, uses) => {
+      const at = partOf(op, 0, operands, uses) === undefined ? 1 : 0;
+      const sum = partOf(op, at, operands, uses);
+      const whole = operands[1 - at] as Value;
+      const { type } = op.results[0] as Value;
+      if (sum === undefined || !typesEqual(sum.part.type, type) || !typesEqual(whole.type, type))
+        return undefined;
+      const share = b.one('full', [], { value: 1 / sum.ranks, dtype: 'f32', shape: [] });
+      const added = b.one('add', [sum.part, b.one('mul', [whole, share])]);
+      return b.one('all_reduce', [added], { ranks: sum.ranks });
+    },
+  ),
   rule('mul', 'scaled-sum', 'all_reduce(a) * y == all_reduce(a * y)', (op, operands, b, uses) => {
     const at = partOf(op, 0, operands, uses) === undefined ? 1 : 0;
     const sum = partOf(op, at, operands, uses);

@@ -107,6 +107,7 @@ CudaDevice::CudaDevice(int number) {
 
 CudaDevice::~CudaDevice() {
   const Driver& cuda = driver();
+  peers_.reset();
   ranks_.reset();
   for (Staging& staging : staging_) staging = {};
   failure_.reset();
@@ -279,11 +280,21 @@ void CudaDevice::sample(Address logits, int count, const hew_sampling& sampling,
   launch_function(function("hew_sample"), 1, arguments);
 }
 
-void CudaDevice::join(const Launched& launched) { ranks_ = std::make_unique<Ranks>(launched); }
+void CudaDevice::join(const Launched& launched) {
+  ranks_ = std::make_unique<Ranks>(launched);
+  peers_ = Peers::open(*ranks_, launched, stream_);
+}
 
 void CudaDevice::all_reduce(Address to, Address from, size_t count) {
   if (ranks_ == nullptr) Device::all_reduce(to, from, count);
-  ranks_->all_reduce(to, from, count, stream_);
+  if (peers_ == nullptr || count > Peers::most) return ranks_->all_reduce(to, from, count, stream_);
+  Peers::Lines lines = peers_->lines();
+  DevicePointer turns = peers_->turns();
+  unsigned elements = static_cast<unsigned>(count), per_rank = Peers::lines_per_rank;
+  int rank = peers_->rank(), ranks = peers_->count();
+  void* arguments[] = {&from, &to, &elements, &lines, &per_rank, &rank, &ranks, &turns};
+  const int64_t per_block = 2 * threads_;
+  launch_function(function("hew_all_reduce"), (static_cast<int64_t>(count) + per_block - 1) / per_block, arguments);
 }
 
 Failure CudaDevice::finish() {

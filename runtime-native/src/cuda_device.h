@@ -8,6 +8,7 @@
 
 #include "device.h"
 #include "driver.h"
+#include "peers.h"
 
 namespace hew {
 
@@ -70,6 +71,8 @@ class CudaDevice : public Device {
   std::unique_ptr<PinnedMemory> failure_;
   // Null for a model of one rank.
   std::unique_ptr<Ranks> ranks_;
+  // Null where sums go over NCCL alone.
+  std::unique_ptr<Peers> peers_;
   std::vector<DevicePointer> allocations_;
   std::map<std::string, void*> functions_;
   Staging staging_[2];

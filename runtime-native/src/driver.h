@@ -39,6 +39,11 @@ constexpr int attribute_capability_minor = 76;
 
 constexpr int function_dynamic_shared = 8;
 
+// Memory of this process as another one opens it.
+struct IpcHandle {
+  char bytes[64];
+};
+
 // What the copy engine reads of a matrix; 64-byte aligned, as the driver wants it.
 struct alignas(64) TensorMap {
   unsigned char bytes[128];
@@ -66,6 +71,9 @@ constexpr int oldest_driver = 12030;
   X(memory_info, "cuMemGetInfo_v2", (size_t*, size_t*))                                               \
   X(memory_allocate, "cuMemAlloc_v2", (DevicePointer*, size_t))                                       \
   X(memory_free, "cuMemFree_v2", (DevicePointer))                                                     \
+  X(ipc_handle, "cuIpcGetMemHandle", (IpcHandle*, DevicePointer))                                     \
+  X(ipc_open, "cuIpcOpenMemHandle_v2", (DevicePointer*, IpcHandle, unsigned))                         \
+  X(ipc_close, "cuIpcCloseMemHandle", (DevicePointer))                                                \
   X(host_allocate, "cuMemAllocHost_v2", (void**, size_t))                                             \
   X(host_free, "cuMemFreeHost", (void*))                                                              \
   X(copy_to_device, "cuMemcpyHtoDAsync_v2", (DevicePointer, const void*, size_t, void*))              \

@@ -141,6 +141,7 @@ void Model::finish() {
     throw Error(HEW_ERROR_CONTEXT_FULL, "the context is full: " + std::to_string(failure.second) + " more tokens do not fit after position " +
                                             std::to_string(failure.first) + "; reset the model or give fewer tokens");
   }
+  if (failure.code == 3) throw Error(HEW_ERROR_RANKS, "another rank of the model has not answered for a minute");
   throw Error(HEW_ERROR_INDEX, "index " + std::to_string(failure.first) + " is out of range: there are " + std::to_string(failure.second) + " rows");
 }
 

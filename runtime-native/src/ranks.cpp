@@ -15,6 +15,7 @@ using NcclResult = int;
 struct NcclId {
   char bytes[128];
 };
+constexpr int nccl_byte = 0;
 constexpr int nccl_float = 7;
 constexpr int nccl_sum = 0;
 
@@ -23,6 +24,7 @@ struct Nccl {
   NcclResult (*init)(void**, int, NcclId, int);
   NcclResult (*destroy)(void*);
   NcclResult (*all_reduce)(const void*, void*, size_t, int, int, void*, void*);
+  NcclResult (*all_gather)(const void*, void*, size_t, int, void*, void*);
   const char* (*error_text)(NcclResult);
 
   void check(NcclResult result, const char* what) const {
@@ -47,6 +49,7 @@ Nccl open_nccl() {
   resolve(library, "ncclCommInitRank", nccl.init);
   resolve(library, "ncclCommDestroy", nccl.destroy);
   resolve(library, "ncclAllReduce", nccl.all_reduce);
+  resolve(library, "ncclAllGather", nccl.all_gather);
   resolve(library, "ncclGetErrorString", nccl.error_text);
   return nccl;
 }
@@ -108,6 +111,10 @@ Ranks::~Ranks() {
 
 void Ranks::all_reduce(uint64_t to, uint64_t from, size_t count, void* stream) const {
   nccl().check(nccl().all_reduce(reinterpret_cast<const void*>(from), reinterpret_cast<void*>(to), count, nccl_float, nccl_sum, communicator_, stream), "adding over ranks");
+}
+
+void Ranks::all_gather(uint64_t to, uint64_t from, size_t bytes, void* stream) const {
+  nccl().check(nccl().all_gather(reinterpret_cast<const void*>(from), reinterpret_cast<void*>(to), bytes, nccl_byte, communicator_, stream), "asking the other ranks");
 }
 
 }  // namespace hew

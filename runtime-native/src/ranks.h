@@ -33,6 +33,8 @@ class Ranks {
 
   // Queues the sum of `count` floats over all ranks.
   void all_reduce(uint64_t to, uint64_t from, size_t count, void* stream) const;
+  // Queues a copy of `bytes` of every rank, in their order.
+  void all_gather(uint64_t to, uint64_t from, size_t bytes, void* stream) const;
 
  private:
   void* communicator_ = nullptr;

@@ -5,6 +5,7 @@
 //   HEW_FAKE_CAPABILITY     major compute capability (default 9)
 //   HEW_FAKE_LOAD_RESULT    what loading code returns (default 0)
 //   HEW_FAKE_MEMORY         bytes that may be allocated at once (default no limit)
+//   HEW_FAKE_PEERS          whether other processes reach the memory of a GPU (default 0)
 //   HEW_FAKE_FAILURE        code that kernels report as they are launched (default 0)
 #include <cstdlib>
 #include <cstring>
@@ -43,6 +44,16 @@ EXPORT int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   return *pointer == 0 ? 2 : 0;
 }
 EXPORT int cuMemFree_v2(Pointer pointer) { return std::free(reinterpret_cast<void*>(pointer)), 0; }
+// A handle is the address; it opens in the same process, as a piece of memory of its own.
+struct IpcHandle {
+  char bytes[64];
+};
+EXPORT int cuIpcGetMemHandle(IpcHandle* handle, Pointer pointer) {
+  if (setting("HEW_FAKE_PEERS", 0) == 0) return 801;
+  return std::memcpy(handle->bytes, &pointer, sizeof pointer), 0;
+}
+EXPORT int cuIpcOpenMemHandle_v2(Pointer* pointer, IpcHandle handle, unsigned) { return std::memcpy(pointer, handle.bytes, sizeof *pointer), 0; }
+EXPORT int cuIpcCloseMemHandle(Pointer) { return 0; }
 EXPORT int cuMemAllocHost_v2(void** pointer, size_t bytes) { return *pointer = std::malloc(bytes), *pointer == nullptr ? 2 : 0; }
 EXPORT int cuMemFreeHost(void* pointer) { return std::free(pointer), 0; }
 EXPORT int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void*) { return std::memmove(reinterpret_cast<void*>(to), from, bytes), 0; }

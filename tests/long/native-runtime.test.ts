@@ -67,18 +67,28 @@ describe.skipIf(tool !== undefined)('runtime-native', () => {
     expect(run(name, { LD_LIBRARY_PATH: join(build, 'fake'), ...environment })).toBe(`${name}: pass\n`);
   });
 
-  test('two processes meet and add', async () => {
-    const paths = ['fake', 'fake-nccl'].map((folder) => join(build, folder)).join(':');
-    const startRank = (rank: number): Promise<string> =>
-      new Promise((resolve) => {
-        const environment = { RANK: String(rank), WORLD_SIZE: '2', LOCAL_RANK: '0', MASTER_PORT: '29517' };
-        const env = { ...process.env, LD_LIBRARY_PATH: paths, ...environment };
-        execFile(join(build, 'runtime-tests'), ['ranks'], { env }, (_error, stdout, stderr) =>
-          resolve(`${stdout}${stderr}`),
-        );
-      });
-    expect(await Promise.all([startRank(1), startRank(0)])).toEqual(['ranks: pass\n', 'ranks: pass\n']);
-  }, 120_000);
+  test.each([
+    ['ranks', 29517, {}],
+    ['peers', 29518, { HEW_FAKE_PEERS: '1' }],
+  ])(
+    'two processes meet and add: %s',
+    async (scenario, port, given) => {
+      const paths = ['fake', 'fake-nccl'].map((folder) => join(build, folder)).join(':');
+      const startRank = (rank: number): Promise<string> =>
+        new Promise((resolve) => {
+          const own = { RANK: String(rank), WORLD_SIZE: '2', LOCAL_RANK: '0', MASTER_PORT: String(port) };
+          const env = { ...process.env, LD_LIBRARY_PATH: paths, ...own, ...given };
+          execFile(join(build, 'runtime-tests'), [scenario], { env }, (_error, stdout, stderr) =>
+            resolve(`${stdout}${stderr}`),
+          );
+        });
+      expect(await Promise.all([startRank(1), startRank(0)])).toEqual([
+        `${scenario}: pass\n`,
+        `${scenario}: pass\n`,
+      ]);
+    },
+    120_000,
+  );
 
   test('a machine without a driver is told so', ({ skip }) => {
     const loaded = spawnSync('ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? '';

@@ -1,6 +1,7 @@
 /** The device library by parts: a source holds those that its kernels use, in this order. */
 import { attentionRows } from './attention.js';
 import { batchProduct } from './batch-product.js';
+import { collectives } from './collectives.js';
 import { decodeAttention } from './decode-attention.js';
 import { flashAttention } from './flash-attention.js';
 import { tiledProduct } from './matmul.js';
@@ -27,4 +28,5 @@ export const libraries = {
   attentionRows,
   decodeAttention,
   flashAttention,
+  collectives,
 } as const;

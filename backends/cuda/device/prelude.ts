@@ -150,6 +150,7 @@ struct alignas(64) TensorMap { char bytes[128]; };
 
 constexpr int kContextFull = 1;
 constexpr int kIndexOutOfRange = 2;
+constexpr int kRankLost = 3;
 
 __device__ int hew_failure[3];
 
