@@ -50,3 +50,27 @@ class ImageReader {
     }
   }
 }
+
+/** Where the copies of a weight lie, one for each turn of its loop: bytes from one to the next. */
+interface PlacedWeight {
+  readonly turns: number;
+  readonly stride: number;
+}
+
+/** Every weight in address order, padded to its stride. */
+export function* weightImage<P extends PlacedWeight>(
+  weights: ReadonlyMap<string, P>,
+  bytesOf: (name: string, turn: number, placement: P) => Uint8Array,
+  onTensor: (done: number, total: number) => void,
+): Generator<Uint8Array> {
+  const total = [...weights.values()].reduce((n, { turns }) => n + turns, 0);
+  let done = 0;
+  for (const [name, placement] of weights) {
+    for (let turn = 0; turn < placement.turns; turn++) {
+      const bytes = bytesOf(name, turn, placement);
+      yield bytes;
+      yield new Uint8Array(placement.stride - bytes.length);
+      onTensor(++done, total);
+    }
+  }
+}

@@ -8,7 +8,7 @@ import { symbolsOf } from '../../ir/verify.js';
 import { resolver } from '../kernel-function.js';
 import { samplerSpec } from '../sampler.js';
 import type { Placement, Schedule } from '../schedule.js';
-import { shardFiles, shards } from '../weight-image.js';
+import { shardFiles, shards, weightImage } from '../weight-image.js';
 import type { NativeEntry, NativeManifest, NativeSlot, NativeState, PlanStep } from './manifest.js';
 import { planSize } from './plan.js';
 import { alignment } from './schedule.js';
@@ -77,29 +77,18 @@ export function weightFiles(
   weights: boolean,
   onTensor: (done: number, total: number) => void,
 ): Map<string, () => Iterable<Uint8Array>> {
-  if (weights) return shardFiles(imageRange(schedule), weightImage(module, schedule, source, onTensor));
+  if (weights)
+    return shardFiles(
+      imageRange(schedule),
+      weightImage(
+        schedule.weights,
+        (name, turn) => materialiseBytes(module, name, turn, source).bytes,
+        onTensor,
+      ),
+    );
   const constants = constantParams(module);
   if (constants.length === 0) return new Map();
   return new Map([[constantsFile, () => constants.map(([name]) => materialiseBytes(module, name, 0).bytes)]]);
-}
-
-/** Every weight in address order, padded to its stride. */
-function* weightImage(
-  module: Module,
-  schedule: Schedule,
-  source: TensorSource | undefined,
-  onTensor: (done: number, total: number) => void,
-): Generator<Uint8Array> {
-  const total = [...schedule.weights.values()].reduce((n, placement) => n + placement.turns, 0);
-  let done = 0;
-  for (const [name, placement] of schedule.weights) {
-    for (let turn = 0; turn < placement.turns; turn++) {
-      const { bytes } = materialiseBytes(module, name, turn, source);
-      yield bytes;
-      yield new Uint8Array(placement.stride - bytes.length);
-      onTensor(++done, total);
-    }
-  }
 }
 
 function hasSource(recipe: Recipe): boolean {

@@ -11,7 +11,7 @@ import { type DType, dtypes } from '../../ir/type.js';
 import { symbolsOf } from '../../ir/verify.js';
 import { resolver } from '../kernel-function.js';
 import { samplerSpec } from '../sampler.js';
-import { shardFiles, shards } from '../weight-image.js';
+import { shardFiles, shards, weightImage } from '../weight-image.js';
 import type { Layout } from './emit/kernel.js';
 import { packIntegers } from './integer-packing.js';
 import { packPanels } from './packing.js';
@@ -124,26 +124,9 @@ export function weightFiles(
   source: TensorSource | undefined,
   onTensor: (done: number, total: number) => void,
 ): Map<string, () => Iterable<Uint8Array>> {
-  return shardFiles(imageRange(schedule), weightImage(module, schedule, source, onTensor));
-}
-
-/** Every weight in address order, padded to its stride. */
-function* weightImage(
-  module: Module,
-  schedule: WasmSchedule,
-  source: TensorSource | undefined,
-  onTensor: (done: number, total: number) => void,
-): Generator<Uint8Array> {
-  const total = [...schedule.weights.values()].reduce((n, placement) => n + placement.turns, 0);
-  let done = 0;
-  for (const [name, placement] of schedule.weights) {
-    for (let turn = 0; turn < placement.turns; turn++) {
-      const bytes = weightBytes(module, name, turn, placement, source);
-      yield bytes;
-      yield new Uint8Array(placement.stride - bytes.length);
-      onTensor(++done, total);
-    }
-  }
+  const bytesOf = (name: string, turn: number, placement: WeightPlacement) =>
+    weightBytes(module, name, turn, placement, source);
+  return shardFiles(imageRange(schedule), weightImage(schedule.weights, bytesOf, onTensor));
 }
 
 /** A weight in the layout it has in memory; `turn` counts for weights of a loop alone. */
