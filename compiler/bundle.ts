@@ -159,6 +159,8 @@ async function replaceDirectory(target: string, temporary: string): Promise<void
 const count = z.int().nonnegative();
 const fileName = z.string().refine(isPlainFileName, 'not a plain file name');
 const dtype = z.enum(['f32', 'f16', 'bf16', 'i64', 'i32', 'i8', 'u8', 'bool']);
+/** Weights alone come two to a byte. */
+const paramDType = z.enum([...dtype.options, 'i4', 'u4']);
 const term = z.tuple([z.int()], z.string());
 const dimension = z.union([count, z.array(term)]);
 const slot = z.strictObject({ name: z.string(), dtype, shape: z.array(dimension), address: count });
@@ -261,7 +263,14 @@ const nativeShape = {
   ranks: count.positive(),
   memory: z.strictObject({ weights: count, total: count }),
   params: z.array(
-    z.strictObject({ dtype, address: count, stride: count, turns: count, elements: count, fan_in: count }),
+    z.strictObject({
+      dtype: paramDType,
+      address: count,
+      stride: count,
+      turns: count,
+      elements: count,
+      fan_in: count,
+    }),
   ),
   entries: z.record(
     z.string(),

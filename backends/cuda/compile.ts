@@ -1,6 +1,6 @@
 /** The CUDA backend: lowers a module to kernels, plans memory, emits CUDA C++ and the plan of each entry. */
 import { diagnostic, HewError } from '../../ir/diagnostics.js';
-import { entriesOf, type Module, type Op } from '../../ir/module.js';
+import { entriesOf, type Func, type Module, type Op } from '../../ir/module.js';
 import type { PassReport } from '../../passes/pass.js';
 import { type PipelineOptions, parsePipeline, runPipeline, type StepReport } from '../../passes/pipeline.js';
 import type { ComputeDType } from '../narrow.js';
@@ -33,7 +33,7 @@ function checkSupport(module: Module): void {
   for (const func of module.functions.values()) {
     for (const op of func.body) {
       const answer = supports(op);
-      if (answer !== true) problems.set(`${op.name}: ${answer}`, op);
+      if (answer !== true && !isZeroPoint(op, func)) problems.set(`${op.name}: ${answer}`, op);
     }
   }
   if (problems.size === 0) return;
@@ -42,6 +42,13 @@ function checkSupport(module: Module): void {
       diagnostic('HEW6003', `cuda cannot run ${reason}`, { span: op.span }),
     ),
   );
+}
+
+/** Whether only integer layers read these zeros: legalisation leaves none of them. */
+function isZeroPoint({ name, results }: Op, { body, results: returned }: Func): boolean {
+  if (name !== 'full' || results.some((value) => returned.includes(value))) return false;
+  const readers = body.filter(({ operands }) => operands.some((value) => results.includes(value)));
+  return readers.every((reader) => reader.name === 'quantized_linear');
 }
 
 /** Legalises and fuses. */

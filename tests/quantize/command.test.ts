@@ -72,6 +72,12 @@ test('writes bundles for native targets', async () => {
   expect(source).toMatch(/quantize/);
   const manifest = JSON.parse(readFileSync(join(directory, 'cuda/bundle/manifest.json'), 'utf8'));
   expect(manifest.params.filter(({ dtype }: { dtype: string }) => dtype === 'i8').length).toBeGreaterThan(3);
+  const fourBits = await to(
+    'cuda',
+    '--pipeline',
+    'htg{groups=2},quantize{scheme=w4a8,activations=step,groups=2}',
+  );
+  expect(fourBits.stdout).toContain('bundle for cuda');
   expect((await to('tpu')).stderr).toContain('HEW6005');
   expect((await to('cuda', '--chip', '910b3')).stderr).toContain('HEW6211');
   vi.unstubAllEnvs();
