@@ -28,13 +28,16 @@ function decomposeUnsupported(name: OpName, chip: Chip): Rule {
   };
 }
 
-/** Weights are widened before the cube or a gather reads them. */
-const wideWeights: Rule = (() => {
+/** What weights and caches come from. */
+const stored: ReadonlySet<OpName | undefined> = new Set<OpName>(['param', 'state_read', 'cache_append']);
+
+/** Weights and caches are widened before the cube, a gather or an attention reads them. */
+const wideStores: Rule = (() => {
   const { apply, ...rest } = decomposeRule('dequantize');
   return {
     ...rest,
     apply: (op, ...others) =>
-      defOf(op.operands[0] as Value)?.name === 'param' ? apply(op, ...others) : undefined,
+      stored.has(defOf(op.operands[0] as Value)?.name) ? apply(op, ...others) : undefined,
   };
 })();
 
@@ -61,7 +64,7 @@ export function legalise(module: Module, compute: ComputeDType, chip: Chip): Mod
   const rules = [
     ...decomposed.map(decomposeRule),
     ...quantization.map((name) => decomposeUnsupported(name, chip)),
-    wideWeights,
+    wideStores,
     patchesAsLinear,
     softmaxLast,
     ...(compute === 'f32' ? [widenRule('attention')] : []),

@@ -2,7 +2,7 @@
 import { constantOf, type Dim, dim, dimsEqual, productOfDims } from '../../../ir/dim.js';
 import type { Func, Value } from '../../../ir/module.js';
 import { opTable } from '../../../ir/ops/table.js';
-import type { Index } from './expression.js';
+import { type Index, origin } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { elementType, factor, product, sum } from './size.js';
 import {
@@ -48,12 +48,13 @@ export function emitPointwise(context: KernelContext): KernelBody {
   if (!flat) context.nameDim(width, 'kWidth');
   const rank = result.type.shape.length;
   const lane = { at: 'column', step: 1 };
-  // A flat kernel walks all elements as the last axis; its other coordinates are 0.
+  // A flat kernel walks all elements as the last axis that is longer than one; its other coordinates are 0.
+  const walked = result.type.shape.findLastIndex((d) => constantOf(d) !== 1);
   const index: Index =
     rank === 0
       ? []
       : flat
-        ? [...Array.from({ length: rank - 1 }, () => ({ at: '0', step: 0 })), lane]
+        ? result.type.shape.map((_, axis) => (axis === walked ? lane : origin))
         : [...names.map((at) => ({ at, step: 0 })), lane];
   const expressions = resultExpression(context, result, index, 'result');
   const { plan, lines: program } = planned(expressions.program);

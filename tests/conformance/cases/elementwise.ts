@@ -11,7 +11,7 @@ const inf = Number.POSITIVE_INFINITY;
 const nan = Number.NaN;
 
 /** Sizes around the widths of vector units, empty and scalar ones included. */
-const unaryShapes = [[], [1], [3], [4], [17], [2, 0, 3], [3, 5], [2, 3, 7]];
+const unaryShapes = [[], [1], [3], [4], [17], [2, 0, 3], [3, 5], [2, 3, 7], [3, 2, 1]];
 
 interface UnaryRow {
   readonly accepts: readonly DType[];
