@@ -11,7 +11,12 @@ const refused: Readonly<Record<(typeof shown)[number], readonly string[]>> = {
   '910b3': [],
   '910b1': [],
   '910_9391': [],
-  '310p3': ['310p3 has no bf16', '310p3 has no bf16', 'the cube of 310p3 has no kernel yet'],
+  '310p3': [
+    '310p3 has no bf16',
+    '310p3 has no bf16',
+    'the cube of 310p3 has no kernel yet',
+    'the cube of 310p3 has no kernel yet',
+  ],
 };
 
 describe.each(shown)('kernels for %s', (name) => {

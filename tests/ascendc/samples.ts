@@ -137,6 +137,18 @@ const texts: readonly SampleText[] = [
     integers: { x: [-128, 127, 5, -77, 0], w: [127, -3, -128, 60, 19, 1, -1] },
   },
   {
+    name: 'quantized_linear_quantize',
+    args: '%x: i8[T, 63], %w: i8[203, 63], %s: f32[], %c: f32[203], %b: f32[203], %u: f32[T, 203], %o: f32[]',
+    body: [
+      '%l = quantized_linear(%x, %w, %s, %c, %b) : f32[T, 203]',
+      '%a = silu(%l) : f32[T, 203]',
+      '%m = mul(%a, %u) : f32[T, 203]',
+      '%q = quantize(%m, %o) : i8[T, 203]',
+    ],
+    results: '%q: i8[T, 203]',
+    integers: { x: [-128, 127, 5, -77, 0], w: [127, -3, -128, 60, 19, 1, -1] },
+  },
+  {
     name: 'dynamic_quantize',
     args: '%x: f16[T, 203]',
     body: ['%q, %s = dynamic_quantize(%x) : i8[T, 203], f32[T, 1]'],

@@ -6,6 +6,9 @@ import {
   type AscendReport,
   compile,
   definePass,
+  load,
+  openNative,
+  quantizeModel,
   type ReportOptions,
   reportModel,
   sample,
@@ -71,6 +74,34 @@ describe.skipIf(!hasCompiler)('models on the model of 910b3 (skipped without g++
     expect(error).toBeLessThan(5e-3);
     expect(drawn).toBeLessThan(2e-2);
   });
+});
+
+test.skipIf(!hasCompiler)('pangu-2m with layers and caches in 8 bits is as near as WebAssembly', async () => {
+  const wanted = golden('pangu-2m');
+  const ids = wanted.ints('prompt');
+  const errors: number[] = [];
+  for (const target of ['wasm', 'ascendc']) {
+    const output = join(directory, `integers-${target}`);
+    await quantizeModel({
+      spec: 'examples/pangu-2m/model.hew',
+      pipeline: 'quantize{edges=same},quantize-kv{asymmetric=true}',
+      calibration: 'examples/pangu-2m/golden.safetensors',
+      calibrationTensor: 'greedy',
+      output,
+      target,
+    });
+    const bundle = join(output, 'bundle');
+    const cache = join(directory, 'cache');
+    const { model } = target === 'wasm' ? { model: await load(bundle) } : await openNative(bundle, { cache });
+    const { logits } = model.run('prefill', { ids }, { outputs: ['logits'], symbols: { T: ids.length } });
+    errors.push(relativeError(logits as Float32Array, wanted.floats('logits')));
+  }
+  const [wasm, ascend] = errors as [number, number];
+  console.log(
+    `pangu-2m in 8 bits: relative error of the logits ${ascend.toExponential(2)}, by wasm ${wasm.toExponential(2)}`,
+  );
+  expect(wasm).toBeLessThan(0.15);
+  expect(ascend / wasm).toBeLessThan(1.2);
 });
 
 /** The first of the golden images. */

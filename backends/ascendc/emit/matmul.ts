@@ -170,8 +170,9 @@ export function emitMatmul(context: KernelContext): KernelBody {
     about: [...about, 'Two vector cores finish the tiles of each cube core.'],
     constants: [
       ...constants,
+      '// Columns of a row of the tile, and room for comparisons behind them.',
+      'constexpr uint32_t kTile = WholeRepeats(kTileN);',
       ...epilogue.buffers.constants.filter((line) => !line.startsWith('constexpr uint32_t kTile =')),
-      `constexpr uint32_t kTile = kTileN;  // columns of a row of the tile`,
       `constexpr uint32_t kRing = ${ringSlots};  // tiles between a cube core and its vector cores`,
       'constexpr uint16_t kReady = 0;  // flags of a slot of the ring',
       'constexpr uint16_t kDone = 1;',

@@ -22,8 +22,9 @@ constexpr uint32_t kTileN = 48;
 constexpr uint32_t kTileK = 256;  // in L1
 constexpr uint32_t kStepK = 128;  // in L0
 constexpr uint32_t kC0 = 32;  // elements of one row of a fractal
+// Columns of a row of the tile, and room for comparisons behind them.
+constexpr uint32_t kTile = WholeRepeats(kTileN);
 constexpr uint32_t kWorkSlots = 2;
-constexpr uint32_t kTile = kTileN;  // columns of a row of the tile
 constexpr uint32_t kRing = 4;  // tiles between a cube core and its vector cores
 constexpr uint16_t kReady = 0;  // flags of a slot of the ring
 constexpr uint16_t kDone = 1;
