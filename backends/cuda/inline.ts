@@ -48,15 +48,16 @@ export function inlineCalls(
 
 /**
  * The caller with one call in place of several. It stands where the last of them stood; what reads its results moves
- * behind it.
+ * behind it. Calls that others need are `kept`.
  */
 export function replaceCalls(
   func: Func,
   calls: readonly Call[],
   callee: string,
   results: readonly Value[],
+  kept: readonly Op[] = [],
 ): Func {
-  const replaced = new Set<Op>(calls.map(({ op }) => op));
+  const replaced = new Set<Op>(calls.map(({ op }) => op).filter((op) => !kept.includes(op)));
   const last = func.body.findLast((op) => replaced.has(op)) as Op;
   const mapped = new Map<Value, Value>();
   const outer = (values: readonly Value[]): Value[] => values.map((v) => mapped.get(v) ?? v);

@@ -4,10 +4,11 @@ import { type Module, modelDims, type OpOf, type Value } from '../../ir/module.j
 import type { OpName } from '../../ir/ops/table.js';
 import { madeBy, type Rule, rule } from '../../passes/rules/rule.js';
 import { resolver } from '../kernel-function.js';
-import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
+import { applyRules, decomposeRule, patchesAsLinear, softmaxLast, widenRule } from '../legalise.js';
 import { type ComputeDType, narrow, type ReadsIntegers } from '../narrow.js';
 import { fewRows } from './few-rows.js';
 import { integerProducts, readsRows } from './integer-products.js';
+import { narrowEarly } from './narrow-early.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
 const decomposed = [
@@ -58,6 +59,29 @@ const joinedSlice = rule(
   },
 );
 
+function isLookup(value: Value | undefined): boolean {
+  const gather = madeBy(value, 'gather');
+  return gather !== undefined && gather.operands[0]?.type.shape.length === 1;
+}
+
+/** So that kernels look up what they need: the scale of a group of timesteps, say, in the shape in which it is read. */
+const lookedUp = rule(
+  'reshape',
+  'reshape-of-looked-up',
+  'reshape(table[i], shape) == table[reshape(i, shape)] for a table of numbers, and so through casts',
+  (op, [x], builder) => {
+    const { shape } = op.attrs;
+    const cast = madeBy(x, 'cast');
+    const [source] = cast?.operands ?? [];
+    if (cast !== undefined && isLookup(source))
+      return [builder.one('cast', [builder.one('reshape', [source as Value], { shape })], cast.attrs)];
+    const gather = isLookup(x) ? madeBy(x, 'gather') : undefined;
+    if (gather === undefined) return undefined;
+    const [table, index] = gather.operands as [Value, Value];
+    return [builder.one('gather', [table, builder.one('reshape', [index], { shape })], { axis: 0 })];
+  },
+);
+
 /** Rows that bulk copies cannot read are multiplied on the ordinary units. */
 function integerRule(module: Module): Rule {
   const { apply, ...rest } = decomposeRule('integer_linear');
@@ -72,7 +96,9 @@ function integerRule(module: Module): Rule {
 const narrowRules: readonly Rule[] = [
   ...decomposed.map(decomposeRule),
   softmaxLast,
+  patchesAsLinear,
   joinedSlice,
+  lookedUp,
   ...computesInF32.map(widenRule),
 ];
 const wideRules: readonly Rule[] = [...narrowRules, ...computesNarrow.map(widenRule)];
@@ -84,5 +110,5 @@ export function legalise(module: Module, compute: ComputeDType): Module {
   const resolve = resolver(modelDims(module));
   const readsIntegers: ReadsIntegers = (op, operands) =>
     op.name === 'linear' && fewRows({ ...(op as OpOf<'linear'>), operands }, resolve)?.packed !== undefined;
-  return narrow(simple, compute, readsIntegers);
+  return narrowEarly(narrow(simple, compute, readsIntegers), compute);
 }

@@ -11,6 +11,7 @@ import {
   type Func,
   type Module,
   modelDims,
+  type Op,
   type OpOf,
   type Value,
   withFunctions,
@@ -18,6 +19,7 @@ import {
 import type { OpName } from '../../ir/ops/table.js';
 import type { TensorType } from '../../ir/type.js';
 import { resolver, rootOf } from '../kernel-function.js';
+import { isUnconditional } from './emit/expression.js';
 import { fewRows, makesOwnRows } from './few-rows.js';
 import { type Call, inlineCalls, replaceCalls } from './inline.js';
 import { decodeCalls } from './merge-attention.js';
@@ -50,13 +52,15 @@ class Merger {
       if (consumer.name !== 'kernel') continue;
       for (const operand of consumer.operands) {
         const producer = defOf(operand);
-        const alone = uses.get(operand) === 1 && producer?.results.length === 1;
-        if (producer?.name !== 'kernel' || !alone) continue;
-        const calls = [producer, consumer].map((op) => this.call(op));
-        const kernel = this.classOf(calls[0] as Call, calls[1] as Call, operand);
+        if (producer?.name !== 'kernel' || producer.results.length !== 1) continue;
+        const calls = [producer, consumer].map((op) => this.call(op)) as [Call, Call];
+        const alone = uses.get(operand) === 1;
+        const kernel =
+          this.partOf(...calls, operand) ?? (alone ? this.classOf(...calls, operand) : undefined);
         if (kernel === undefined) continue;
         const stems = calls.map(({ callee }) => callee.name.replace(/\.\d+m?$/, '')).join('_');
-        return this.pairs(this.replaced(func, calls, consumer.results, stems, kernel));
+        const kept = alone ? [] : [producer];
+        return this.pairs(this.replaced(func, calls, consumer.results, stems, kernel, kept));
       }
     }
     return func;
@@ -103,6 +107,7 @@ class Merger {
     results: readonly Value[],
     stem: string,
     kernel: string,
+    kept: readonly Op[] = [],
   ): Func {
     const values = [...new Set(calls.flatMap(({ op }) => [...op.operands, ...op.results]))];
     const pattern = [...calls.flatMap(({ op }) => op.operands), ...results].map((o) => values.indexOf(o));
@@ -114,7 +119,22 @@ class Merger {
       this.known.set(key, callee);
       this.added.push(callee);
     }
-    return replaceCalls(func, calls, callee.name, results);
+    return replaceCalls(func, calls, callee.name, results, kept);
+  }
+
+  /**
+   * The class of the second kernel, where the first makes little that it can as well make for itself: what rows or columns
+   * of its result share, such as the scales of groups of timesteps. Others may read it too.
+   */
+  private partOf(first: Call, second: Call, value: Value): string | undefined {
+    const arg = second.callee.args[second.op.operands.indexOf(value)] as Value;
+    const { kernel } = second.callee;
+    const hosts = kernel === 'row' || kernel === 'matmul' || kernel === 'pointwise';
+    if (!hosts || first.callee.kernel !== 'pointwise' || !isUnconditional(second.callee)) return undefined;
+    const isSmall = evaluatesOncePerRow(arg.type, (second.callee.results[0] as Value).type);
+    const isRead = kernel === 'pointwise' || !rootOf(second.callee).operands.includes(arg);
+    const isCheap = first.callee.body.every(({ name }) => cheapOps.has(name) || name === 'gather');
+    return isSmall && isRead && isCheap ? kernel : undefined;
   }
 
   /** The class of the merged kernel, or undefined where two kernels stay apart. */
@@ -151,19 +171,14 @@ class Merger {
 
   /** Parts of a tensor that the second kernel can as well read where they lie: see emit/view.ts, or in an expression. */
   private readsView(first: Func, second: Func, arg: Value): boolean {
-    if (!first.body.some((op) => op.name === 'slice')) return false;
-    if (second.kernel === 'attention') {
+    if (second.kernel === 'attention' && first.body.some((op) => op.name === 'slice')) {
       const last = first.body[0]?.attrs as OpOf<'slice'>['attrs'];
       const tokens = constantOf(this.resolve(arg.type.shape.at(-3) as Dim));
       const ofHeads =
         (last.axis + arg.type.shape.length) % arg.type.shape.length === arg.type.shape.length - 2;
       return first.body.length === 1 && ofHeads && last.step === 1 && tokens !== 1;
     }
-    if (second.kernel !== 'row' && second.kernel !== 'matmul') return false;
-    const isSmall = evaluatesOncePerRow(arg.type, (second.results[0] as Value).type);
-    return (
-      isSmall && !rootOf(second).operands.includes(arg) && first.body.every((op) => cheapOps.has(op.name))
-    );
+    return false;
   }
 
   /** Linear layers of one input and one size, the second of which reads the first's result in its epilogue. */
@@ -217,7 +232,7 @@ const cheapOps: ReadonlySet<OpName> = new Set(['slice', 'cast', 'full', 'add', '
 /** Whether the value is broadcast along some axis of the result, as scales and shifts of adaptive norms are. */
 function evaluatesOncePerRow({ shape }: TensorType, result: TensorType): boolean {
   const lead = result.shape.length - shape.length;
-  return shape.some((d, i) => constantOf(d) === 1 && constantOf(result.shape[i + lead] as Dim) !== 1);
+  return lead > 0 || shape.some((d, i) => constantOf(d) === 1 && constantOf(result.shape[i] as Dim) !== 1);
 }
 
 function isCast({ kernel, body }: Func): boolean {

@@ -169,7 +169,10 @@ bool CudaDevice::has_wgmma() {
 
 void CudaDevice::make_up(const Param& param, Address image, uint32_t seed) {
   const bool bytes = param.dtype == "i4" || param.dtype == "u4" || param.dtype == "i8" || param.dtype == "u8";
-  if (!bytes && param.dtype != "f32" && param.dtype != "bf16" && param.dtype != "f16") return;
+  if (!bytes && param.dtype != "f32" && param.dtype != "bf16" && param.dtype != "f16") {
+    fill(image + param.address, 0, param.stride * param.turns);
+    return;
+  }
   for (uint64_t turn = 0; turn < param.turns; turn++) {
     DevicePointer pointer = image + param.address + turn * param.stride;
     unsigned long long count = bytes ? stored_bytes(param.dtype, param.elements) : param.elements;

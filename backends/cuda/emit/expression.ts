@@ -4,7 +4,7 @@
  * Values that are asked for twice at one index are computed once.
  */
 import { constantOf, type Dim, divDims } from '../../../ir/dim.js';
-import { defOf, type OpOf, type Value } from '../../../ir/module.js';
+import { defOf, type Func, type OpOf, type Value } from '../../../ir/module.js';
 import { type QuantizedDType, quantizedRange } from '../../../ir/ops/quantization.js';
 import type { OpName } from '../../../ir/ops/table.js';
 import { dtypes } from '../../../ir/type.js';
@@ -12,6 +12,14 @@ import type { Code } from './code.js';
 import { type FormulaOp, formulas, literal, roundedTo } from './elementwise.js';
 import type { KernelContext } from './kernel.js';
 import { product, registerType, storageType } from './size.js';
+
+/** Ops whose parts run under a condition, so that nothing of them may be computed elsewhere. */
+const conditional: ReadonlySet<OpName> = new Set(['concat', 'pad']);
+
+/** Whether parts of the kernel's expressions may be computed where others are. */
+export function isUnconditional({ body }: Func): boolean {
+  return !body.some(({ name }) => conditional.has(name));
+}
 
 /** C++ expressions, one per axis; cheap to repeat: names and literals, or sums of them. */
 export type Index = readonly string[];
@@ -32,6 +40,8 @@ export interface Levels {
   readonly reads: Code;
   readonly place: string;
   readonly first: string;
+  /** The number of one of the four. */
+  readonly lane: string;
 }
 
 export class Expressions {
@@ -78,7 +88,7 @@ export class Expressions {
   /** The name of one of four elements that are read at once, where they lie side by side. */
   private readFour(value: Value, index: Index): string | undefined {
     if (this.levels === undefined) return undefined;
-    const { place, first, reads } = this.levels;
+    const { place, first, reads, lane } = this.levels;
     const last = index.at(-1);
     const [, name, added] = last?.match(/^\(?(\w+)(?: \+ (\d+)\))?$/) ?? [];
     if (last === undefined || name !== place || index.slice(0, -1).some((at) => this.varies(at)))
@@ -89,7 +99,7 @@ export class Expressions {
     const read = this.context.code.fresh('read');
     reads.line(`${registerType[value.type.dtype]} ${read}[4];`);
     reads.line(`take_four(&${this.element(value, moved)}, ${read});`);
-    return `${read}[j]`;
+    return `${read}[${lane}]`;
   }
 
   private varies(at: string): boolean {

@@ -4,7 +4,7 @@ import type { OpOf, Value } from '../../../ir/module.js';
 import type { Grid } from '../../native/plan.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
-import type { KernelContext } from './kernel.js';
+import type { KernelContext, Phase } from './kernel.js';
 import { storageType } from './size.js';
 import { viewed } from './view.js';
 
@@ -12,6 +12,8 @@ import { viewed } from './view.js';
 const queryTile = 128;
 /** Channels of a head whose tiles fit into shared memory and registers. */
 const widestHead = 128;
+/** Channels of a head for whose sums half of the registers are enough. */
+const narrowHead = 80;
 /** Of fewer queries a tile would be almost empty. */
 const fewestQueries = 16;
 
@@ -28,7 +30,7 @@ export function fitsTensorCores(context: KernelContext): boolean {
   return narrow && (tokens === undefined || tokens >= fewestQueries) && attrs.scale > 0;
 }
 
-export function emitFlashAttention(context: KernelContext): Grid {
+export function emitFlashAttention(context: KernelContext): readonly Phase[] {
   const { code, root } = context;
   const [q, k, v, offset] = root.operands as [Value, Value, Value, Value?];
   const [result] = context.func.results as [Value];
@@ -68,8 +70,9 @@ export function emitFlashAttention(context: KernelContext): Grid {
   code.line(
     `attend_tile<${width}>(tile, ${context.size(tokens)}, queries, keys, values, visible, ${floatLiteral(scale)}, out);`,
   );
-  return [
+  const grid: Grid = [
     { count: productOfDims([...outer, heads]), per: 1 },
     { count: tokens, per: queryTile },
   ];
+  return [{ suffix: '', grid, code, resident: (width as number) <= narrowHead ? 2 : 1 }];
 }

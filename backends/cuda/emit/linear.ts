@@ -3,7 +3,7 @@ import type { Dim } from '../../../ir/dim.js';
 import type { Op, OpOf, Value } from '../../../ir/module.js';
 import type { Code } from './code.js';
 import { roundedTo } from './elementwise.js';
-import { declareIndex, Expressions } from './expression.js';
+import { declareIndex, Expressions, isUnconditional } from './expression.js';
 import type { KernelContext } from './kernel.js';
 import { registerType, storageType } from './size.js';
 
@@ -61,9 +61,6 @@ export function declareElement(
   );
 }
 
-/** Ops whose parts run under a condition, so that nothing of them may be computed elsewhere. */
-const conditional: ReadonlySet<string> = new Set(['concat', 'pad']);
-
 /**
  * Declares the C++ functions of an epilogue of four columns: `terms(row)` makes what they have in common, and
  * `four(terms, row, column, sums, values)` what is stored at [row, column ..] of the result.
@@ -76,12 +73,15 @@ export function declareFour(
 ): void {
   const { code } = context;
   const [row, reads, each] = [code.part(1), code.part(1), code.part(2)];
-  const isSimple = !context.func.body.some(({ name }) => conditional.has(name));
   const lead = leadIndex({ ...context, code: row }, result.type.shape);
   const at = [...lead('row'), 'at'];
   const known = new Map<Value, string>();
-  const levels = { row, reads, place: 'at', first: 'column' };
-  const expressions = new Expressions({ ...context, code: each }, known, isSimple ? levels : undefined);
+  const levels = { row, reads, place: 'at', first: 'column', lane: 'j' };
+  const expressions = new Expressions(
+    { ...context, code: each },
+    known,
+    isUnconditional(context.func) ? levels : undefined,
+  );
   declareTotals(
     each,
     roots,

@@ -1,29 +1,17 @@
 /** Row kernels: rms_norm, layer_norm and softmax over the last axis. A warp or, for long rows, a block takes a row. */
 import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
-import type { Op, OpOf, Value } from '../../../ir/module.js';
+import type { Op, Value } from '../../../ir/module.js';
 import { opRoles } from '../../../passes/kernel-class.js';
-import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions, type Known, storeResult } from './expression.js';
 import { type KernelContext, type KernelEmitter, threads, warps } from './kernel.js';
+import { ownElements, rowBody } from './row-body.js';
 import { storageType } from './size.js';
+import { overWideRow } from './wide-row.js';
 
 /** Rows up to this length are a warp's; of few rows only shorter ones, so that there is work for all of a GPU. */
 const longestOfWarp = 1280;
 const longestOfFew = 512;
 const fewRows = 64;
-/** Most elements of a thread that stay in registers. */
-const mostOwn = 40;
-
-interface Row {
-  readonly width: string;
-  /** Declares a float that is reduced over the row: `term` of each element of x. */
-  reduce(name: string, by: 'sum' | 'max', term: (x: string) => string): void;
-  define(name: string, value: string): void;
-  /** The element of a parameter that belongs to the current one. */
-  parameter(value: Value): string;
-  /** Writes the row: `finish` turns an element of x into the root's result, the epilogue does the rest. */
-  write(finish: (x: string) => string): void;
-}
 
 /** Who computes a row, and where its elements go. */
 interface RowPlace {
@@ -32,12 +20,6 @@ interface RowPlace {
   /** The row's index, declared after the kernels before have ended. */
   outer(): readonly string[];
   store(index: string[], known: Known): void;
-}
-
-/** Elements of a row that a thread keeps in registers, so that it reads them once and all at a time. */
-function ownElements(width: number | undefined, step: number): { count: number; exact: boolean } | undefined {
-  if (width === undefined || width === 0 || width > mostOwn * step) return undefined;
-  return { count: Math.ceil(width / step), exact: width % step === 0 };
 }
 
 /** Computes one row of a root; parameters that nothing writes are read before the kernels before have ended. */
@@ -124,12 +106,11 @@ export const emitRows: KernelEmitter = (context) => {
   } else {
     code.line(`const ${indexType} row = block;`);
   }
-  overRow(context, root, {
-    byWarp,
-    indexType,
-    outer: () => declareIndex(context, lead.map(context.size), 'row', indexType),
-    store: (index, known) => storeResult(context, result, index, known),
-  });
+  const outer = () => declareIndex(context, lead.map(context.size), 'row', indexType);
+  if (!overWideRow(context, root, result, byWarp, outer)) {
+    const store = (index: string[], known: Known): void => storeResult(context, result, index, known);
+    overRow(context, root, { byWarp, indexType, outer, store });
+  }
   return [{ count: rows, per: byWarp ? warps : 1 }];
 };
 
@@ -162,53 +143,4 @@ export function declareRows(context: KernelContext, made: Value, rows: number): 
     },
     '};',
   );
-}
-
-/** `* gamma` and `+ beta` where they are given. */
-function affine(row: Row, normalised: string, gamma?: Value, beta?: Value): string {
-  const scaled = gamma === undefined ? normalised : `${normalised} * ${row.parameter(gamma)}`;
-  return beta === undefined ? scaled : `${scaled} + ${row.parameter(beta)}`;
-}
-
-type RowBody = (row: Row) => void;
-
-function rmsNorm({ operands, attrs }: OpOf<'rms_norm'>): RowBody {
-  const [, gamma] = operands as [Value, Value?];
-  return (row) => {
-    row.reduce('squares', 'sum', (x) => `${x} * ${x}`);
-    row.define('factor', `1.0f / sqrtf(squares / ${row.width} + ${floatLiteral(attrs.eps)})`);
-    row.write((x) => affine(row, `${x} * factor`, gamma));
-  };
-}
-
-function layerNorm({ operands, attrs }: OpOf<'layer_norm'>): RowBody {
-  const [, gamma, beta] = operands as [Value, Value?, Value?];
-  return (row) => {
-    row.reduce('sum', 'sum', (x) => x);
-    row.define('mean', `sum / ${row.width}`);
-    row.reduce('squares', 'sum', (x) => `(${x} - mean) * (${x} - mean)`);
-    row.define('factor', `1.0f / sqrtf(squares / ${row.width} + ${floatLiteral(attrs.eps)})`);
-    row.write((x) => affine(row, `(${x} - mean) * factor`, gamma, beta));
-  };
-}
-
-/** e^(x - max) / sum; exponentials are computed twice, which costs less than keeping a row. */
-const softmax: RowBody = (row) => {
-  row.reduce('greatest', 'max', (x) => x);
-  row.reduce('total', 'sum', (x) => `expf(${x} - greatest)`);
-  row.define('factor', '1.0f / total');
-  row.write((x) => `expf(${x} - greatest) * factor`);
-};
-
-function rowBody(root: Op): RowBody {
-  switch (root.name) {
-    case 'rms_norm':
-      return rmsNorm(root);
-    case 'layer_norm':
-      return layerNorm(root);
-    case 'softmax':
-      return softmax;
-    default:
-      throw new Error(`no kernel of rows for ${root.name}`);
-  }
 }

@@ -16,8 +16,8 @@ interface Tile {
   /** Of two, some multiply while others are in their epilogue. */
   readonly turns: 1 | 2;
   readonly stages: number;
-  /** Pieces of 32 columns that the epilogue takes at a time. */
-  readonly pieces: 1 | 2;
+  /** Whether the epilogue has room for 64 columns at a time, rather than 32 and a further stage; not where it reads. */
+  readonly roomy: boolean;
   /** Of the best rate, that is reached in long sums. */
   readonly efficiency: number;
   /** What the epilogue costs that is not hidden, as columns of x; and more for each tensor that it reads. */
@@ -34,7 +34,7 @@ const tiles: readonly Tile[] = [
     share: 2,
     turns: 1,
     stages: 4,
-    pieces: 1,
+    roomy: false,
     efficiency: 1,
     epilogue: 170,
     read: 700,
@@ -45,8 +45,8 @@ const tiles: readonly Tile[] = [
     columns: 128,
     share: 1,
     turns: 2,
-    stages: 5,
-    pieces: 2,
+    stages: 6,
+    roomy: true,
     efficiency: 0.9,
     epilogue: 20,
     read: 400,
@@ -57,8 +57,8 @@ const tiles: readonly Tile[] = [
     columns: 128,
     share: 1,
     turns: 2,
-    stages: 7,
-    pieces: 2,
+    stages: 8,
+    roomy: true,
     efficiency: 0.72,
     epilogue: 20,
     read: 300,
@@ -70,7 +70,7 @@ const tiles: readonly Tile[] = [
     share: 1,
     turns: 2,
     stages: 8,
-    pieces: 1,
+    roomy: false,
     efficiency: 0.49,
     epilogue: 20,
     read: 300,
@@ -132,9 +132,11 @@ function variant(
   const reads = context.func.args.filter(
     (arg) => arg !== x && !weights.includes(arg) && maxElements(context.module, arg.type) === elements,
   ).length;
+  const pieces = tile.roomy && reads === 0 ? 2 : 1;
+  const stages = tile.stages - (pieces - 1);
   const maps = weights.map((_, i) => `&map${i + 1}`).join(', ');
   code.line(`const TensorMap* const weights[] = {${maps}};`);
-  const shape = `${storageType[x.type.dtype]}, ${tile.rows}, ${tile.columns}, ${tile.share}, ${tile.turns}, ${tile.stages}, ${tile.pieces}`;
+  const shape = `${storageType[x.type.dtype]}, ${tile.rows}, ${tile.columns}, ${tile.share}, ${tile.turns}, ${stages}, ${pieces}`;
   code.line(
     `wgmma_product<${shape}, N, K>(${context.size(rows)}, &map0, weights, ${context.pointer(result)}, terms, four);`,
   );
@@ -146,8 +148,7 @@ function variant(
       { count: dim(columns), per: tile.columns / weights.length },
     ],
     threads: 128 + 128 * groups,
-    shared:
-      tile.stages * (tile.rows + tile.columns) * 128 + groups * stagingBytes(tile.pieces) + alignmentBytes,
+    shared: stages * (tile.rows + tile.columns) * 128 + groups * stagingBytes(pieces) + alignmentBytes,
     cost: Math.round(
       (tile.rows *
         tile.columns *

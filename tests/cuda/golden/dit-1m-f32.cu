@@ -18,39 +18,64 @@ extern "C" __global__ void __launch_bounds__(256) slice_slice_add_layer_norm_mul
   await_predecessor();
   const int i0 = row % 64;
   const int rest1 = row / 64;
-  float own[4];
+  float own[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in1[rest1 * 64 * 128 + i0 * 128 + column]);
-    own[j] = v2;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read2[4];
+    take_four(&in1[rest1 * 64 * 128 + i0 * 128 + column], read2);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      own[j][i] = read2[i];
+    }
   }
   float partial3 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j];
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial3 += own[j][i];
+    }
   }
   const float sum = warp_sum(partial3);
   const float mean = sum / 128;
   float partial4 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial4 += (own[j] - mean) * (own[j] - mean);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial4 += (own[j][i] - mean) * (own[j][i] - mean);
+    }
   }
   const float squares = warp_sum(partial4);
   const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
+  float values[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v5 = (own[j] - mean) * factor;
-    const float v6 = load(in0[rest1 * 6 * 128 + 1 * 128 + column]);
-    const float v7 = add(v6, 1.0f);
-    const float v8 = mul(v5, v7);
-    const float v9 = load(in0[rest1 * 6 * 128 + column]);
-    const float v10 = add(v8, v9);
-    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v10);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read6[4];
+    take_four(&in0[rest1 * 6 * 128 + 1 * 128 + column], read6);
+    float read9[4];
+    take_four(&in0[rest1 * 6 * 128 + column], read9);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      const float v5 = (own[j][i] - mean) * factor;
+      const float v7 = add(read6[i], 1.0f);
+      const float v8 = mul(v5, v7);
+      const float v10 = add(v8, read9[i]);
+      values[j][i] = v10;
+    }
+  }
+  #pragma unroll
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    store_four(&out0[rest1 * 64 * 128 + i0 * 128 + column], values[j]);
   }
 }
 
@@ -129,39 +154,64 @@ extern "C" __global__ void __launch_bounds__(256) slice_slice_add_layer_norm_mul
   await_predecessor();
   const int i0 = row % 64;
   const int rest1 = row / 64;
-  float own[4];
+  float own[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in1[rest1 * 64 * 128 + i0 * 128 + column]);
-    own[j] = v2;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read2[4];
+    take_four(&in1[rest1 * 64 * 128 + i0 * 128 + column], read2);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      own[j][i] = read2[i];
+    }
   }
   float partial3 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j];
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial3 += own[j][i];
+    }
   }
   const float sum = warp_sum(partial3);
   const float mean = sum / 128;
   float partial4 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial4 += (own[j] - mean) * (own[j] - mean);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial4 += (own[j][i] - mean) * (own[j][i] - mean);
+    }
   }
   const float squares = warp_sum(partial4);
   const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
+  float values[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v5 = (own[j] - mean) * factor;
-    const float v6 = load(in0[rest1 * 6 * 128 + 4 * 128 + column]);
-    const float v7 = add(v6, 1.0f);
-    const float v8 = mul(v5, v7);
-    const float v9 = load(in0[rest1 * 6 * 128 + 3 * 128 + column]);
-    const float v10 = add(v8, v9);
-    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v10);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read6[4];
+    take_four(&in0[rest1 * 6 * 128 + 4 * 128 + column], read6);
+    float read9[4];
+    take_four(&in0[rest1 * 6 * 128 + 3 * 128 + column], read9);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      const float v5 = (own[j][i] - mean) * factor;
+      const float v7 = add(read6[i], 1.0f);
+      const float v8 = mul(v5, v7);
+      const float v10 = add(v8, read9[i]);
+      values[j][i] = v10;
+    }
+  }
+  #pragma unroll
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    store_four(&out0[rest1 * 64 * 128 + i0 * 128 + column], values[j]);
   }
 }
 
@@ -218,39 +268,64 @@ extern "C" __global__ void __launch_bounds__(256) slice_slice_add_layer_norm_mul
   await_predecessor();
   const int i0 = row % 64;
   const int rest1 = row / 64;
-  float own[4];
+  float own[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in1[rest1 * 64 * 128 + i0 * 128 + column]);
-    own[j] = v2;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read2[4];
+    take_four(&in1[rest1 * 64 * 128 + i0 * 128 + column], read2);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      own[j][i] = read2[i];
+    }
   }
   float partial3 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j];
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial3 += own[j][i];
+    }
   }
   const float sum = warp_sum(partial3);
   const float mean = sum / 128;
   float partial4 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial4 += (own[j] - mean) * (own[j] - mean);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial4 += (own[j][i] - mean) * (own[j][i] - mean);
+    }
   }
   const float squares = warp_sum(partial4);
   const float factor = 1.0f / sqrtf(squares / 128 + 9.99999997e-7f);
+  float values[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v5 = (own[j] - mean) * factor;
-    const float v6 = load(in0[rest1 * 2 * 128 + 1 * 128 + column]);
-    const float v7 = add(v6, 1.0f);
-    const float v8 = mul(v5, v7);
-    const float v9 = load(in0[rest1 * 2 * 128 + column]);
-    const float v10 = add(v8, v9);
-    out0[rest1 * 64 * 128 + i0 * 128 + column] = convert<float>(v10);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read6[4];
+    take_four(&in0[rest1 * 2 * 128 + 1 * 128 + column], read6);
+    float read9[4];
+    take_four(&in0[rest1 * 2 * 128 + column], read9);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      const float v5 = (own[j][i] - mean) * factor;
+      const float v7 = add(read6[i], 1.0f);
+      const float v8 = mul(v5, v7);
+      const float v10 = add(v8, read9[i]);
+      values[j][i] = v10;
+    }
+  }
+  #pragma unroll
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    store_four(&out0[rest1 * 64 * 128 + i0 * 128 + column], values[j]);
   }
 }
 
@@ -262,13 +337,21 @@ extern "C" __global__ void __launch_bounds__(256) silu_1(const float* in0, float
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 128 + i0]);
-  const float v3 = silu(v2);
-  out0[rest1 * 128 + i0] = convert<float>(v3);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 32)) return;
+  const int i0 = quad % 32;
+  const int rest1 = quad / 32;
+  const int column = i0 * 4;
+  float values[4];
+  float read2[4];
+  take_four(&in0[rest1 * 128 + column], read2);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v3 = silu(read2[j]);
+    values[j] = v3;
+  }
+  store_four(&out0[rest1 * 128 + column], values);
 }
 
 // func @linear.1 kernel matmul(%0: f32[B, d], %1: bf16[6*d, d], %2: bf16[6*d]) -> (f32[B, 6*d]) {
@@ -391,58 +474,62 @@ extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out
   out0[0] = convert<int>(v1);
 }
 
-// func @conv2d.1 kernel convolution(%0: f32[B, 1, 32, 32], %1: bf16[d, 1, 4, 4], %2: bf16[d]) -> (f32[B, d, 8, 8]) {
-// %3 = conv2d(%0, %1, %2, stride=[4, 4]) : f32[B, d, 8, 8]
-// return %3
-// }
-extern "C" __global__ void __launch_bounds__(256) conv2d_1(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 8192)) return;
-  const int i0 = i % 8;
-  const int rest1 = i / 8;
-  const int i2 = rest1 % 8;
-  const int rest3 = rest1 / 8;
-  const int i4 = rest3 % 128;
-  const int rest5 = rest3 / 128;
-  const float v6 = load(in2[i4]);
-  float sum = v6;
-  for (int c = 0; c < 1; c++) {
-    for (int tap_row = 0; tap_row < 4; tap_row++) {
-      const int row = i2 * 4 - 0 + tap_row * 1;
-      if (row < 0 || row >= 32) continue;
-      for (int tap_column = 0; tap_column < 4; tap_column++) {
-        const int column = i0 * 4 - 0 + tap_column * 1;
-        if (column < 0 || column >= 32) continue;
-        const float v7 = load(in0[rest5 * 32 * 32 + c * 32 * 32 + row * 32 + column]);
-        const float v8 = load(in1[i4 * 4 * 4 + c * 4 * 4 + tap_row * 4 + tap_column]);
-        sum += v7 * v8;
-      }
-    }
-  }
-  out0[rest5 * 128 * 8 * 8 + i4 * 8 * 8 + i2 * 8 + i0] = convert<float>(sum);
-}
-
-// func @transpose.1 kernel pointwise(%0: f32[B, d, 8, 8]) -> (f32[B, 8, 8, d]) {
-// %1 = transpose(%0, perm=[0, 2, 3, 1]) : f32[B, 8, 8, d]
+// func @transpose.1 kernel pointwise(%0: f32[B, 1, 8, 4, 8, 4]) -> (f32[B, 8, 8, 1, 4, 4]) {
+// %1 = transpose(%0, perm=[0, 2, 4, 1, 3, 5]) : f32[B, 8, 8, 1, 4, 4]
 // return %1
 // }
 extern "C" __global__ void __launch_bounds__(256) transpose_1(const float* in0, float* out0, const int B) {
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 8192)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 256)) return;
+  const int i0 = quad % 4;
+  const int rest1 = quad / 4;
   const int i2 = rest1 % 8;
   const int rest3 = rest1 / 8;
   const int i4 = rest3 % 8;
   const int rest5 = rest3 / 8;
-  const float v6 = load(in0[rest5 * 128 * 8 * 8 + i0 * 8 * 8 + i4 * 8 + i2]);
-  out0[rest5 * 8 * 8 * 128 + i4 * 8 * 128 + i2 * 128 + i0] = convert<float>(v6);
+  const int column = 0 * 4;
+  float values[4];
+  float read6[4];
+  take_four(&in0[rest5 * 8 * 4 * 8 * 4 + i4 * 4 * 8 * 4 + i0 * 8 * 4 + i2 * 4 + column], read6);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    values[j] = read6[j];
+  }
+  store_four(&out0[rest5 * 8 * 8 * 4 * 4 + i4 * 8 * 4 * 4 + i2 * 4 * 4 + i0 * 4 + column], values);
+}
+
+// func @linear.3 kernel matmul(%0: f32[B, 8, 8, 16], %1: bf16[d, 16], %2: bf16[d]) -> (f32[B, 8, 8, d]) {
+// %3 = linear(%0, %1, %2) : f32[B, 8, 8, d]
+// return %3
+// }
+extern "C" __global__ void __launch_bounds__(256) linear_3(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+  constexpr int N = 128, K = 16;
+  const auto element = [&](int row, int column, const float (&sums)[1]) {
+    const int i0 = row % 8;
+    const int rest1 = row / 8;
+    const int i2 = rest1 % 8;
+    const int rest3 = rest1 / 8;
+    const float v4 = load(in2[column]);
+    const float v5 = sums[0] + v4;
+    return v5;
+  };
+  await_predecessor();
+  const int column_tiles = (N + 63) / 64;
+  const auto a = [&](int m, int k) { return load(in0[(long long)m * K + k]); };
+  const auto b = [&](int k, int n) {
+    const float v6 = load(in1[n * 16 + k]);
+    return v6;
+  };
+  const auto store = [&](int row, int column, float sum) {
+    out0[(long long)row * N + column] = convert<float>(element(row, column, {sum}));
+  };
+  tiled_product(block / column_tiles, block % column_tiles, (B * 64), N, K, a, b, store);
 }
 
 // func @add.2 kernel pointwise(%0: f32[B, 64, d], %1: f32[64, d]) -> (f32[B, 64, d]) {
@@ -453,16 +540,25 @@ extern "C" __global__ void __launch_bounds__(256) add_2(const float* in0, const 
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 8192)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 2048)) return;
+  const int i0 = quad % 32;
+  const int rest1 = quad / 32;
   const int i2 = rest1 % 64;
   const int rest3 = rest1 / 64;
-  const float v4 = load(in0[rest3 * 64 * 128 + i2 * 128 + i0]);
-  const float v5 = load(in1[i2 * 128 + i0]);
-  const float v6 = add(v4, v5);
-  out0[rest3 * 64 * 128 + i2 * 128 + i0] = convert<float>(v6);
+  const int column = i0 * 4;
+  float values[4];
+  float read4[4];
+  take_four(&in0[rest3 * 64 * 128 + i2 * 128 + column], read4);
+  float read5[4];
+  take_four(&in1[i2 * 128 + column], read5);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v6 = add(read4[j], read5[j]);
+    values[j] = v6;
+  }
+  store_four(&out0[rest3 * 64 * 128 + i2 * 128 + column], values);
 }
 
 // func @cast.1 kernel pointwise(%0: i32[B]) -> (f32[B]) {
@@ -488,14 +584,22 @@ extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const 
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 32)) return;
+  const int i0 = quad % 32;
+  const int rest1 = quad / 32;
+  const int column = i0 * 4;
+  float values[4];
   const float v2 = load(in0[rest1]);
-  const float v3 = load(in1[i0]);
-  const float v4 = mul(v2, v3);
-  out0[rest1 * 128 + i0] = convert<float>(v4);
+  float read3[4];
+  take_four(&in1[column], read3);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v4 = mul(v2, read3[j]);
+    values[j] = v4;
+  }
+  store_four(&out0[rest1 * 128 + column], values);
 }
 
 // func @cos.1 kernel pointwise(%0: f32[B, 128]) -> (f32[B, 128]) {
@@ -506,13 +610,21 @@ extern "C" __global__ void __launch_bounds__(256) cos_1(const float* in0, float*
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 128 + i0]);
-  const float v3 = cosf(v2);
-  out0[rest1 * 128 + i0] = convert<float>(v3);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 32)) return;
+  const int i0 = quad % 32;
+  const int rest1 = quad / 32;
+  const int column = i0 * 4;
+  float values[4];
+  float read2[4];
+  take_four(&in0[rest1 * 128 + column], read2);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v3 = cosf(read2[j]);
+    values[j] = v3;
+  }
+  store_four(&out0[rest1 * 128 + column], values);
 }
 
 // func @sin.1 kernel pointwise(%0: f32[B, 128]) -> (f32[B, 128]) {
@@ -523,13 +635,21 @@ extern "C" __global__ void __launch_bounds__(256) sin_1(const float* in0, float*
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 128 + i0]);
-  const float v3 = sinf(v2);
-  out0[rest1 * 128 + i0] = convert<float>(v3);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 32)) return;
+  const int i0 = quad % 32;
+  const int rest1 = quad / 32;
+  const int column = i0 * 4;
+  float values[4];
+  float read2[4];
+  take_four(&in0[rest1 * 128 + column], read2);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v3 = sinf(read2[j]);
+    values[j] = v3;
+  }
+  store_four(&out0[rest1 * 128 + column], values);
 }
 
 // func @concat.1 kernel pointwise(%0: f32[B, 128], %1: f32[B, 128]) -> (f32[B, 256]) {
@@ -626,15 +746,22 @@ extern "C" __global__ void __launch_bounds__(256) full_1(float* out0, const int 
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 32768)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 8192)) return;
+  const int i0 = quad % 32;
+  const int rest1 = quad / 32;
   const int i2 = rest1 % 64;
   const int rest3 = rest1 / 64;
   const int i4 = rest3 % B;
   const int rest5 = rest3 / B;
-  out0[rest5 * B * 64 * 128 + i4 * 64 * 128 + i2 * 128 + i0] = convert<float>(0.0f);
+  const int column = i0 * 4;
+  float values[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    values[j] = 0.0f;
+  }
+  store_four(&out0[rest5 * B * 64 * 128 + i4 * 64 * 128 + i2 * 128 + column], values);
 }
 
 // func @full.2 kernel pointwise() -> (i32[]) {
@@ -650,11 +777,11 @@ extern "C" __global__ void __launch_bounds__(256) full_2(int* out0) {
   out0[0] = convert<int>(0);
 }
 
-// func @linear.3 kernel matmul(%0: f32[B, d], %1: bf16[2*d, d], %2: bf16[2*d]) -> (f32[B, 2*d]) {
+// func @linear.4 kernel matmul(%0: f32[B, d], %1: bf16[2*d, d], %2: bf16[2*d]) -> (f32[B, 2*d]) {
 // %3 = linear(%0, %1, %2) : f32[B, 2*d]
 // return %3
 // }
-extern "C" __global__ void __launch_bounds__(256) linear_3(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+extern "C" __global__ void __launch_bounds__(256) linear_4(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
   release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 256, K = 128;
@@ -676,11 +803,11 @@ extern "C" __global__ void __launch_bounds__(256) linear_3(const float* in0, con
   tiled_product(block / column_tiles, block % column_tiles, B, N, K, a, b, store);
 }
 
-// func @linear.4 kernel matmul(%0: f32[B, tokens, d], %1: bf16[16, d], %2: bf16[16]) -> (f32[B, tokens, 16]) {
+// func @linear.5 kernel matmul(%0: f32[B, tokens, d], %1: bf16[16, d], %2: bf16[16]) -> (f32[B, tokens, 16]) {
 // %3 = linear(%0, %1, %2) : f32[B, tokens, 16]
 // return %3
 // }
-extern "C" __global__ void __launch_bounds__(256) linear_4(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
+extern "C" __global__ void __launch_bounds__(256) linear_5(const float* in0, const bf16* in1, const bf16* in2, float* out0, const int B) {
   release_successor();
   const unsigned block = blockIdx.x;
   constexpr int N = 16, K = 128;
@@ -712,16 +839,21 @@ extern "C" __global__ void __launch_bounds__(256) transpose_2(const float* in0, 
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (B * 1024)) return;
-  const int i0 = i % 4;
-  const int rest1 = i / 4;
-  const int i2 = rest1 % 8;
-  const int rest3 = rest1 / 8;
-  const int i4 = rest3 % 4;
-  const int rest5 = rest3 / 4;
-  const int i6 = rest5 % 8;
-  const int rest7 = rest5 / 8;
-  const float v8 = load(in0[rest7 * 8 * 8 * 4 * 4 + i6 * 8 * 4 * 4 + i2 * 4 * 4 + i4 * 4 + i0]);
-  out0[rest7 * 8 * 4 * 8 * 4 + i6 * 4 * 8 * 4 + i4 * 8 * 4 + i2 * 4 + i0] = convert<float>(v8);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (B * 256)) return;
+  const int i0 = quad % 8;
+  const int rest1 = quad / 8;
+  const int i2 = rest1 % 4;
+  const int rest3 = rest1 / 4;
+  const int i4 = rest3 % 8;
+  const int rest5 = rest3 / 8;
+  const int column = 0 * 4;
+  float values[4];
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v6 = load(in0[rest5 * 8 * 8 * 4 * 4 + i4 * 8 * 4 * 4 + i0 * 4 * 4 + i2 * 4 + at]);
+    values[j] = v6;
+  }
+  store_four(&out0[rest5 * 8 * 4 * 8 * 4 + i4 * 4 * 8 * 4 + i2 * 8 * 4 + i0 * 4 + column], values);
 }

@@ -491,35 +491,59 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_1(const float* i
   const unsigned block = blockIdx.x;
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= T) return;
-  float parameters0[4];
+  float parameters0[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v1 = load(in1[column]);
-    parameters0[j] = v1;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read1[4];
+    take_four(&in1[column], read1);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      parameters0[j][i] = read1[i];
+    }
   }
   await_predecessor();
-  float own[4];
+  float own[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in0[row * 128 + column]);
-    own[j] = v2;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read2[4];
+    take_four(&in0[row * 128 + column], read2);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      own[j][i] = read2[i];
+    }
   }
   float partial3 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j] * own[j];
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial3 += own[j][i] * own[j][i];
+    }
   }
   const float squares = warp_sum(partial3);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  float values[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v4 = own[j] * factor * parameters0[j];
-    const float v5 = rounded<bf16>(v4);
-    out0[row * 128 + column] = convert<bf16>(v5);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      const float v4 = own[j][i] * factor * parameters0[j][i];
+      const float v5 = rounded<bf16>(v4);
+      values[j][i] = v5;
+    }
+  }
+  #pragma unroll
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    store_four(&out0[row * 128 + column], values[j]);
   }
 }
 
@@ -747,7 +771,7 @@ extern "C" __global__ void __launch_bounds__(256) cache_append_1(const bf16* in0
 // %4 = attention(%0, %1, %2, %3, causal=true, scale=0.1767766952966369) : bf16[T, heads, hd]
 // return %4
 // }
-extern "C" __global__ void __launch_bounds__(256) attention_1(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
+extern "C" __global__ void __launch_bounds__(256, 2) attention_1(const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
@@ -879,36 +903,61 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_add_1(const float* in
   const unsigned block = blockIdx.x;
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= T) return;
-  float parameters0[4];
+  float parameters0[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v1 = load(in1[column]);
-    parameters0[j] = v1;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read1[4];
+    take_four(&in1[column], read1);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      parameters0[j][i] = read1[i];
+    }
   }
   await_predecessor();
-  float own[4];
+  float own[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in0[row * 128 + column]);
-    own[j] = v2;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read2[4];
+    take_four(&in0[row * 128 + column], read2);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      own[j][i] = read2[i];
+    }
   }
   float partial3 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j] * own[j];
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial3 += own[j][i] * own[j][i];
+    }
   }
   const float squares = warp_sum(partial3);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  float values[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v4 = own[j] * factor * parameters0[j];
-    const float v5 = load(in2[row * 128 + column]);
-    const float v6 = add(v5, v4);
-    out0[row * 128 + column] = convert<float>(v6);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read5[4];
+    take_four(&in2[row * 128 + column], read5);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      const float v4 = own[j][i] * factor * parameters0[j][i];
+      const float v6 = add(read5[i], v4);
+      values[j][i] = v6;
+    }
+  }
+  #pragma unroll
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    store_four(&out0[row * 128 + column], values[j]);
   }
 }
 
@@ -1027,15 +1076,23 @@ extern "C" __global__ void __launch_bounds__(256) gather_cast_1(const bf16* in0,
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (T * 32)) return;
+  const int i0 = quad % 32;
+  const int rest1 = quad / 32;
+  const int column = i0 * 4;
+  float values[4];
   const int v2 = load(in1[rest1]);
   const int row3 = checked_index(v2, 4096);
-  const float v4 = load(in0[row3 * 128 + i0]);
-  const float v5 = v4;
-  out0[rest1 * 128 + i0] = convert<float>(v5);
+  float read4[4];
+  take_four(&in0[row3 * 128 + column], read4);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v5 = read4[j];
+    values[j] = v5;
+  }
+  store_four(&out0[rest1 * 128 + column], values);
 }
 
 // func @iota_add_cast.1 kernel pointwise(%0: i32[]) -> (f32[T]) {
@@ -1064,14 +1121,22 @@ extern "C" __global__ void __launch_bounds__(256) mul_1(const float* in0, const 
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 16)) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (T * 4)) return;
+  const int i0 = quad % 4;
+  const int rest1 = quad / 4;
+  const int column = i0 * 4;
+  float values[4];
   const float v2 = load(in0[rest1]);
-  const float v3 = load(in1[i0]);
-  const float v4 = mul(v2, v3);
-  out0[rest1 * 16 + i0] = convert<float>(v4);
+  float read3[4];
+  take_four(&in1[column], read3);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v4 = mul(v2, read3[j]);
+    values[j] = v4;
+  }
+  store_four(&out0[rest1 * 16 + column], values);
 }
 
 // func @cos.1 kernel pointwise(%0: f32[T, hd/2]) -> (f32[T, hd/2]) {
@@ -1082,13 +1147,21 @@ extern "C" __global__ void __launch_bounds__(256) cos_1(const float* in0, float*
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 16)) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
-  const float v2 = load(in0[rest1 * 16 + i0]);
-  const float v3 = cosf(v2);
-  out0[rest1 * 16 + i0] = convert<float>(v3);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (T * 4)) return;
+  const int i0 = quad % 4;
+  const int rest1 = quad / 4;
+  const int column = i0 * 4;
+  float values[4];
+  float read2[4];
+  take_four(&in0[rest1 * 16 + column], read2);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v3 = cosf(read2[j]);
+    values[j] = v3;
+  }
+  store_four(&out0[rest1 * 16 + column], values);
 }
 
 // func @sin.1 kernel pointwise(%0: f32[T, hd/2]) -> (f32[T, hd/2]) {
@@ -1099,13 +1172,21 @@ extern "C" __global__ void __launch_bounds__(256) sin_1(const float* in0, float*
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 16)) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
-  const float v2 = load(in0[rest1 * 16 + i0]);
-  const float v3 = sinf(v2);
-  out0[rest1 * 16 + i0] = convert<float>(v3);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= (T * 4)) return;
+  const int i0 = quad % 4;
+  const int rest1 = quad / 4;
+  const int column = i0 * 4;
+  float values[4];
+  float read2[4];
+  take_four(&in0[rest1 * 16 + column], read2);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v3 = sinf(read2[j]);
+    values[j] = v3;
+  }
+  store_four(&out0[rest1 * 16 + column], values);
 }
 
 // func @add.1 kernel pointwise(%0: i32[]) -> (i32[]) {
@@ -1122,63 +1203,6 @@ extern "C" __global__ void __launch_bounds__(256) add_1(const int* in0, int* out
   const int v0 = load(in0[0]);
   const int v1 = add(v0, T);
   out0[0] = convert<int>(v1);
-}
-
-// func @rms_norm.1 kernel row(%0: f32[T, d], %1: bf16[d]) -> (f32[T, d]) {
-// %2 = rms_norm(%0, %1) : f32[T, d]
-// return %2
-// }
-extern "C" __global__ void __launch_bounds__(256) rms_norm_1(const float* in0, const bf16* in1, float* out0, const int T) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
-  if (row >= T) return;
-  float parameters0[4];
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v1 = load(in1[column]);
-    parameters0[j] = v1;
-  }
-  await_predecessor();
-  float own[4];
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in0[row * 128 + column]);
-    own[j] = v2;
-  }
-  float partial3 = 0.0f;
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j] * own[j];
-  }
-  const float squares = warp_sum(partial3);
-  const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
-  #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v4 = own[j] * factor * parameters0[j];
-    out0[row * 128 + column] = convert<float>(v4);
-  }
-}
-
-// func @cast.5 kernel pointwise(%0: f32[T, d]) -> (bf16[T, d]) {
-// %1 = cast(%0, dtype=bf16) : bf16[T, d]
-// return %1
-// }
-extern "C" __global__ void __launch_bounds__(256) cast_5(const float* in0, bf16* out0, const int T) {
-  release_successor();
-  const unsigned block = blockIdx.x;
-  await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 128)) return;
-  const int i0 = i % 128;
-  const int rest1 = i / 128;
-  const float v2 = load(in0[rest1 * 128 + i0]);
-  const float v3 = rounded<bf16>(v2);
-  out0[rest1 * 128 + i0] = convert<bf16>(v3);
 }
 
 // func @linear_cast.4 kernel matmul(%0: bf16[T, d], %1: bf16[vocab, d]) -> (f32[T, vocab]) {
@@ -1287,20 +1311,26 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_small(const _
 #endif
 }
 
-// func @slice_cast.1 kernel pointwise(%0: f32[T, d]) -> (bf16[1, d]) {
-// %1 = slice(%0, start=T - 1, end=T) : f32[1, d]
-// %2 = cast(%1, dtype=bf16) : bf16[1, d]
-// return %2
+// func @slice.1 kernel pointwise(%0: bf16[T, d]) -> (bf16[1, d]) {
+// %1 = slice(%0, start=T - 1, end=T) : bf16[1, d]
+// return %1
 // }
-extern "C" __global__ void __launch_bounds__(256) slice_cast_1(const float* in0, bf16* out0, const int T) {
+extern "C" __global__ void __launch_bounds__(256) slice_1(const bf16* in0, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 128) return;
-  const float v0 = load(in0[((T + (-1))) * 128 + i]);
-  const float v1 = rounded<bf16>(v0);
-  out0[i] = convert<bf16>(v1);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= 32) return;
+  const int column = quad * 4;
+  float values[4];
+  float read0[4];
+  take_four(&in0[((T + (-1))) * 128 + column], read0);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    values[j] = read0[j];
+  }
+  store_four(&out0[column], values);
 }
 
 // func @linear.3 kernel matmul(%0: bf16[1, d], %1: bf16[vocab, d]) -> (bf16[1, vocab]) {
@@ -1322,19 +1352,27 @@ extern "C" __global__ void __launch_bounds__(256) linear_3(const bf16* in0, cons
   vector_product<1, 4096, 128, 1>(block, weights, out0, prepare, element);
 }
 
-// func @cast.6 kernel pointwise(%0: bf16[vocab]) -> (f32[vocab]) {
+// func @cast.5 kernel pointwise(%0: bf16[vocab]) -> (f32[vocab]) {
 // %1 = cast(%0, dtype=f32) : f32[vocab]
 // return %1
 // }
-extern "C" __global__ void __launch_bounds__(256) cast_6(const bf16* in0, float* out0) {
+extern "C" __global__ void __launch_bounds__(256) cast_5(const bf16* in0, float* out0) {
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 4096) return;
-  const float v0 = load(in0[i]);
-  const float v1 = v0;
-  out0[i] = convert<float>(v1);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= 1024) return;
+  const int column = quad * 4;
+  float values[4];
+  float read0[4];
+  take_four(&in0[column], read0);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v1 = read0[j];
+    values[j] = v1;
+  }
+  store_four(&out0[column], values);
 }
 
 // func @linear_cast.5 kernel matmul(%0: bf16[1, hd*heads], %1: bf16[d, hd*heads]) -> (f32[1, d]) {
@@ -1368,36 +1406,61 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_add_2(const float* in
   const unsigned block = blockIdx.x;
   const int row = static_cast<int>(block) * kWarps + threadIdx.x / 32;
   if (row >= 1) return;
-  float parameters0[4];
+  float parameters0[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v1 = load(in1[column]);
-    parameters0[j] = v1;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read1[4];
+    take_four(&in1[column], read1);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      parameters0[j][i] = read1[i];
+    }
   }
   await_predecessor();
-  float own[4];
+  float own[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v2 = load(in0[column]);
-    own[j] = v2;
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read2[4];
+    take_four(&in0[column], read2);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      own[j][i] = read2[i];
+    }
   }
   float partial3 = 0.0f;
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    partial3 += own[j] * own[j];
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      partial3 += own[j][i] * own[j][i];
+    }
   }
   const float squares = warp_sum(partial3);
   const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
+  float values[1][4];
   #pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const int column = j * 32 + threadIdx.x % 32;
-    const float v4 = own[j] * factor * parameters0[j];
-    const float v5 = load(in2[column]);
-    const float v6 = add(v5, v4);
-    out0[column] = convert<float>(v6);
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    float read5[4];
+    take_four(&in2[column], read5);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int at = column + i;
+      const float v4 = own[j][i] * factor * parameters0[j][i];
+      const float v6 = add(read5[i], v4);
+      values[j][i] = v6;
+    }
+  }
+  #pragma unroll
+  for (int j = 0; j < 1; j++) {
+    const int column = (j * 32 + threadIdx.x % 32) * 4;
+    store_four(&out0[column], values[j]);
   }
 }
 
@@ -1431,13 +1494,21 @@ extern "C" __global__ void __launch_bounds__(256) gather_cast_2(const bf16* in0,
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 128) return;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= 32) return;
+  const int column = quad * 4;
+  float values[4];
   const int v0 = load(in1[0]);
   const int row1 = checked_index(v0, 4096);
-  const float v2 = load(in0[row1 * 128 + i]);
-  const float v3 = v2;
-  out0[i] = convert<float>(v3);
+  float read2[4];
+  take_four(&in0[row1 * 128 + column], read2);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v3 = read2[j];
+    values[j] = v3;
+  }
+  store_four(&out0[column], values);
 }
 
 // func @iota_add_cast.2 kernel pointwise(%0: i32[]) -> (f32[1]) {
@@ -1466,12 +1537,20 @@ extern "C" __global__ void __launch_bounds__(256) mul_2(const float* in0, const 
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 16) return;
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= 4) return;
+  const int column = quad * 4;
+  float values[4];
   const float v0 = load(in0[0]);
-  const float v1 = load(in1[i]);
-  const float v2 = mul(v0, v1);
-  out0[i] = convert<float>(v2);
+  float read1[4];
+  take_four(&in1[column], read1);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v2 = mul(v0, read1[j]);
+    values[j] = v2;
+  }
+  store_four(&out0[column], values);
 }
 
 // func @cos.2 kernel pointwise(%0: f32[1, hd/2]) -> (f32[1, hd/2]) {
@@ -1482,11 +1561,19 @@ extern "C" __global__ void __launch_bounds__(256) cos_2(const float* in0, float*
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 16) return;
-  const float v0 = load(in0[i]);
-  const float v1 = cosf(v0);
-  out0[i] = convert<float>(v1);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= 4) return;
+  const int column = quad * 4;
+  float values[4];
+  float read0[4];
+  take_four(&in0[column], read0);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v1 = cosf(read0[j]);
+    values[j] = v1;
+  }
+  store_four(&out0[column], values);
 }
 
 // func @sin.2 kernel pointwise(%0: f32[1, hd/2]) -> (f32[1, hd/2]) {
@@ -1497,11 +1584,19 @@ extern "C" __global__ void __launch_bounds__(256) sin_2(const float* in0, float*
   release_successor();
   const unsigned block = blockIdx.x;
   await_predecessor();
-  const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= 16) return;
-  const float v0 = load(in0[i]);
-  const float v1 = sinf(v0);
-  out0[i] = convert<float>(v1);
+  const int quad = static_cast<int>(block) * kThreads + threadIdx.x;
+  if (quad >= 4) return;
+  const int column = quad * 4;
+  float values[4];
+  float read0[4];
+  take_four(&in0[column], read0);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v1 = sinf(read0[j]);
+    values[j] = v1;
+  }
+  store_four(&out0[column], values);
 }
 
 // func @add.2 kernel pointwise(%0: i32[]) -> (i32[]) {
