@@ -211,6 +211,7 @@ export const layerCases: readonly DecodingCase[] = [
     interleaved: true,
     positions: [0, 39],
   }),
+  layerCase({ width: 32, heads: 2, kv: 1, hd: 32, ffn: 40, context: 2200, positions: [2199] }),
   layerCase({ batch: 8, width: 64, heads: 4, kv: 2, hd: 32, ffn: 96, context: 200, positions: [0, 150] }),
   layerCase({ batch: 3, width: 40, heads: 3, kv: 1, hd: 24, ffn: 56, context: 20, positions: [0, 19] }),
 ];
@@ -229,4 +230,9 @@ const integerProducts = [1, 3, 8, 17, 32, 40].flatMap((rows) => [
   productCase({ rows, columns: 18, inner: 256, codes: 'u4', group: 128, zeros: true }),
   productCase({ rows, columns: 21, inner: 100, codes: 'i4', group: 25 }),
 ]);
-export const productCases: readonly DecodingCase[] = [...plainProducts, ...integerProducts];
+/** So many columns that blocks take them in turns. */
+const wideProducts = [
+  productCase({ rows: 1, columns: 2150, inner: 544, codes: 'i8' }),
+  productCase({ rows: 1, columns: 4300, inner: 128, codes: 'i4', group: 64, zeros: true }),
+];
+export const productCases: readonly DecodingCase[] = [...plainProducts, ...integerProducts, ...wideProducts];

@@ -105,7 +105,13 @@ function blocksOf(few: FewRows, roots: readonly OpOf<'linear'>[], all: number): 
 function perWarp(few: FewRows, roots: readonly OpOf<'linear'>[]): number {
   if (roots.length > 1) return 1;
   if (few.packed === undefined) return columnsPerWarp(few.columns);
-  return vectorElements(few.packed) > 16 ? 2 : 1;
+  const vector = vectorElements(few.packed);
+  return vector > 16 && turnBytes(few.inner / vector, 2) <= bytesOfTurn ? 2 : 1;
+}
+
+/** Bytes that a thread reads of `rows` rows of weights, each of so many vectors. */
+function turnBytes(vectors: number, rows: number): number {
+  return 16 * rows * Math.ceil(vectors / 32);
 }
 
 /** How many times a block takes columns, and how many vectors of each row a thread requests ahead: those of a turn, if few. */
@@ -115,11 +121,13 @@ function packedTurns(
   all: number,
 ): { turns: number; ahead: number } {
   if (few.packed === undefined || few.kind !== 'packed') return { turns: 1, ahead: 0 };
-  const steps = Math.ceil(few.inner / vectorElements(few.packed) / 32);
+  const vectors = few.inner / vectorElements(few.packed);
   const own = perWarp(few, roots);
-  const bytes = 16 * own * roots.length;
-  if (steps * bytes > bytesOfTurn) return { turns: 1, ahead: Math.max(1, Math.floor(bytesAhead / bytes)) };
-  return { turns: Math.max(1, Math.ceil(all / (warps * own * enoughBlocks))), ahead: steps };
+  const rows = own * roots.length;
+  if (turnBytes(vectors, rows) > bytesOfTurn)
+    return { turns: 1, ahead: Math.max(1, Math.floor(bytesAhead / 16 / rows)) };
+  const turns = Math.max(1, Math.ceil(all / (warps * own * enoughBlocks)));
+  return { turns, ahead: Math.ceil(vectors / 32) };
 }
 
 /** Tiles of 16 columns of a block: more than one shares what many rows of x cost to read. */
