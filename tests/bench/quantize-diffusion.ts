@@ -60,13 +60,13 @@ const w8a8: readonly Case[] = [
   },
   {
     id: 'htg',
-    what: 'the same, scale by maximum',
+    what: 'HTG by maximum and ranges, G = 10',
     pipeline: `${balanced},quantize{activations=step}`,
     reference: 0.0083,
   },
   {
     id: 'htg-gptq',
-    what: 'the same, GPTQ',
+    what: 'HTG by maximum and ranges, GPTQ',
     pipeline: `${balanced},quantize{activations=step,${gptq}}`,
   },
   {
@@ -83,12 +83,12 @@ const w8a8: readonly Case[] = [
   },
   {
     id: 'htg-dynamic',
-    what: 'the same, scale by maximum',
+    what: 'HTG by maximum, dynamic per token',
     pipeline: `${balanced},quantize{activations=token}`,
   },
   {
     id: 'best',
-    what: 'the same, GPTQ',
+    what: 'HTG by maximum, dynamic per token, GPTQ',
     pipeline: `${balanced},quantize{activations=token,${gptq}}`,
   },
 ];
@@ -124,7 +124,7 @@ const w4a8: readonly Case[] = [
   },
   {
     id: 'htg-64',
-    what: 'the same, groups of 64',
+    what: 'HTG and ranges, groups of 64',
     pipeline: 'htg{groups=10},quantize{scheme=w4a8,activations=step,group=64}',
     reference: 0.0269,
   },
@@ -142,7 +142,7 @@ const w4a8: readonly Case[] = [
   },
   {
     id: 'htg-dynamic-64',
-    what: 'the same, groups of 64',
+    what: 'HTG, dynamic, groups of 64',
     pipeline: 'htg{groups=10},quantize{scheme=w4a8,activations=token,group=64}',
     reference: 0.0256,
   },
@@ -178,7 +178,7 @@ const w4a8: readonly Case[] = [
   },
   {
     id: 'best-static',
-    what: 'the same, large inputs first, condition in 4 bits',
+    what: 'HTG by maximum and ranges, GPTQ, groups of 64, asymmetric, large inputs first, condition in 4 bits',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=step,${gptq},act_order,${narrow},condition=w4}`,
   },
   {
@@ -188,7 +188,7 @@ const w4a8: readonly Case[] = [
   },
   {
     id: 'best',
-    what: 'the same, large inputs first, condition in 4 bits',
+    what: 'HTG by maximum, dynamic, GPTQ, groups of 64, asymmetric, large inputs first, condition in 4 bits',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,${narrow},condition=w4}`,
   },
 ];
