@@ -6,6 +6,7 @@ import { madeBy, type Rule, rule } from '../../passes/rules/rule.js';
 import { resolver } from '../kernel-function.js';
 import { applyRules, decomposeRule, patchesAsLinear, softmaxLast, widenRule } from '../legalise.js';
 import { type ComputeDType, narrow, type ReadsIntegers } from '../narrow.js';
+import { composeLookups } from './composed-lookups.js';
 import { fewRows } from './few-rows.js';
 import { integerProducts, readsRows } from './integer-products.js';
 import { narrowEarly } from './narrow-early.js';
@@ -105,7 +106,7 @@ const wideRules: readonly Rule[] = [...narrowRules, ...computesNarrow.map(widenR
 
 export function legalise(module: Module, compute: ComputeDType): Module {
   const rules = [...(compute === 'f32' ? wideRules : narrowRules), integerRule(module)];
-  const simple = applyRules(integerProducts(module), rules);
+  const simple = applyRules(composeLookups(integerProducts(module)), rules);
   if (compute === 'f32') return simple;
   const resolve = resolver(modelDims(module));
   const readsIntegers: ReadsIntegers = (op, operands) =>

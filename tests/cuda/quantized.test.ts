@@ -34,6 +34,7 @@ test('scales are looked up where they are read: a layer is what quantizes its in
   const names = launchesOf(quantizedCases[0]?.module as Module).map(({ kernel }) => kernel);
   expect(names).toHaveLength(3);
   expect(names[0]).toContain('quantize');
+  expect(names[0]?.match(/gather/g)).toHaveLength(2);
   for (const name of names.slice(1)) expect(name).toContain('integer_linear');
 });
 
