@@ -138,7 +138,7 @@ const texts: readonly SampleText[] = [
   },
   {
     name: 'quantized_linear_quantize',
-    args: '%x: i8[T, 63], %w: i8[203, 63], %s: f32[], %c: f32[203], %b: f32[203], %u: f32[T, 203], %o: f32[]',
+    args: '%x: i8[T, 300], %w: i8[203, 300], %s: f32[], %c: f32[203], %b: f32[203], %u: f32[T, 203], %o: f32[]',
     body: [
       '%l = quantized_linear(%x, %w, %s, %c, %b) : f32[T, 203]',
       '%a = silu(%l) : f32[T, 203]',
@@ -172,6 +172,12 @@ const texts: readonly SampleText[] = [
     args: '%x: f16[2, T, 63], %y: f16[63, 203]',
     body: ['%a = matmul(%x, %y) : f16[2, T, 203]'],
     results: '%a: f16[2, T, 203]',
+  },
+  {
+    name: 'matmul_f32',
+    args: '%x: f32[2, T, 63], %y: f32[63, 203]',
+    body: ['%a = matmul(%x, %y) : f32[2, T, 203]'],
+    results: '%a: f32[2, T, 203]',
   },
   {
     name: 'conv2d',

@@ -1,7 +1,6 @@
 /** The whole conformance suite on the model of Ascend chips, each case on one of several numbers of blocks. */
 import { describe, expect, test } from 'vitest';
 import { type CoreLayout, chips } from '../../backends/ascendc/chips.js';
-import { attentions } from '../ascendc/attentions.js';
 import {
   onBlocks,
   type Prepared,
@@ -11,6 +10,7 @@ import {
   subjectOf,
 } from '../ascendc/conformance.js';
 import { exempt } from '../ascendc/exempt.js';
+import { attentions, products } from '../ascendc/on-cube.js';
 import { hasCompiler } from '../ascendc/run-kernels.js';
 import { opCases } from '../conformance/cases.js';
 
@@ -45,10 +45,14 @@ describe.skipIf(!hasCompiler)('conformance on the model of 910b3 (skipped withou
     expect(kernels).toBeGreaterThan(1100);
   });
 
-  test.each([3, 20])('attention on the cube, on %d blocks', (blocks) => {
-    const own = attentions.map((subject) => prepare(subject, chips['910b3'], blocks) as Prepared);
-    expect(own.map(({ call }) => call.kernel.type)).toEqual(own.map(() => 'MIX_AIC_1_2'));
-    expect(runSubjects(chips['910b3'], own)).toEqual([]);
+  test.each([3, 20])('attention and products on the cube, on %d blocks', (blocks) => {
+    const chip = chips['910b3'];
+    const own = [...attentions, ...products].map((subject) => prepare(subject, chip, blocks) as Prepared);
+    expect(own.map(({ call }) => call.kernel.type)).toEqual([
+      ...attentions.map(() => 'MIX_AIC_1_2'),
+      ...products.map(() => 'AIC_ONLY'),
+    ]);
+    expect(runSubjects(chip, own)).toEqual([]);
   });
 });
 

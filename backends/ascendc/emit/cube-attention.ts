@@ -17,6 +17,7 @@ import {
   namesOf,
 } from './attention-shape.js';
 import { numbers, vectorMethods } from './attention-weights.js';
+import { cubeConstants, leftMethods, longestPitch, multiplyStatements, rightMethod } from './cube.js';
 import type { KernelBody, KernelContext } from './kernel.js';
 import { factor } from './size.js';
 import { elementBytes, method } from './tile.js';
@@ -30,8 +31,6 @@ interface Tiles {
 const lanes = 64;
 const slots = 2;
 const reserveBytes = 2048;
-/** The pitch of rows in global memory, which a copy into fractals takes. */
-const longestPitch = 65_535;
 const extents = [128, 64, 32, 16];
 
 const ceil16 = (value: number): number => Math.ceil(value / 16) * 16;
@@ -100,8 +99,7 @@ export function emitCubeAttention(context: KernelContext): KernelBody | undefine
       `constexpr uint32_t kHeads = ${names.heads};`,
       `constexpr uint32_t kKeyHeads = ${names.kvHeads};`,
       'constexpr uint32_t kRows = kQueries / 2;  // of a vector core',
-      'constexpr uint32_t kC0 = 16;  // elements of one row of a fractal',
-      'constexpr uint32_t kFractal = 16 * kC0;',
+      ...cubeConstants,
       `constexpr uint32_t kSlots = ${slots};  // tiles of a kind between a cube core and its vector cores`,
       `constexpr float kScale = ${names.scale};`,
       'constexpr float kHidden = -1e30f;  // below all scores, and far from what floats can hold',
@@ -206,16 +204,7 @@ function cubeMethods(shape: AttentionShape, names: AttentionNames): string[] {
       'queryQueue_.EnQue(query);',
       `return queryQueue_.DeQue<${type}>();`,
     ]).replace('inline void', `inline LocalTensor<${type}>`),
-    '// Rows of a left factor, as fractals.',
-    method(
-      `CopyLeft(${tensor('to')}, const GlobalTensor<${type}>& from, uint32_t m, uint32_t depth, uint32_t pitch)`,
-      [
-        'const uint16_t rows = Align16(m);',
-        'DataCopy(to, from, Nd2NzParams(1, m, depth, 0, pitch, rows, 1, 0));',
-        '// A product of one row would read plain rows: the row is there twice.',
-        'if (m == 1) DataCopy(to[kC0], from, Nd2NzParams(1, 1, depth, 0, pitch, rows, 1, 0));',
-      ],
-    ),
+    ...leftMethods(type),
     '// scores = query . keys',
     method(
       `Score(${tensor('query')}, uint32_t batch, uint32_t keyHead, uint32_t m, uint32_t key, uint32_t count, uint32_t slot)`,
@@ -247,19 +236,7 @@ function cubeMethods(shape: AttentionShape, names: AttentionNames): string[] {
         `DataCopy(values, ${values}[row * kValues], Nd2NzParams(1, count, kValues, 0, kKeyHeads * kValues, Align16(count), 1, 0));`,
         'valuesQueue_.EnQue(values);',
         `values = valuesQueue_.DeQue<${type}>();`,
-        `LocalTensor<${type}> right = rightQueue_.AllocTensor<${type}>();`,
-        'const uint32_t steps = Align16(count) / 16;',
-        'const uint32_t columns = kValuePitch / 16;',
-        '// Rows of values are the inner axis of the product: their fractals are transposed.',
-        'for (uint32_t i = 0; i < steps; ++i) {',
-        '    LoadData2DParams load;',
-        '    load.startIndex = i;',
-        '    load.repeatTimes = columns;',
-        '    load.srcStride = steps;',
-        '    load.ifTranspose = true;',
-        '    LoadData(right[i * columns * kFractal], values, load);',
-        '}',
-        'rightQueue_.EnQue(right);',
+        'LoadRight(values, count, kValues);',
         'valuesQueue_.FreeTensor(values);',
         'CrossCoreWaitFlag<2, PIPE_MTE2>(kWeightsReady);',
         `LocalTensor<${type}> weights = weightsQueue_.AllocTensor<${type}>();`,
@@ -273,31 +250,10 @@ function cubeMethods(shape: AttentionShape, names: AttentionNames): string[] {
         'CrossCoreSetFlag<2, PIPE_FIX>(kSumsReady);',
       ],
     ),
-    method(`LoadLeft(${tensor('from')}, uint32_t m, uint32_t depth)`, [
-      `LocalTensor<${type}> left = leftQueue_.AllocTensor<${type}>();`,
-      'const uint32_t rows = Align16(m) / 16;',
-      'const uint32_t fractals = CeilDiv(depth, kC0);',
-      'for (uint32_t i = 0; i < rows; ++i) {',
-      '    LoadData2DParams load;',
-      '    load.startIndex = i;',
-      '    load.repeatTimes = fractals;',
-      '    load.srcStride = rows;',
-      '    LoadData(left[i * fractals * kFractal], from, load);',
-      '}',
-      'leftQueue_.EnQue(left);',
-    ]),
+    ...rightMethod(type),
     method('Multiply(uint32_t m, uint32_t n, uint32_t depth)', [
       'LocalTensor<float> sums = productQueue_.AllocTensor<float>();',
-      `LocalTensor<${type}> left = leftQueue_.DeQue<${type}>();`,
-      `LocalTensor<${type}> right = rightQueue_.DeQue<${type}>();`,
-      'MmadParams params;',
-      'params.m = m == 1 ? 2 : m;',
-      'params.n = n;',
-      'params.k = depth;',
-      'params.cmatrixInitVal = true;',
-      'Mmad(sums, left, right, params);',
-      'leftQueue_.FreeTensor(left);',
-      'rightQueue_.FreeTensor(right);',
+      ...multiplyStatements(type, 'true'),
       'productQueue_.EnQue(sums);',
     ]),
     method('CopyOut(const GlobalTensor<float>& to, uint32_t m, uint32_t n)', [

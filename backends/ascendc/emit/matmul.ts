@@ -9,6 +9,7 @@
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
 import type { Func, Op, Value } from '../../../ir/module.js';
 import type { DType } from '../../../ir/type.js';
+import { fixpipeModes } from './cube.js';
 import { mul, spread, vector } from './elementwise.js';
 import { Expressions, type Index, type Leaf, origin } from './expression.js';
 import type { KernelBody, KernelContext } from './kernel.js';
@@ -235,7 +236,7 @@ export function emitMatmul(context: KernelContext): KernelBody {
 }
 
 /** Fixpipe writes sums as f32, f16 or bf16: of a product, or of a product and its conversion. */
-function canLeaveCube({ body, results }: Func): boolean {
+export function canLeaveCube({ body, results }: Func): boolean {
   const [, cast] = body;
   const isProduct = body.length === 1 || (body.length === 2 && cast?.name === 'cast');
   const dtype = results[0]?.type.dtype;
@@ -287,12 +288,6 @@ function cubeMethods(
   const weightRow = index === undefined ? 'column' : '(expert * kN + column)';
   const xRow = slots === '1' ? 'row' : `(row / ${factor(slots)})`;
   const outType = isBare ? elementType[(context.func.results[0] as Value).type.dtype] : sumType;
-  const quant: Readonly<Record<string, string>> = {
-    float: 'NoQuant',
-    int32_t: 'NoQuant',
-    half: 'F322F16',
-    bfloat16_t: 'F322BF16',
-  };
   return [
     method('Multiply(uint32_t row, uint32_t column, uint32_t m, uint32_t n)', [
       ...expert,
@@ -372,7 +367,7 @@ function cubeMethods(
         'out.mSize = m;',
         'out.srcStride = Align16(m);',
         `out.dstStride = ${isBare ? 'kN' : 'kTileN'};`,
-        `out.quantPre = ${quant[outType]};`,
+        `out.quantPre = ${fixpipeModes[outType]};`,
         isBare
           ? `Fixpipe<${outType}, ${sumType}, CFG_ROW_MAJOR>(out0Gm_[static_cast<uint64_t>(row) * kN + column], sums, out);`
           : `Fixpipe<${outType}, ${sumType}, CFG_ROW_MAJOR>(productGm_[(GetBlockIdx() * kRing + slot) * kTileM * kTileN], sums, out);`,

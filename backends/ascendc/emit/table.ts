@@ -9,6 +9,7 @@ import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
 import { emitConvolution, emitPool } from './convolution.js';
 import { emitCubeAttention } from './cube-attention.js';
+import { emitCubeProduct } from './cube-product.js';
 import {
   type EmittedKernel,
   emitKernel,
@@ -32,7 +33,7 @@ const emitLinear: Emitter = (context) =>
   context.chip.layout === 'split' ? emitMatmul(context) : emitRowProduct(context);
 
 const emitters: Readonly<Record<string, Emitter>> = {
-  matmul: emitProduct,
+  matmul: (context) => emitCubeProduct(context) ?? emitProduct(context),
   conv2d: emitConvolution,
   max_pool2d: emitPool,
   avg_pool2d: emitPool,

@@ -116,6 +116,20 @@ private:
         if (m == 1) DataCopy(to[kC0], from, Nd2NzParams(1, 1, depth, 0, pitch, rows, 1, 0));
     }
 
+    __aicore__ inline void LoadLeft(const LocalTensor<half>& from, uint32_t m, uint32_t depth) {
+        LocalTensor<half> left = leftQueue_.AllocTensor<half>();
+        const uint32_t rows = Align16(m) / 16;
+        const uint32_t fractals = CeilDiv(depth, kC0);
+        for (uint32_t i = 0; i < rows; ++i) {
+            LoadData2DParams load;
+            load.startIndex = i;
+            load.repeatTimes = fractals;
+            load.srcStride = rows;
+            LoadData(left[i * fractals * kFractal], from, load);
+        }
+        leftQueue_.EnQue(left);
+    }
+
     // scores = query . keys
     __aicore__ inline void Score(const LocalTensor<half>& query, uint32_t batch, uint32_t keyHead, uint32_t m, uint32_t key, uint32_t count, uint32_t slot) {
         LocalTensor<half> keys = keysQueue_.AllocTensor<half>();
@@ -143,19 +157,7 @@ private:
         DataCopy(values, in2Gm_[row * kValues], Nd2NzParams(1, count, kValues, 0, kKeyHeads * kValues, Align16(count), 1, 0));
         valuesQueue_.EnQue(values);
         values = valuesQueue_.DeQue<half>();
-        LocalTensor<half> right = rightQueue_.AllocTensor<half>();
-        const uint32_t steps = Align16(count) / 16;
-        const uint32_t columns = kValuePitch / 16;
-        // Rows of values are the inner axis of the product: their fractals are transposed.
-        for (uint32_t i = 0; i < steps; ++i) {
-            LoadData2DParams load;
-            load.startIndex = i;
-            load.repeatTimes = columns;
-            load.srcStride = steps;
-            load.ifTranspose = true;
-            LoadData(right[i * columns * kFractal], values, load);
-        }
-        rightQueue_.EnQue(right);
+        LoadRight(values, count, kValues);
         valuesQueue_.FreeTensor(values);
         CrossCoreWaitFlag<2, PIPE_MTE2>(kWeightsReady);
         LocalTensor<half> weights = weightsQueue_.AllocTensor<half>();
@@ -169,18 +171,20 @@ private:
         CrossCoreSetFlag<2, PIPE_FIX>(kSumsReady);
     }
 
-    __aicore__ inline void LoadLeft(const LocalTensor<half>& from, uint32_t m, uint32_t depth) {
-        LocalTensor<half> left = leftQueue_.AllocTensor<half>();
-        const uint32_t rows = Align16(m) / 16;
-        const uint32_t fractals = CeilDiv(depth, kC0);
-        for (uint32_t i = 0; i < rows; ++i) {
+    // Rows of the inner axis of the product: their fractals are transposed.
+    __aicore__ inline void LoadRight(const LocalTensor<half>& from, uint32_t depth, uint32_t n) {
+        LocalTensor<half> right = rightQueue_.AllocTensor<half>();
+        const uint32_t steps = Align16(depth) / 16;
+        const uint32_t columns = Align16(n) / 16;
+        for (uint32_t i = 0; i < steps; ++i) {
             LoadData2DParams load;
             load.startIndex = i;
-            load.repeatTimes = fractals;
-            load.srcStride = rows;
-            LoadData(left[i * fractals * kFractal], from, load);
+            load.repeatTimes = columns;
+            load.srcStride = steps;
+            load.ifTranspose = true;
+            LoadData(right[i * columns * kFractal], from, load);
         }
-        leftQueue_.EnQue(left);
+        rightQueue_.EnQue(right);
     }
 
     __aicore__ inline void Multiply(uint32_t m, uint32_t n, uint32_t depth) {

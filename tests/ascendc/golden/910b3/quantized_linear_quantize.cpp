@@ -1,7 +1,7 @@
 // quantized_linear, silu, mul, quantize on 910b3
 //
-//   in0   i8[T, 63]
-//   in1   i8[203, 63]
+//   in0   i8[T, 300]
+//   in1   i8[203, 300]
 //   in2   f32[]
 //   in3   f32[203]
 //   in4   f32[203]
@@ -9,7 +9,7 @@
 //   in6   f32[]
 //   out0  i8[T, 203]
 //
-// Tiles of 128 x 48, K in steps of 128 through L1 and 128 through L0.
+// Tiles of 128 x 48, K in steps of 256 through L1 and 128 through L0.
 // Two vector cores finish the tiles of each cube core.
 #include "hew_kernel.h"
 
@@ -18,10 +18,10 @@ namespace {
 using namespace AscendC;
 
 constexpr uint32_t kN = 203;
-constexpr uint32_t kK = 63;
+constexpr uint32_t kK = 300;
 constexpr uint32_t kTileM = 128;
 constexpr uint32_t kTileN = 48;
-constexpr uint32_t kTileK = 128;  // in L1
+constexpr uint32_t kTileK = 256;  // in L1
 constexpr uint32_t kStepK = 128;  // in L0
 constexpr uint32_t kC0 = 32;  // elements of one row of a fractal
 // Columns of a row of the tile, and room for comparisons behind them.
@@ -39,8 +39,8 @@ public:
         : T(T), pipe_(pipe) {}
 
     __aicore__ inline void Init(GM_ADDR in0, GM_ADDR in1, GM_ADDR in2, GM_ADDR in3, GM_ADDR in4, GM_ADDR in5, GM_ADDR in6, GM_ADDR out0, GM_ADDR scratch) {
-        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t*>(in0), (T * 63));
-        in1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t*>(in1), 12789);
+        in0Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t*>(in0), (T * 300));
+        in1Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int8_t*>(in1), 60900);
         in2Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in2), 1);
         in3Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in3), 203);
         in4Gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(in4), 203);

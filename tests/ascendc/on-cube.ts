@@ -1,4 +1,7 @@
-/** Attentions of many queries at odd sizes: widths, windows, batches, types, and tiles that are not full. */
+/**
+ * What runs on the cube, at odd sizes: attentions of many queries with widths, windows, batches, types, and tiles that are
+ * not full; products of computed matrices, with axes of one and axes that broadcast.
+ */
 import type { Subject } from './conformance.js';
 import { type SampleText, sampleOf } from './samples.js';
 
@@ -57,3 +60,26 @@ function textOf(shape: Shape): SampleText {
 }
 
 export const attentions: readonly Subject[] = shapes.map((shape) => sampleOf(textOf(shape), 1));
+
+/** The shapes of both factors and of the product. */
+const factors: readonly (readonly [dtype: 'f16' | 'bf16', left: string, right: string, product: string])[] = [
+  ['f16', '1, 1', '1, 1', '1, 1'],
+  ['f16', '1, 300', '300, 203', '1, 203'],
+  ['bf16', '17, 63', '63, 1', '17, 1'],
+  ['f16', '260, 17', '17, 140', '260, 140'],
+  ['f16', '3, 2, 33, 129', '3, 2, 129, 65', '3, 2, 33, 65'],
+  ['bf16', '2, 1, 20, 40', '3, 40, 30', '2, 3, 20, 30'],
+  ['f16', '5, 24', '4, 24, 19', '4, 5, 19'],
+];
+
+export const products: readonly Subject[] = factors.map(([dtype, left, right, product]) =>
+  sampleOf(
+    {
+      name: `matmul_${dtype}_${left}_by_${right}`.replaceAll(', ', '_'),
+      args: `%x: ${dtype}[${left}], %y: ${dtype}[${right}]`,
+      body: [`%a = matmul(%x, %y) : ${dtype}[${product}]`],
+      results: `%a: ${dtype}[${product}]`,
+    },
+    1,
+  ),
+);
