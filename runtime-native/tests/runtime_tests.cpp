@@ -294,6 +294,7 @@ const std::map<std::string, std::function<void()>> scenarios = {
     {"no-memory", [] { refused(HEW_ERROR_OUT_OF_MEMORY, "MiB"); }},
     {"context-full", [] { reported(HEW_ERROR_CONTEXT_FULL, "5 more tokens do not fit after position 7"); }},
     {"index", [] { reported(HEW_ERROR_INDEX, "index 7 is out of range: there are 5 rows"); }},
+    {"rank-lost", [] { reported(HEW_ERROR_RANKS, "has not answered for a minute"); }},
 };
 
 }  // namespace

@@ -33,6 +33,7 @@ const scenarios: readonly Scenario[] = [
   { name: 'no-memory', environment: { HEW_FAKE_MEMORY: '100' } },
   { name: 'context-full', environment: { HEW_FAKE_FAILURE: '1' } },
   { name: 'index', environment: { HEW_FAKE_FAILURE: '2' } },
+  { name: 'rank-lost', environment: { HEW_FAKE_FAILURE: '3' } },
   { name: 'one-of-two-ranks' },
   { name: 'no-nccl', environment: { RANK: '0', WORLD_SIZE: '2', LOCAL_RANK: '0' } },
 ];
