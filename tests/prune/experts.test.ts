@@ -136,7 +136,8 @@ const sizes = { d: 3, n: 5, experts: 4 };
 const sequence = (count: number, step: number): number[] =>
   Array.from({ length: count }, (_, i) => ((i * step) % 13) / 6 - 1);
 const weights = {
-  router: sequence(sizes.experts * sizes.d, 5),
+  // No two experts have the same logit for a token.
+  router: sequence(sizes.experts * sizes.d, 5).map((value, i) => value + i / 50),
   gate: sequence(sizes.experts * sizes.n * sizes.d, 7),
   up: sequence(sizes.experts * sizes.n * sizes.d, 4),
   down: sequence(sizes.experts * sizes.d * sizes.n, 9),

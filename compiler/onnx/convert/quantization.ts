@@ -4,6 +4,7 @@ import type { Value } from '../../../ir/module.js';
 import { isFloat } from '../../../ir/type.js';
 import { add, cast, div, mul, rankOf, reshape, sizeAlong, sub } from '../build.js';
 import type { NodeContext, OperatorTable } from '../node.js';
+import { matmul } from './contraction.js';
 import { convolve } from './convolution.js';
 import { perChannel } from './normalization.js';
 
@@ -66,7 +67,7 @@ function centred(c: NodeContext, index: number, zeroIndex: number, isLeft: boole
 }
 
 function qlinearMatMul(c: NodeContext): Value {
-  const product = c.b.one('matmul', [centred(c, 0, 2, true), centred(c, 3, 5, false)]);
+  const product = matmul(c, centred(c, 0, 2, true), centred(c, 3, 5, false));
   const scale = div(c.b, mul(c.b, c.input(1), c.input(4)), c.input(6));
   const point = c.input(7);
   const scaled = mul(c.b, cast(c.b, product, 'f32'), cast(c.b, scale, 'f32'));
@@ -116,7 +117,7 @@ export const quantizationOperators: OperatorTable = {
   DynamicQuantizeLinear: { since: 11, convert: dynamicQuantize },
   MatMulInteger: {
     since: 10,
-    convert: (c) => c.b.one('matmul', [centred(c, 0, 2, true), centred(c, 1, 3, false)]),
+    convert: (c) => matmul(c, centred(c, 0, 2, true), centred(c, 1, 3, false)),
   },
   ConvInteger: { since: 10, limits: 'sums up to 2^24', convert: convInteger },
   QLinearMatMul: { since: 10, convert: qlinearMatMul },
