@@ -171,6 +171,11 @@ const w4a8: readonly Case[] = [
     reference: 0.0158,
   },
   {
+    id: 'htg-dynamic-gptq',
+    what: 'the same by maximum, large inputs first, bias correction',
+    pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,bias_correction}`,
+  },
+  {
     id: 'htg-gptq-64',
     what: 'HTG by maximum and ranges, GPTQ, groups of 64, asymmetric',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=step,${gptq},${narrow}}`,
