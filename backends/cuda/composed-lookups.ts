@@ -4,9 +4,10 @@
  */
 import { mapFunctions, rewriteFunc } from '../../ir/builder.js';
 import { constantOf, type Dim } from '../../ir/dim.js';
-import { defOf, type Module, modelDims, type OpOf, type Param, type Value } from '../../ir/module.js';
+import { type Module, modelDims, type Param, type Value } from '../../ir/module.js';
 import { type Recipe, recipeParts } from '../../ir/recipe.js';
 import { tensorType } from '../../ir/type.js';
+import { madeBy } from '../../passes/rules/rule.js';
 import { resolver } from '../kernel-function.js';
 
 /** Entries of the table that is made. */
@@ -26,9 +27,9 @@ export function composeLookups(module: Module): Module {
     rewriteFunc(func, scope, (op, operands, builder) => {
       if (op.name !== 'gather') return undefined;
       const outer = lookup(operands);
-      const inner = outer && lookup(defOf(uncast(outer.index))?.operands ?? []);
-      if (inner === undefined || defOf(uncast(outer?.index as Value))?.name !== 'gather') return undefined;
-      const name = composed(params, (outer as Lookup).name, inner.name, resolve);
+      const inner = outer && lookup(madeBy(uncast(outer.index), 'gather')?.operands ?? []);
+      if (outer === undefined || inner === undefined) return undefined;
+      const name = composed(params, outer.name, inner.name, resolve);
       if (name === undefined) return undefined;
       return [builder.one('gather', [builder.one('param', [], { name }), inner.index], { axis: 0 })];
     }),
@@ -37,14 +38,13 @@ export function composeLookups(module: Module): Module {
 
 /** The operands of a gather from a parameter that is a list. */
 function lookup([table, index]: readonly Value[]): Lookup | undefined {
-  const op = table === undefined ? undefined : defOf(table);
-  if (op?.name !== 'param' || index === undefined || table?.type.shape.length !== 1) return undefined;
-  return { name: (op as OpOf<'param'>).attrs.name, index };
+  const param = madeBy(table, 'param');
+  if (param === undefined || index === undefined || table?.type.shape.length !== 1) return undefined;
+  return { name: param.attrs.name, index };
 }
 
 function uncast(value: Value): Value {
-  const op = defOf(value);
-  return op?.name === 'cast' ? (op.operands[0] as Value) : value;
+  return madeBy(value, 'cast')?.operands[0] ?? value;
 }
 
 /** Whether passes made the values, and no checkpoint: then indices are within their tables. */

@@ -5,8 +5,9 @@
  */
 import { type FuncBuilder, mapFunctions, rewriteFunc } from '../../ir/builder.js';
 import { constantOf, type Dim } from '../../ir/dim.js';
-import { defOf, type Module, modelDims, type OpOf, type Param, type Value } from '../../ir/module.js';
+import { type Module, modelDims, type Param, type Value } from '../../ir/module.js';
 import { tensorType } from '../../ir/type.js';
+import { fullValue, madeBy } from '../../passes/rules/rule.js';
 import { resolver } from '../kernel-function.js';
 
 /** Bulk copies read rows in pieces of 16 bytes. */
@@ -30,15 +31,11 @@ export function integerProducts(module: Module): Module {
       if (op.name !== 'quantized_linear') return undefined;
       const [x, w, , , , wZero] = operands as [Value, Value, Value, Value, Value?, Value?];
       const isByte = x.type.dtype === 'i8' && w.type.dtype === 'i8' && op.attrs.group === 0;
-      if (!isByte || !isZero(wZero) || !readsRows(x, resolve)) return undefined;
+      const isSymmetric = wZero === undefined || fullValue(wZero) === 0;
+      if (!isByte || !isSymmetric || !readsRows(x, resolve)) return undefined;
       return [integerProduct(builder, operands, params)];
     }),
   );
-}
-
-function isZero(value: Value | undefined): boolean {
-  const op = value === undefined ? undefined : defOf(value);
-  return value === undefined || (op?.name === 'full' && (op as OpOf<'full'>).attrs.value === 0);
 }
 
 function integerProduct(b: FuncBuilder, operands: readonly Value[], params: Map<string, Param>): Value {
@@ -64,11 +61,11 @@ function integerProduct(b: FuncBuilder, operands: readonly Value[], params: Map<
 
 /** The sum of each row of a weight. */
 function rowSums(b: FuncBuilder, w: Value, params: Map<string, Param>): Value {
-  const op = defOf(w);
+  const param = madeBy(w, 'param');
   const attrs = { axes: [1], keepdims: false };
-  if (op?.name !== 'param') return b.one('reduce_sum', [b.one('cast', [w], { dtype: 'i32' })], attrs);
-  const weight = params.get(op.attrs.name) as Param;
-  const name = `${op.attrs.name}.row_sums`;
+  if (param === undefined) return b.one('reduce_sum', [b.one('cast', [w], { dtype: 'i32' })], attrs);
+  const weight = params.get(param.attrs.name) as Param;
+  const name = `${param.attrs.name}.row_sums`;
   const wide = { kind: 'op', op: 'cast', attrs: { dtype: 'i32' }, args: [weight.recipe] } as const;
   params.set(name, {
     type: tensorType('i32', weight.type.shape.slice(0, 1)),

@@ -171,14 +171,13 @@ class Merger {
 
   /** Parts of a tensor that the second kernel can as well read where they lie: see emit/view.ts, or in an expression. */
   private readsView(first: Func, second: Func, arg: Value): boolean {
-    if (second.kernel === 'attention' && first.body.some((op) => op.name === 'slice')) {
-      const last = first.body[0]?.attrs as OpOf<'slice'>['attrs'];
-      const tokens = constantOf(this.resolve(arg.type.shape.at(-3) as Dim));
-      const ofHeads =
-        (last.axis + arg.type.shape.length) % arg.type.shape.length === arg.type.shape.length - 2;
-      return first.body.length === 1 && ofHeads && last.step === 1 && tokens !== 1;
-    }
-    return false;
+    const [slice, ...more] = first.body;
+    if (second.kernel !== 'attention' || slice?.name !== 'slice' || more.length > 0) return false;
+    const { axis, step } = (slice as OpOf<'slice'>).attrs;
+    const { shape } = arg.type;
+    const tokens = constantOf(this.resolve(shape.at(-3) as Dim));
+    const isOfHeads = (axis + shape.length) % shape.length === shape.length - 2;
+    return isOfHeads && step === 1 && tokens !== 1;
   }
 
   /** Linear layers of one input and one size, the second of which reads the first's result in its epilogue. */
