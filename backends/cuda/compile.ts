@@ -13,6 +13,7 @@ import { emitKernels, sourceText } from './emit/module.js';
 import { scratchOf } from './emit/table.js';
 import { legalise } from './legalise.js';
 import { mergeKernels } from './merge.js';
+import { type Tuning, untuned } from './tuning.js';
 
 /** Passes that follow legalisation; they end in a module whose work is all in kernels. */
 const loweringPipeline = 'canonicalize,cse,dce,fuse,dce';
@@ -68,12 +69,18 @@ export function lower(module: Module, compute: ComputeDType, options: PipelineOp
 
 const emptyReport: PassReport = { counts: {}, notes: [] };
 
-/** Plans and emits a lowered module; `prefix` stands before the names of its kernels. */
-export function emitCuda(module: Module, prefix = ''): CudaModule {
-  const schedule = scheduleModule(module, (kernel) => scratchOf(module, kernel));
+export interface EmitOptions {
+  /** Stands before the names of the kernels. */
+  readonly prefix?: string;
+  readonly tuning?: Tuning;
+}
+
+/** Plans and emits a lowered module. */
+export function emitCuda(module: Module, { prefix = '', tuning = untuned }: EmitOptions = {}): CudaModule {
+  const schedule = scheduleModule(module, (kernel) => scratchOf(module, kernel, tuning));
   const used = new Set<Library>();
   if (addsOverRanks(module)) used.add('collectives');
-  const kernels = emitKernels(module, calledKernels(module), used, prefix);
+  const kernels = emitKernels(module, calledKernels(module), used, tuning, prefix);
   const lookup = (callee: string) => kernels.get(callee) ?? noKernel(callee);
   return {
     module,

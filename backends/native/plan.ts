@@ -33,6 +33,7 @@ export interface PlannedVariant {
   readonly threads: number;
   readonly shared: number;
   readonly cost: number;
+  readonly preferred: readonly (readonly [least: number, most: number])[];
   readonly maps: readonly {
     readonly pointer: number;
     readonly dtype: DType;
@@ -156,13 +157,14 @@ class Flattener {
     return grid.map(({ count, per }) => [planSize(this.resolve, count), per] as const);
   }
 
-  private variant({ name, grid, threads, shared, cost, maps }: PlannedVariant): LaunchVariant {
+  private variant({ name, grid, threads, shared, cost, preferred, maps }: PlannedVariant): LaunchVariant {
     return {
       kernel: name,
       grid: this.grid(grid),
       threads,
       shared,
       cost,
+      ...(preferred.length === 0 ? {} : { preferred }),
       maps: maps.map(({ pointer, dtype, rows, columns, boxRows }) => ({
         pointer,
         dtype,

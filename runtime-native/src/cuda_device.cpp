@@ -237,12 +237,13 @@ void CudaDevice::launch_function(void* function, int64_t blocks, Shape shape, vo
   driver().check(driver().launch(&config, function, arguments, nullptr), "launching a kernel");
 }
 
-// The variant whose waves of blocks cost the least; null where there is none or the code has no kernels of Hopper.
+// The variant that is preferred for these sizes, or whose waves of blocks cost the least; null where there is none or the code has no kernels of Hopper.
 const Variant* CudaDevice::fastest(const Launch& launch, const Symbols& symbols) const {
   const Variant* best = nullptr;
   int64_t least = 0;
   if (!has_wgmma_) return nullptr;
   for (const Variant& variant : launch.variants) {
+    if (variant.is_preferred(symbols)) return &variant;
     const int64_t at_once = std::max(1, multiprocessors_);
     const int64_t cost = (blocks_of(variant.grid, symbols) + at_once - 1) / at_once * variant.cost;
     if (best != nullptr && cost >= least) continue;

@@ -117,7 +117,12 @@ class Reader {
 
   Variant variant(const Json& json, const Entry& entry, size_t pointers) const {
     const auto field = [&](const char* name, int64_t least, int64_t most) { return static_cast<int>(json[name].integer(least, most)); };
-    Variant variant{json["kernel"].text(), grid(json["grid"], entry), field("threads", 32, 1024), field("shared", 0, 1 << 20), json["cost"].integer(1), {}};
+    Variant variant{json["kernel"].text(), grid(json["grid"], entry), field("threads", 32, 1024), field("shared", 0, 1 << 20), json["cost"].integer(1), {}, {}};
+    if (const Json* preferred = json.find("preferred"))
+      for (const Json& range : preferred->items()) {
+        if (range.items().size() != 2) refuse("a range of sizes is not a pair");
+        variant.preferred.emplace_back(range.items()[0].integer(0), range.items()[1].integer(0));
+      }
     for (const Json& item : json["maps"].items()) {
       MatrixMap map{static_cast<size_t>(item["pointer"].integer(0, static_cast<int64_t>(pointers) - 1)), item["dtype"].text(), size(item["rows"], entry), item["columns"].integer(1, int64_t{1} << 31), item["box"].integer(1, 256)};
       if (dtype_bytes(map.dtype) * map.columns % 16 != 0) refuse("rows of a tensor map are no multiple of 16 bytes");
@@ -190,6 +195,13 @@ int64_t blocks_of(const Grid& grid, const Symbols& symbols) {
     if (blocks > int64_t{1} << 31) break;
   }
   return blocks;
+}
+
+bool Variant::is_preferred(const Symbols& symbols) const {
+  const int64_t size = grid.empty() ? 1 : grid[0].first.value(symbols);
+  for (const auto& [least, most] : preferred)
+    if (least <= size && size <= most) return true;
+  return false;
 }
 
 uint64_t Pointer::at(const std::vector<int64_t>& turns) const {

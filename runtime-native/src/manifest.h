@@ -54,7 +54,11 @@ struct Variant {
   Grid grid;
   int threads, shared;
   int64_t cost;
+  // Ranges of the first size of the grid where it is taken whatever the cost.
+  std::vector<std::pair<int64_t, int64_t>> preferred;
   std::vector<MatrixMap> maps;
+
+  bool is_preferred(const Symbols& symbols) const;
 };
 
 struct Launch {

@@ -56,7 +56,7 @@ std::string manifest_text() {
               {"copy":[1024,256],"bytes":16,"mask":2},
               {"copy":[2048,512],"bytes":8},
               {"kernel":"nothing","grid":[[[[2,"T"]],256],[3,1]],"pointers":[512,256],"symbols":["T"],
-               "variants":[{"kernel":"tiles","grid":[[[[2,"T"]],64]],"threads":384,"shared":100000,"cost":7,
+               "variants":[{"kernel":"tiles","grid":[[[[2,"T"]],64]],"threads":384,"shared":100000,"cost":7,"preferred":[[4,6],[9,16]],
                             "maps":[{"pointer":0,"dtype":"bf16","rows":[[1,"T"]],"columns":8,"box":64}]}],"mask":4}]}},
     "states":[{"name":"kept","dtype":"f32","shape":[2],"address":2048,"bytes":8}],
     "tokenizer":null,"sampler":null})";
@@ -97,6 +97,9 @@ void units() {
   const hew::Entry& entry = manifest.entry("main");
   expect(entry.inputs[0].bytes({{"T", 3}}) == 24, "size of a slot");
   expect_error(HEW_ERROR_ARGUMENT, "there are: main", "an unknown entry", [&] { manifest.entry("other"); });
+  const hew::Variant& tiles = std::get<hew::Launch>(entry.plan.back().what).variants[0];
+  for (const auto& [tokens, preferred] : {std::pair<int64_t, bool>{1, false}, {2, true}, {3, true}, {4, false}, {8, true}})
+    expect(tiles.is_preferred({{"T", tokens}}) == preferred, "a range of sizes that a variant is preferred for");
   const hew::Size halved{{{3, {"T", "T"}}, {-1, {}}}, 2};
   expect(halved.value({{"T", 3}}) == 13, "a polynomial");
   hew::Pointer base;
@@ -116,6 +119,7 @@ void units() {
       {"\"bytes\":16,\"address\":256", "\"bytes\":17,\"address\":256", "past the end", HEW_ERROR_BUNDLE},
       {"\"address\":2048,\"bytes\":8", "\"address\":4095,\"bytes\":8", "outside the image", HEW_ERROR_BUNDLE},
       {"\"copy\":[2048,512]", "\"copy\":[9999,512]", "integer in", HEW_ERROR_BUNDLE},
+      {"[[4,6],[9,16]]", "[[4]]", "range of sizes", HEW_ERROR_BUNDLE},
       {"\"copy\":[2048,512]", "\"copy\":[2048]", "from one place", HEW_ERROR_BUNDLE},
       {"[[8,\"T\"]],\"mask\":1", "[[8,\"S\"]],\"mask\":1", "not a symbol", HEW_ERROR_BUNDLE},
       {"\"depth\":0},{", "\"depth\":1},{", "integer in", HEW_ERROR_BUNDLE},

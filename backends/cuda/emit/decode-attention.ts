@@ -5,26 +5,12 @@
 import { constantOf, type Dim, dim, productOfDims } from '../../../ir/dim.js';
 import { defOf, type Func, type Module, modelDims, type OpOf, type Value } from '../../../ir/module.js';
 import { resolver, rootOf } from '../../kernel-function.js';
+import { type DecodeShape, kinds, type Tuning } from '../tuning.js';
 import { emitRest } from './append.js';
 import { floatLiteral } from './elementwise.js';
 import { Expressions } from './expression.js';
 import { type KernelContext, type Phase, scratch } from './kernel.js';
 import { storageType } from './size.js';
-
-/** Most blocks that share the keys of a head, and how many blocks fill a GPU. */
-const mostSplits = 32;
-const enoughBlocks = 264;
-/** Keys that are worth a block. */
-const leastKeys = 32;
-
-export interface DecodeShape {
-  /** Query rows of one key head. */
-  readonly rows: number;
-  readonly width: number;
-  readonly keyHeads: number;
-  readonly length: number;
-  readonly splits: number;
-}
 
 /** The shape of attention of one token without a batch, over heads of a power of two; undefined for any other. */
 export function decodeShape(
@@ -47,21 +33,16 @@ export function decodeShape(
   const rows = heads / keyHeads;
   const fits = [16, 32, 64, 128, 256].includes(width) && width === valueWidth;
   if (tokens !== 1 || length === 0 || !fits || rows < 1 || rows > 8 || rows * width > 1024) return undefined;
-  const filling = Math.max(1, Math.floor(enoughBlocks / keyHeads));
-  return {
-    rows,
-    width,
-    keyHeads,
-    length,
-    splits: Math.min(mostSplits, filling, Math.ceil(length / leastKeys)),
-  };
+  return { rows, width, keyHeads, length };
 }
 
 /** Bytes of the partial results. */
-export function attentionScratch(module: Module, func: Func): Dim {
+export function attentionScratch(module: Module, func: Func, tuning: Tuning): Dim {
   const shape = decodeShape(rootOf(func) as OpOf<'attention'>, resolver(modelDims(module)));
-  if (shape === undefined || shape.splits === 1) return dim(0);
-  return dim(shape.keyHeads * shape.splits * shape.rows * (shape.width + 2) * 4);
+  if (shape === undefined) return dim(0);
+  const { splits } = tuning({ kind: 'decode', shape, func }) ?? kinds.decode.standard(shape);
+  if (splits === 1) return dim(0);
+  return dim(shape.keyHeads * splits * shape.rows * (shape.width + 2) * 4);
 }
 
 /** A cache that the kernel appends to, and what it appends. */
@@ -73,7 +54,8 @@ interface Appended {
 
 export function emitDecode(context: KernelContext, shape: DecodeShape): readonly Phase[] {
   const { code, root } = context;
-  const { rows, width, keyHeads, splits } = shape;
+  const { rows, width, keyHeads } = shape;
+  const { splits, resident } = context.parameters('decode', shape);
   const { operands, attrs } = root as OpOf<'attention'>;
   const [q, k, v, position] = operands as [Value, Value, Value, Value?];
   const [keys, values] = [k, v].map((value) => appendedTo(context, value));
@@ -114,7 +96,7 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): readonly
   code.line(
     `attend_cached<kRows, kWidth, kSplits, ${keys !== undefined}>(queries, fresh_key, fresh_value, ${cachedKeys} + skipped, ${cachedValues} + skipped, kKeyHeads * kWidth, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
   );
-  return [{ suffix: '', grid: [{ count: dim(keyHeads * splits), per: 1 }], code, resident: 2 }];
+  return [{ suffix: '', grid: [{ count: dim(keyHeads * splits), per: 1 }], code, resident }];
 }
 
 function appendedTo({ func }: KernelContext, value: Value): Appended | undefined {

@@ -1,52 +1,82 @@
 /** Products of few rows: on the ordinary units, or on tensor cores. See ../few-rows.ts for which runs where. */
 import { dim } from '../../../ir/dim.js';
 import { defOf, type OpOf, type Value } from '../../../ir/module.js';
-import { dtypes } from '../../../ir/type.js';
-import type { Grid } from '../../native/plan.js';
 import { type FewRows, fewRows, type PackedWeights } from '../few-rows.js';
-import { type KernelContext, warps } from './kernel.js';
+import { batchBytes, type ParametersOf, vectorElements } from '../tuning.js';
+import { type KernelContext, type Phase, warps } from './kernel.js';
 import { declareElement, declareWeights, leadIndex } from './linear.js';
 import { declareRows } from './row.js';
 import { storageType } from './size.js';
 
-/** Columns of a warp on the ordinary units: two share what is read of x, where there are enough to fill a GPU all the same. */
-export const columnsPerWarp = (columns: number): number => (columns > 16384 ? 2 : 1);
+/** A product as it is emitted: its shape, and what was chosen for it. */
+type Product = { readonly few: FewRows; readonly roots: readonly OpOf<'linear'>[] } & (
+  | { readonly kind: 'vector'; readonly chosen: ParametersOf<'vector'> }
+  | { readonly kind: 'packed'; readonly chosen: ParametersOf<'packed'> }
+  | { readonly kind: 'batch'; readonly chosen: ParametersOf<'batch'> }
+);
 
-/** Bytes of weights that a thread requests ahead on tensor cores, and of integers on the ordinary units. */
-const bytesAhead = 128;
-/** The same where a block takes several turns and keeps one ahead, so that what it makes of x is made less often. */
-const bytesOfTurn = 256;
-/** Blocks of one row that fill a GPU. */
-const enoughBlocks = 264;
-
-export function emitFewRows(context: KernelContext, roots: readonly OpOf<'linear'>[], few: FewRows): Grid {
-  declareInput(context, roots, few);
-  declareShared(context, [sharedBytes(few, roots)]);
+export function emitFewRows(
+  context: KernelContext,
+  roots: readonly OpOf<'linear'>[],
+  few: FewRows,
+): readonly Phase[] {
   const [result] = context.func.results as [Value];
-  return [{ count: dim(emitProduct(context, roots, few, result, 0, few.columns)), per: 1 }];
+  return emitProducts(context, [productOf(context, roots, few, few.columns)], [result]);
 }
 
 /** Linear layers of one input with results of their own (see merge.ts): each has a range of blocks. */
-export function emitSiblings(context: KernelContext, roots: readonly OpOf<'linear'>[]): Grid {
-  const { code, func } = context;
+export function emitSiblings(context: KernelContext, roots: readonly OpOf<'linear'>[]): readonly Phase[] {
   const shapes = roots.map((root) => fewRows(root, context.resolve) as FewRows);
-  declareInput(context, roots, shapes[0] as FewRows);
-  declareShared(
-    context,
-    roots.map((root, i) => sharedBytes(shapes[i] as FewRows, [root])),
-  );
   const columns = shapes.reduce((sum, few) => sum + few.columns, 0);
+  const products = roots.map((root, i) => productOf(context, [root], shapes[i] as FewRows, columns));
+  const results = roots.map((root) => context.func.results.find((r) => r === root.results[0]) as Value);
+  return emitProducts(context, products, results);
+}
+
+function emitProducts(
+  context: KernelContext,
+  products: readonly Product[],
+  results: readonly Value[],
+): readonly Phase[] {
+  const { code } = context;
+  const [{ roots, few }] = products as [Product];
+  declareInput(context, roots, few);
+  declareShared(context, products.map(sharedBytes));
   let first = 0;
-  roots.forEach((root, i) => {
-    const result = func.results.find((r) => r === root.results[0]) as Value;
-    const few = shapes[i] as FewRows;
-    const blocks = blocksOf(few, [root], columns);
-    code.block(`if (block >= ${first} && block < ${first + blocks})`, () => {
-      emitProduct(context, [root], few, result, first, columns);
-    });
+  products.forEach((product, i) => {
+    const result = results[i] as Value;
+    const blocks = blocksOf(product);
+    if (products.length === 1) emitProduct(context, product, result, first);
+    else
+      code.block(`if (block >= ${first} && block < ${first + blocks})`, () =>
+        emitProduct(context, product, result, first),
+      );
     first += blocks;
   });
-  return [{ count: dim(first), per: 1 }];
+  const resident = Math.max(...products.map(({ chosen }) => chosen.resident));
+  return [{ suffix: '', grid: [{ count: dim(first), per: 1 }], code, resident }];
+}
+
+/** What is chosen for a product of a launch whose products have `all` columns together. */
+function productOf(
+  context: KernelContext,
+  roots: readonly OpOf<'linear'>[],
+  few: FewRows,
+  all: number,
+): Product {
+  const { rows, columns, inner } = few;
+  const [x, w] = (roots[0] as OpOf<'linear'>).operands as [Value, Value];
+  const made = defOf(x) === undefined ? ('read' as const) : ('made' as const);
+  const shape = { columns, inner, all, weights: roots.length, x: made, dtype: w.type.dtype };
+  if (few.kind === 'vector')
+    return { kind: 'vector', few, roots, chosen: context.parameters('vector', { ...shape, rows }) };
+  const group = few.packed?.group ?? 0;
+  const dtype = few.packed === undefined ? w.type.dtype : codesOf(few.packed).type.dtype;
+  if (few.kind === 'packed')
+    return { kind: 'packed', few, roots, chosen: context.parameters('packed', { ...shape, dtype, group }) };
+  const words = few.packed?.words ?? 4;
+  const chosen = context.parameters('batch', { ...shape, dtype, group, rows, words });
+  return { kind: 'batch', few, roots, chosen };
 }
 
 /** Declares `prepare()`, which gives the rows of x once they are there. */
@@ -68,19 +98,18 @@ function declareInput(context: KernelContext, roots: readonly OpOf<'linear'>[], 
 }
 
 /** Shared memory in which the warps of a block add what they have summed, or that holds x in fixed point. */
-function sharedBytes(few: FewRows, roots: readonly OpOf<'linear'>[]): number {
-  const { kind, rows, inner, packed } = few;
-  if (kind === 'vector') return 0;
-  if (kind === 'batch') return 4 * warps * rows * (roots.length * tiles(few, roots) * 16 + 4);
-  const vectors = inner / vectorElements(packed as PackedWeights);
+function sharedBytes({ few, roots, ...product }: Product): number {
+  const { rows, inner, packed } = few;
+  if (product.kind === 'vector') return 0;
+  if (product.kind === 'batch') return batchBytes(rows, roots.length, product.chosen.tiles);
+  const vectors = inner / vectorElements(codesOf(packed as PackedWeights).type.dtype);
   return (
     2 * inner + 16 * Math.ceil((4 * vectors + 4 * (hasZeros(packed as PackedWeights) ? vectors : 1)) / 16)
   );
 }
 
-/** Weights in 16 bytes, which have one scale. */
-function vectorElements({ dequantize }: PackedWeights): number {
-  return 128 / dtypes[(dequantize.operands[0] as Value).type.dtype].bits;
+function codesOf({ dequantize }: PackedWeights): Value {
+  return dequantize.operands[0] as Value;
 }
 
 function hasZeros({ dequantize }: PackedWeights): boolean {
@@ -92,85 +121,40 @@ function declareShared({ code }: KernelContext, bytes: readonly number[]): void 
   if (most > 0) code.line(`__shared__ __align__(16) char shared[${most}];`);
 }
 
-/** Columns of a block, of each weight, where the products of the kernel have `all` together. */
-function blockColumns(few: FewRows, roots: readonly OpOf<'linear'>[], all: number): number {
-  if (few.kind === 'batch') return 16 * tiles(few, roots);
-  return warps * perWarp(few, roots) * packedTurns(few, roots, all).turns;
+/** Blocks that take all columns of each weight. */
+function blocksOf({ few, ...product }: Product): number {
+  if (product.kind === 'batch') return Math.ceil(few.columns / (16 * product.chosen.tiles));
+  const turns = product.kind === 'packed' ? product.chosen.turns : 1;
+  return Math.ceil(few.columns / (warps * product.chosen.perWarp * turns));
 }
 
-function blocksOf(few: FewRows, roots: readonly OpOf<'linear'>[], all: number): number {
-  return Math.ceil(few.columns / blockColumns(few, roots, all));
-}
-
-function perWarp(few: FewRows, roots: readonly OpOf<'linear'>[]): number {
-  if (roots.length > 1) return 1;
-  if (few.packed === undefined) return columnsPerWarp(few.columns);
-  const vector = vectorElements(few.packed);
-  return vector > 16 && turnBytes(few.inner / vector, 2) <= bytesOfTurn ? 2 : 1;
-}
-
-/** Bytes that a thread reads of `rows` rows of weights, each of so many vectors. */
-function turnBytes(vectors: number, rows: number): number {
-  return 16 * rows * Math.ceil(vectors / 32);
-}
-
-/** How many times a block takes columns, and how many vectors of each row a thread requests ahead: those of a turn, if few. */
-function packedTurns(
-  few: FewRows,
-  roots: readonly OpOf<'linear'>[],
-  all: number,
-): { turns: number; ahead: number } {
-  if (few.packed === undefined || few.kind !== 'packed') return { turns: 1, ahead: 0 };
-  const vectors = few.inner / vectorElements(few.packed);
-  const own = perWarp(few, roots);
-  const rows = own * roots.length;
-  if (turnBytes(vectors, rows) > bytesOfTurn)
-    return { turns: 1, ahead: Math.max(1, Math.floor(bytesAhead / 16 / rows)) };
-  const turns = Math.max(1, Math.ceil(all / (warps * own * enoughBlocks)));
-  return { turns, ahead: Math.ceil(vectors / 32) };
-}
-
-/** Tiles of 16 columns of a block: more than one shares what many rows of x cost to read. */
-function tiles({ rows }: FewRows, roots: readonly OpOf<'linear'>[]): number {
-  return rows > 8 && roots.length === 1 ? 2 : 1;
-}
-
-/** Emits the product of one or more weights from block `first` on, and says how many blocks it takes. */
-function emitProduct(
-  context: KernelContext,
-  roots: readonly OpOf<'linear'>[],
-  few: FewRows,
-  result: Value,
-  first: number,
-  all: number,
-): number {
+/** Emits the product of one or more weights from block `first` on. */
+function emitProduct(context: KernelContext, product: Product, result: Value, first: number): void {
   const { code } = context;
+  const { few, roots } = product;
   const { rows, columns, inner } = few;
   declareElement(context, roots, result, leadIndex(context, result.type.shape));
   const block = first === 0 ? 'block' : `block - ${first}`;
   const rest = (shared: string): string =>
     `(${block}, weights, ${context.pointer(result)}, ${shared}prepare, element);`;
-  if (few.kind === 'vector') {
+  if (product.kind === 'vector') {
     context.libraries.add('vectorProduct');
     declareWeights(context, roots);
-    code.line(`vector_product<${rows}, ${columns}, ${inner}, ${perWarp(few, roots)}>${rest('')}`);
-  } else if (few.kind === 'packed') {
-    const { ahead, turns } = packedTurns(few, roots, all);
+    code.line(`vector_product<${rows}, ${columns}, ${inner}, ${product.chosen.perWarp}>${rest('')}`);
+  } else if (product.kind === 'packed') {
+    const { perWarp, ahead, turns } = product.chosen;
     context.libraries.add('zeroPoints');
     context.libraries.add('packedProduct');
     declareParts(context, roots, vectorsType(few));
-    code.line(`packed_product<${columns}, ${perWarp(few, roots)}, ${ahead}, ${turns}>${rest('shared, ')}`);
+    code.line(`packed_product<${columns}, ${perWarp}, ${ahead}, ${turns}>${rest('shared, ')}`);
   } else {
+    const { tiles, ahead } = product.chosen;
     context.libraries.add('zeroPoints');
     context.libraries.add('batchProduct');
-    const own = tiles(few, roots);
-    const wordsOfThread = 2 * own * roots.length * (few.packed?.words ?? 4);
-    const ahead = Math.max(2, Math.floor(bytesAhead / 4 / wordsOfThread));
     declareParts(context, roots, fragmentsType((roots[0] as OpOf<'linear'>).operands[0] as Value, few));
     const shared = 'reinterpret_cast<float*>(shared), ';
-    code.line(`batch_product<${rows}, ${columns}, ${inner}, ${own}, ${ahead}>${rest(shared)}`);
+    code.line(`batch_product<${rows}, ${columns}, ${inner}, ${tiles}, ${ahead}>${rest(shared)}`);
   }
-  return blocksOf(few, roots, all);
 }
 
 /** The C++ type of what gives fragments of weights. */

@@ -11,6 +11,7 @@ import type { TensorType } from '../../../ir/type.js';
 import { kernelSymbols, resolver, rootOf } from '../../kernel-function.js';
 import type { Grid } from '../../native/plan.js';
 import type { libraries } from '../device/libraries.js';
+import { type KindName, kinds, type ParametersOf, type ShapeOf, type Tuning } from '../tuning.js';
 import { Code } from './code.js';
 import { sizeText } from './size.js';
 
@@ -35,6 +36,8 @@ export interface KernelContext {
   size(value: Dim): string;
   /** Resolved: only run-time symbols are left. */
   resolve(value: Dim): Dim;
+  /** What was chosen for a kernel of this shape, or the default; `rows` where the shape has a bucket of them. */
+  parameters<K extends KindName>(kind: K, shape: ShapeOf<K>, rows?: Dim): ParametersOf<K>;
   /** The type of indices into tensors of at most this size. */
   indexType(...types: readonly TensorType[]): 'int' | 'long long';
 }
@@ -49,7 +52,7 @@ export interface Phase {
   readonly grid: Grid;
   readonly code: Code;
   readonly variants?: readonly Variant[];
-  /** Blocks that have to fit on a multiprocessor at once, which bounds their registers. */
+  /** Blocks that have to fit on a multiprocessor at once, which bounds their registers; 0 is any number. */
   readonly resident?: number;
 }
 
@@ -71,6 +74,8 @@ export interface Variant extends Phase {
   readonly shared: number;
   /** Time of a tile, in any unit that all variants of a launch share. */
   readonly cost: number;
+  /** Ranges of rows for which it was measured to be the fastest, both ends included. */
+  readonly preferred: readonly (readonly [least: number, most: number])[];
   readonly maps: readonly MatrixMap[];
 }
 
@@ -90,6 +95,7 @@ export function kernelContext(
   func: Func,
   used: Set<Library>,
   constant: ReadonlySet<number>,
+  tuning: Tuning,
 ): KernelContext {
   const resolve = resolver(modelDims(module));
   const pointers = new Map<Value, string>([
@@ -113,6 +119,8 @@ export function kernelContext(
         throw new Error(`kernel @${func.name} has no pointer to a value it computes`);
       return pointer;
     },
+    parameters: (kind, shape, rows) =>
+      tuning({ kind, shape, func, ...(rows && { rows: resolve(rows) }) }) ?? kinds[kind].standard(shape),
     isConstant: (value) => constant.has(func.args.indexOf(value)),
   };
 }

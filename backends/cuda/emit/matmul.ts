@@ -9,9 +9,10 @@ import { defOf, type OpOf, type Value } from '../../../ir/module.js';
 import { dtypes, isFloat } from '../../../ir/type.js';
 import type { Grid } from '../../native/plan.js';
 import { fewRows, mostVectorRows } from '../few-rows.js';
+import { columnsPerWarp } from '../tuning.js';
 import { roundedTo } from './elementwise.js';
 import { declareIndex, Expressions, storeResult } from './expression.js';
-import { columnsPerWarp, emitFewRows, emitSiblings } from './few-rows.js';
+import { emitFewRows, emitSiblings } from './few-rows.js';
 import type { KernelContext, KernelEmitter } from './kernel.js';
 import {
   declareElement,

@@ -1,6 +1,6 @@
 /** The CUDA source of a module: the parts of the device library that it uses, then one global function per kernel. */
 
-import { constantOf } from '../../../ir/dim.js';
+import { constantOf, type Dim } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { printFunc } from '../../../ir/print.js';
 import type { Grid, PlannedVariant } from '../../native/plan.js';
@@ -9,6 +9,7 @@ import { libraries } from '../device/libraries.js';
 import { prelude } from '../device/prelude.js';
 import { runtime } from '../device/runtime.js';
 import { sampling } from '../device/sampling.js';
+import type { Tuning } from '../tuning.js';
 import {
   isPhases,
   type KernelContext,
@@ -39,6 +40,7 @@ export function emitKernels(
   module: Module,
   funcs: readonly Func[],
   used: Set<Library>,
+  tuning: Tuning,
   prefix = '',
 ): Map<string, EmittedKernel> {
   const taken = new Set<string>();
@@ -46,8 +48,8 @@ export function emitKernels(
   return new Map(
     funcs.map((func) => {
       const name = globalName(`${prefix}${func.name}`, taken);
-      const context = kernelContext(module, func, used, constant.get(func.name) ?? new Set());
-      return [func.name, emitKernel(context, name)];
+      const context = kernelContext(module, func, used, constant.get(func.name) ?? new Set(), tuning);
+      return [func.name, emitKernel(context, name, scratchOf(module, func, tuning))];
     }),
   );
 }
@@ -61,7 +63,7 @@ function globalName(name: string, taken: Set<string>): string {
   return unique;
 }
 
-function emitKernel(context: KernelContext, name: string): EmittedKernel {
+function emitKernel(context: KernelContext, name: string, scratchBytes: Dim): EmittedKernel {
   const { func } = context;
   const made = emitterOf(func)(context);
   const phases: readonly Phase[] = isPhases(made) ? made : [{ suffix: '', grid: made, code: context.code }];
@@ -74,13 +76,14 @@ function emitKernel(context: KernelContext, name: string): EmittedKernel {
     grid,
     variants: variants.map((variant) => emittedVariant(func, name, variant)),
   }));
+  const list = parameters(context, scratchBytes);
   const functions = phases.flatMap(({ suffix, code, variants = [], resident }) => [
     globalFunction(
-      `__launch_bounds__(${[threads, resident ?? []].flat().join(', ')}) ${name}${suffix}`,
-      parameters(context),
+      `__launch_bounds__(${[threads, resident || []].flat().join(', ')}) ${name}${suffix}`,
+      list,
       String(code),
     ),
-    ...variants.map((variant) => variantFunction(context, name, variant)),
+    ...variants.map((variant) => variantFunction(list, name, variant)),
   ]);
   return { launches, symbols: context.symbols, code: [...comment, ...functions].join('\n') };
 }
@@ -96,30 +99,29 @@ function globalFunction(head: string, parameters: string, code: string): string 
 }
 
 /** Where the instructions are missing only the name is left: the runtime does not launch it. */
-function variantFunction(context: KernelContext, name: string, variant: Variant): string {
+function variantFunction(parameters: string, name: string, variant: Variant): string {
   const maps = variant.maps.map((_, i) => `const __grid_constant__ TensorMap map${i}`);
   const head = `__launch_bounds__(${variant.threads}, 1) ${name}${variant.suffix}`;
   const code = `#if HEW_WGMMA\n${variant.code}\n#endif`;
-  return globalFunction(head, [...maps, parameters(context)].join(', '), code);
+  return globalFunction(head, [...maps, parameters].join(', '), code);
 }
 
 function emittedVariant(func: Func, name: string, variant: Variant): PlannedVariant {
-  const { suffix, grid, threads, shared, cost } = variant;
+  const { suffix, grid, threads, shared, cost, preferred } = variant;
   const maps = variant.maps.map(({ value, ...map }) => ({
     ...map,
     pointer: func.args.indexOf(value),
     dtype: value.type.dtype,
   }));
-  return { name: `${name}${suffix}`, grid, threads, shared, cost, maps };
+  return { name: `${name}${suffix}`, grid, threads, shared, cost, preferred, maps };
 }
 
 /** Pointers that are read are not `__restrict__`: an append may write its argument. */
-function parameters({ module, func, symbols, pointer }: KernelContext): string {
-  const bytes = constantOf(scratchOf(module, func));
+function parameters({ func, symbols, pointer }: KernelContext, scratchBytes: Dim): string {
   return [
     ...func.args.map((arg) => `const ${storageType[arg.type.dtype]}* ${pointer(arg)}`),
     ...func.results.map((result) => `${storageType[result.type.dtype]}* ${pointer(result)}`),
-    ...(bytes === 0 ? [] : [`char* ${scratch}`]),
+    ...(constantOf(scratchBytes) === 0 ? [] : [`char* ${scratch}`]),
     ...symbols.map((symbol) => `const int ${symbol}`),
   ].join(', ');
 }

@@ -2,6 +2,7 @@
 import { type Dim, dim } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { rootOf } from '../../kernel-function.js';
+import type { Tuning } from '../tuning.js';
 import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
 import { emitAvgPool, emitConvolution, emitMaxPool } from './convolution.js';
@@ -40,7 +41,7 @@ const emitters: Readonly<Record<string, KernelEmitter>> = {
   avg_pool2d: emitAvgPool,
 };
 
-const scratchSizes: Readonly<Record<string, (module: Module, func: Func) => Dim>> = {
+const scratchSizes: Readonly<Record<string, (module: Module, func: Func, tuning: Tuning) => Dim>> = {
   attention: attentionScratch,
 };
 
@@ -53,7 +54,7 @@ export function emitterOf(func: Func): KernelEmitter {
 }
 
 /** Bytes of scratch memory of a kernel. */
-export function scratchOf(module: Module, func: Func): Dim {
+export function scratchOf(module: Module, func: Func, tuning: Tuning): Dim {
   if (func.kernel === 'pointwise') return dim(0);
-  return scratchSizes[rootOf(func).name]?.(module, func) ?? dim(0);
+  return scratchSizes[rootOf(func).name]?.(module, func, tuning) ?? dim(0);
 }

@@ -1,81 +1,13 @@
 /** Matrix products on Hopper: the tiles among which the runtime chooses by the size of a product (device/wgmma.ts). */
-import { type Dim, dim } from '../../../ir/dim.js';
-import type { Value } from '../../../ir/module.js';
+import { type Dim, dim, dimBounds } from '../../../ir/dim.js';
+import { dimRange, type Value } from '../../../ir/module.js';
 import { type DType, dtypes } from '../../../ir/type.js';
 import type { WgmmaType } from '../device/wgmma.js';
+import { type Tile, tiles } from '../tiles.js';
+import { rowBucket, type TileShape } from '../tuning.js';
 import { Code } from './code.js';
 import { type KernelContext, type Library, maxElements, type Variant } from './kernel.js';
 import { storageType } from './size.js';
-
-interface Tile {
-  readonly suffix: string;
-  readonly rows: number;
-  readonly columns: number;
-  /** Warpgroups that share the rows of a tile. */
-  readonly share: 1 | 2;
-  /** Of two, some multiply while others are in their epilogue. */
-  readonly turns: 1 | 2;
-  readonly stages: number;
-  /** Whether the epilogue has room for 64 columns at a time, rather than 32 and a further stage; not where it reads. */
-  readonly roomy: boolean;
-  /** Of the best rate, that is reached in long sums. */
-  readonly efficiency: number;
-  /** What the epilogue costs that is not hidden, as columns of x; and more for each tensor that it reads. */
-  readonly epilogue: number;
-  readonly read: number;
-}
-
-/** Figures are from an H200. */
-const tiles: readonly Tile[] = [
-  {
-    suffix: '_wide',
-    rows: 128,
-    columns: 256,
-    share: 2,
-    turns: 1,
-    stages: 4,
-    roomy: false,
-    efficiency: 1,
-    epilogue: 170,
-    read: 700,
-  },
-  {
-    suffix: '_even',
-    rows: 128,
-    columns: 128,
-    share: 1,
-    turns: 2,
-    stages: 6,
-    roomy: true,
-    efficiency: 0.9,
-    epilogue: 20,
-    read: 400,
-  },
-  {
-    suffix: '_low',
-    rows: 64,
-    columns: 128,
-    share: 1,
-    turns: 2,
-    stages: 8,
-    roomy: true,
-    efficiency: 0.72,
-    epilogue: 20,
-    read: 300,
-  },
-  {
-    suffix: '_small',
-    rows: 64,
-    columns: 64,
-    share: 1,
-    turns: 2,
-    stages: 8,
-    roomy: false,
-    efficiency: 0.49,
-    epilogue: 20,
-    read: 300,
-  },
-];
 
 const libraryOf: Readonly<Partial<Record<DType, Library>>> = {
   bf16: 'wgmmaBf16',
@@ -113,7 +45,43 @@ export function productVariants(
   context.libraries.add('wgmma');
   context.libraries.add(libraryOf[product.x.type.dtype] as Library);
   context.libraries.add('wgmmaProduct');
-  return tiles.map((tile) => variant(context, product, declare, tile));
+  const preferred = preferredRows(context, product);
+  return tiles.map((tile) => variant(context, product, declare, tile, preferred.get(tile.name) ?? []));
+}
+
+/** For each tile, the ranges of rows for which it was chosen. */
+function preferredRows(
+  context: KernelContext,
+  product: Product,
+): Map<string, [least: number, most: number][]> {
+  const { x, weights, rows, columns, inner, result } = product;
+  const { min, max } = dimBounds(context.resolve(rows), (name) => dimRange(context.module, name));
+  const shape: Omit<TileShape, 'rows'> = {
+    columns,
+    inner,
+    weights: weights.length,
+    dtype: x.type.dtype,
+    result: result.type.dtype,
+    reads: epilogueReads(context, product),
+  };
+  const ranges = new Map<string, [number, number][]>();
+  for (let most = rowBucket(min); most <= rowBucket(max); most *= 2) {
+    const { tile } = context.parameters('tile', { ...shape, rows: most }, rows);
+    const own = ranges.get(tile) ?? [];
+    const last = own.at(-1);
+    const least = Math.floor(most / 2) + 1;
+    if (last !== undefined && last[1] === least - 1) last[1] = most;
+    else ranges.set(tile, [...own, [least, most]]);
+  }
+  return ranges;
+}
+
+/** How many tensors of the result's size the epilogue reads. */
+function epilogueReads({ func, module }: KernelContext, { x, weights, result }: Product): number {
+  const elements = maxElements(module, result.type);
+  return func.args.filter(
+    (arg) => arg !== x && !weights.includes(arg) && maxElements(module, arg.type) === elements,
+  ).length;
 }
 
 function variant(
@@ -121,6 +89,7 @@ function variant(
   product: Product,
   declare: (context: KernelContext) => void,
   tile: Tile,
+  preferred: Variant['preferred'],
 ): Variant {
   const { x, weights, rows, columns, inner, result } = product;
   const code = new Code();
@@ -128,10 +97,7 @@ function variant(
   code.line(`constexpr int N = ${columns}, K = ${inner};`);
   declare({ ...context, code });
   const { bits } = dtypes[x.type.dtype];
-  const elements = maxElements(context.module, result.type);
-  const reads = context.func.args.filter(
-    (arg) => arg !== x && !weights.includes(arg) && maxElements(context.module, arg.type) === elements,
-  ).length;
+  const reads = epilogueReads(context, product);
   const pieces = tile.roomy && reads === 0 ? 2 : 1;
   const stages = tile.stages - (pieces - 1);
   const maps = weights.map((_, i) => `&map${i + 1}`).join(', ');
@@ -141,7 +107,8 @@ function variant(
     `wgmma_product<${shape}, N, K>(${context.size(rows)}, &map0, weights, ${context.pointer(result)}, terms, four);`,
   );
   return {
-    suffix: tile.suffix,
+    suffix: `_${tile.name}`,
+    preferred,
     code,
     grid: [
       { count: rows, per: tile.rows },

@@ -122,7 +122,7 @@ function main(output: string, pattern: RegExp): void {
   let number = 0;
   for (const { name, compute, module, calls, tolerance } of suite(pattern)) {
     const source = Math.floor(number / casesPerSource);
-    const cuda = emitCuda(lower(module, compute).module, `c${number}_`);
+    const cuda = emitCuda(lower(module, compute).module, { prefix: `c${number}_` });
     const directory = join(output, 'cases', String(number));
     mkdirSync(directory, { recursive: true });
     const files: Record<string, number> = {};
