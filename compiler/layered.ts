@@ -5,7 +5,7 @@
  */
 import type { Outputs, TypedArray } from '../backends/wasm/runtime/load.js';
 import { fail } from '../ir/diagnostics.js';
-import { dimBounds, productOfDims } from '../ir/dim.js';
+import { dimBounds, nameOf, productOfDims } from '../ir/dim.js';
 import type { TensorSource } from '../ir/materialise.js';
 import { dimRange, type Func, type Module } from '../ir/module.js';
 import { storedBytes } from '../ir/type.js';
@@ -74,11 +74,10 @@ export class LayeredExecutor implements Executor {
     staged: StagedEntry,
     sequences: readonly (readonly ExecutorCall[])[],
   ): (readonly (readonly ExecutorCall[])[])[] {
-    const most = Math.max(...staged.stages.map((stage) => this.crossingBytes(stage)));
     const rounds: (readonly ExecutorCall[])[][] = [];
     let room = 0;
     for (const sequence of sequences) {
-      const bytes = most * sequence.length;
+      const bytes = sequence.reduce((sum, call) => sum + this.crossingBytes(staged, call), 0);
       if (bytes > room) {
         rounds.push([]);
         room = this.options.carriedBytes ?? defaultCarriedBytes;
@@ -90,14 +89,35 @@ export class LayeredExecutor implements Executor {
   }
 
   /** What one call brings to a stage and takes from it, at most. */
-  private crossingBytes({ module }: Stage): number {
-    const { args, results } = module.functions.get(stageEntry) as Func;
-    const sizes = [...args, ...results].map(({ type }) => {
-      const count = dimBounds(productOfDims(type.shape), (name) => dimRange(module, name)).max;
-      return storedBytes(type.dtype, count);
+  private crossingBytes({ stages }: StagedEntry, call: ExecutorCall): number {
+    const most = mostOfSymbols(this.lowered, call);
+    const sizes = stages.map(({ module }) => {
+      const { args, results } = module.functions.get(stageEntry) as Func;
+      return [...args, ...results].reduce((sum, { type }) => {
+        const count = dimBounds(productOfDims(type.shape), (name) => ({ min: 0, max: most(name) })).max;
+        return sum + storedBytes(type.dtype, count);
+      }, 0);
     });
-    return sizes.reduce((sum, size) => sum + size, 0);
+    return Math.max(...sizes);
   }
+}
+
+/** How large each symbol can be in a call: as it is given, or as many as the inputs have elements. */
+function mostOfSymbols(module: Module, { entry, inputs, symbols }: ExecutorCall): (name: string) => number {
+  const { args } = module.functions.get(entry) as Func;
+  return (name) => {
+    const given = symbols?.get(name);
+    if (given !== undefined) return given;
+    const bounds = args.flatMap(({ name: input, type }) => {
+      const value = inputs[input as string];
+      if (value === undefined || !type.shape.some((d) => nameOf(d) === name)) return [];
+      const others = type.shape.filter((d) => nameOf(d) !== name);
+      const least = dimBounds(productOfDims(others), (other) => dimRange(module, other)).min;
+      const count = (ArrayBuffer.isView(value) ? value : value.data).length;
+      return [Math.floor(count / Math.max(1, least))];
+    });
+    return Math.min(dimRange(module, name).max, ...bounds);
+  };
 }
 
 /** Some sequences on their way through the stages. */

@@ -23,6 +23,17 @@ export function bf16ToNumber(bits: number): number {
   return scratch.getFloat32(0);
 }
 
+/** From here on all float64 are integers; added to a smaller one, it leaves no room for a fraction. */
+const integersOnly = 2 ** 52;
+
+/** The nearest integer, halves to the even one; -0 for what rounds to 0 from below. */
+export function roundHalfEven(value: number): number {
+  const magnitude = Math.abs(value);
+  if (!(magnitude < integersOnly)) return value;
+  const rounded = magnitude + integersOnly - integersOnly;
+  return value < 0 || Object.is(value, -0) ? -rounded : rounded;
+}
+
 function saturate(value: number, low: number, high: number): number {
   if (Number.isNaN(value)) return 0;
   return Math.min(high, Math.max(low, Math.trunc(value))) + 0; // no integer is -0
@@ -100,13 +111,31 @@ const writers: Record<DType, Writer> = {
   bool: (v, i, x) => v.setUint8(i, x !== 0 ? 1 : 0),
 };
 
+type ArrayOf = typeof Float32Array | typeof Int32Array | typeof Int8Array | typeof Uint8Array;
+
+/** Numbers of the machine are little-endian, as the bytes are. */
+const isLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
+/** Typed arrays, which convert many elements at a time. */
+const arrays: Partial<Record<DType, ArrayOf>> = isLittleEndian
+  ? { f32: Float32Array, i32: Int32Array, i8: Int8Array, u8: Uint8Array }
+  : {};
+
 /** Little-endian bytes of `dtype` to float64: `count` elements, by default all that the bytes hold. */
 export function decodeBytes(
   dtype: DType,
   bytes: Uint8Array,
   count = Math.floor((bytes.byteLength * 8) / dtypes[dtype].bits),
 ): Float64Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const own = bytes.slice(0, storedBytes(dtype, count)).buffer;
+  const array = arrays[dtype];
+  if (array !== undefined) return new Float64Array(new array(own));
+  if (dtype === 'bf16' && isLittleEndian) {
+    const [halves, words] = [new Uint16Array(own), new Uint32Array(count)];
+    for (let i = 0; i < count; i++) words[i] = (halves[i] as number) << 16;
+    return new Float64Array(new Float32Array(words.buffer));
+  }
+  const view = new DataView(own);
   const read = readers[dtype];
   const out = new Float64Array(count);
   for (let i = 0; i < out.length; i++) out[i] = read(view, i);
@@ -116,6 +145,11 @@ export function decodeBytes(
 /** Float64 values, already representable in `dtype`, to little-endian bytes. */
 export function encodeBytes(dtype: DType, values: ArrayLike<number>): Uint8Array {
   const bytes = new Uint8Array(storedBytes(dtype, values.length));
+  const array = arrays[dtype];
+  if (array !== undefined) {
+    new array(bytes.buffer).set(values);
+    return bytes;
+  }
   const view = new DataView(bytes.buffer);
   const write = writers[dtype];
   for (let i = 0; i < values.length; i++) write(view, i, values[i] as number);

@@ -43,6 +43,41 @@ export function broadcastStrides(shape: readonly number[], target: readonly numb
   );
 }
 
+/** The shape and its stride lists with neighbouring axes made one where every list steps through them evenly. */
+function collapse(
+  shape: readonly number[],
+  strides: readonly (readonly number[])[],
+): { readonly shape: number[]; readonly strides: number[][] } {
+  const joined = { shape: [] as number[], strides: strides.map((): number[] => []) };
+  for (const [axis, size] of shape.entries()) {
+    if (size === 1) continue;
+    const last = joined.shape.length - 1;
+    const even = strides.every((own, s) => joined.strides[s]?.[last] === (own[axis] as number) * size);
+    if (last >= 0 && even) joined.shape[last] = (joined.shape[last] as number) * size;
+    else joined.shape.push(size);
+    strides.forEach((own, s) => {
+      (joined.strides[s] as number[])[last >= 0 && even ? last : last + 1] = own[axis] as number;
+    });
+  }
+  return joined;
+}
+
+/**
+ * Calls `visit` for every row of `shape` in row-major order: with the offset of its first element in each stride list,
+ * how many elements it has and how far apart they are. Neighbouring axes are one row where that is the same.
+ */
+export function walkRows(
+  shape: readonly number[],
+  strides: readonly (readonly number[])[],
+  visit: (linear: number, offsets: readonly number[], length: number, steps: readonly number[]) => void,
+): void {
+  if (elementCount(shape) === 0) return;
+  const joined = collapse(shape, strides);
+  const length = joined.shape.pop() ?? 1;
+  const steps = joined.strides.map((own) => own.pop() ?? 0);
+  walk(joined.shape, joined.strides, (row, offsets) => visit(row * length, offsets, length, steps));
+}
+
 /** Calls `visit(offsets)` for every index of `shape` in row-major order, with one running offset per stride list. */
 export function walk(
   shape: readonly number[],

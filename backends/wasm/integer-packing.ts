@@ -76,19 +76,33 @@ export function packIntegers(
   const values = decodeBytes(dtype, bytes, matrices * rows * inner);
   const panelBytes = panelQuads(groups) * quadBytes(dtype);
   const [offset, fourBit] = [storedOffset(dtype), quadBytes(dtype) < quadElements];
-  for (let matrix = 0; matrix < matrices; matrix++) {
-    for (let row = 0; row < rows; row++) {
-      const panel = (matrix * panels + Math.floor(row / panelWidth)) * panelBytes;
-      for (let k = 0; k < inner; k++) {
-        const value = (values[(matrix * rows + row) * inner + k] as number) + offset;
-        const inGroup = k % groups.size;
-        const place = Math.floor(k / groups.size) * groups.quads + Math.floor(inGroup / quad);
-        const start = panel + place * quadBytes(dtype);
-        const [pair, lane] = [(inGroup % quad) >> 1, (row % panelWidth) * 2 + (inGroup & 1)];
-        if (fourBit) packed[start + lane] = (packed[start + lane] as number) | (value << (pair * 4));
-        else packed[start + pair * panelWidth * 2 + lane] = value;
-      }
+  const columns = columnPlaces(inner, groups, dtype);
+  for (let row = 0; row < matrices * rows; row++) {
+    const [matrix, ofMatrix] = [Math.floor(row / rows), row % rows];
+    const panel = (matrix * panels + Math.floor(ofMatrix / panelWidth)) * panelBytes;
+    const lane = panel + (ofMatrix % panelWidth) * 2;
+    for (let k = 0; k < inner; k++) {
+      const value = (values[row * inner + k] as number) + offset;
+      const at = lane + (columns.start[k] as number);
+      if (fourBit) packed[at] = (packed[at] as number) | (value << ((columns.pair[k] as number) * 4));
+      else packed[at + (columns.pair[k] as number) * panelWidth * 2] = value;
     }
   }
   return packed;
+}
+
+/** Where the quad of each element of the inner axis begins in its panel, with the element's place in a pair, and which pair. */
+function columnPlaces(
+  inner: number,
+  { size, quads }: InnerGroups,
+  dtype: DType,
+): Record<'start' | 'pair', Int32Array> {
+  const [start, pair] = [new Int32Array(inner), new Int32Array(inner)];
+  for (let k = 0; k < inner; k++) {
+    const inGroup = k % size;
+    const place = Math.floor(k / size) * quads + Math.floor(inGroup / quad);
+    start[k] = place * quadBytes(dtype) + (inGroup & 1);
+    pair[k] = (inGroup % quad) >> 1;
+  }
+  return { start, pair };
 }

@@ -4,7 +4,7 @@ import { defineOp, type InferContext, InferError, operand, optional, type Value,
 import { emptyTensor, type Tensor } from '../tensor.js';
 import { type DType, elementCount, isFloat, type TensorType } from '../type.js';
 import { inF32, reshape, toDType, transpose } from './decompose.js';
-import { multiply } from './elementwise.js';
+import { productOf } from './elementwise.js';
 import {
   broadcastShapes,
   broadcastSizes,
@@ -37,12 +37,11 @@ export function dot(
 
 /** The same for integers, wrapping at every step: sums of i32 products leave the exact range of float64. */
 function wrappingDot(dtype: DType, round: (value: number) => number): typeof dot {
+  const product = productOf(dtype);
   return (a, aStart, aStride, b, bStart, bStride, count) => {
     let sum = 0;
-    for (let k = 0; k < count; k++) {
-      const product = multiply(dtype, a[aStart + k * aStride] as number, b[bStart + k * bStride] as number);
-      sum = round(sum + product);
-    }
+    for (let k = 0; k < count; k++)
+      sum = round(sum + product(a[aStart + k * aStride] as number, b[bStart + k * bStride] as number));
     return sum;
   };
 }

@@ -1,6 +1,6 @@
 /** Elementwise ops: arithmetic, comparison, logic, activations, casts, and the sources of constants. */
 import type { Dim } from '../dim.js';
-import { castTo, erf } from '../numeric.js';
+import { castTo, erf, roundHalfEven } from '../numeric.js';
 import {
   attr,
   defineOp,
@@ -100,7 +100,7 @@ function comparison(name: string, doc: string, compute: (a: number, b: number) =
     attrs: {},
     infer: (types, _attrs, context) => [{ dtype: 'bool', shape: inferBinary(name, types, context).shape }],
     evaluate: (inputs, _attrs, context) => [
-      mapTensors(context, 'bool', inputs, (a, b) => Number(compute(a as number, b as number))),
+      mapTensors(context, 'bool', inputs, (a, b) => Number(compute(a, b))),
     ],
   });
 }
@@ -117,9 +117,7 @@ function logical(name: string, doc: string, compute: (a: number, b: number) => n
       });
       return [inferBinary(name, types, context)];
     },
-    evaluate: (inputs, _attrs, context) => [
-      mapTensors(context, 'bool', inputs, compute as (...v: number[]) => number),
-    ],
+    evaluate: (inputs, _attrs, context) => [mapTensors(context, 'bool', inputs, compute)],
   });
 }
 
@@ -129,10 +127,9 @@ function divide(dtype: DType, a: number, b: number): number {
   return b === 0 ? 0 : Math.trunc(a / b);
 }
 
-/** Exact wrapping product where float64 is not wide enough. */
-export function multiply(dtype: DType, a: number, b: number): number {
-  if (dtype === 'i32') return Math.imul(a, b);
-  return a * b;
+/** Products of i32 wrap exactly, which float64 is not wide enough for. */
+export function productOf(dtype: DType): (a: number, b: number) => number {
+  return dtype === 'i32' ? Math.imul : (a, b) => a * b;
 }
 
 const sigmoid = (v: number): number => 1 / (1 + Math.exp(-v));
@@ -217,14 +214,14 @@ export const elementwiseOps = {
     ...binary('mul', 'a * b', (a, b) => a * b),
     evaluate: (inputs, _attrs, context) => {
       const dtype = (inputs[0] as Tensor).dtype;
-      return [mapTensors(context, dtype, inputs, (a, b) => multiply(dtype, a as number, b as number))];
+      return [mapTensors(context, dtype, inputs, productOf(dtype))];
     },
   }),
   div: defineOp({
     ...binary('div', 'a / b; integers truncate toward zero, and a / 0 is 0', (a, b) => a / b),
     evaluate: (inputs, _attrs, context) => {
       const dtype = (inputs[0] as Tensor).dtype;
-      return [mapTensors(context, dtype, inputs, (a, b) => divide(dtype, a as number, b as number))];
+      return [mapTensors(context, dtype, inputs, (a, b) => divide(dtype, a, b))];
     },
   }),
   pow: defineOp({
@@ -255,9 +252,7 @@ export const elementwiseOps = {
       expectDType(type as TensorType, (t) => t === 'bool', 'bool', 0);
       return [type as TensorType];
     },
-    evaluate: ([input], _attrs, context) => [
-      mapTensors(context, 'bool', [input as Tensor], (v) => 1 - (v as number)),
-    ],
+    evaluate: ([input], _attrs, context) => [mapTensors(context, 'bool', [input as Tensor], (v) => 1 - v)],
   }),
 
   where: defineOp({
@@ -281,7 +276,7 @@ export const elementwiseOps = {
       ];
     },
     evaluate: (inputs, _attrs, context) => [
-      mapTensors(context, (inputs[1] as Tensor).dtype, inputs, (c, a, b) => (c ? a : b) as number),
+      mapTensors(context, (inputs[1] as Tensor).dtype, inputs, (c, a, b) => (c ? a : b)),
     ],
   }),
 
@@ -296,7 +291,7 @@ export const elementwiseOps = {
     },
     evaluate: ([input], { dtype }, context) => {
       const convert = isFloat(dtype) ? context.round(dtype) : castTo[dtype];
-      return [mapTensors({ ...context, round: () => convert }, dtype, [input as Tensor], (v) => v as number)];
+      return [mapTensors({ ...context, round: () => convert }, dtype, [input as Tensor], (v) => v)];
     },
     flops: () => 0,
   }),
@@ -344,8 +339,3 @@ export const elementwiseOps = {
     flops: () => 0,
   }),
 };
-
-export function roundHalfEven(value: number): number {
-  const rounded = Math.round(value);
-  return Math.abs(value % 1) === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
-}

@@ -11,6 +11,7 @@
  * all targets find the same integers and the same floats.
  */
 import { type Dim, dim } from '../dim.js';
+import { roundHalfEven } from '../numeric.js';
 import {
   attr,
   choice,
@@ -27,7 +28,6 @@ import {
 import { emptyTensor, stridesOf, type Tensor } from '../tensor.js';
 import { type DType, elementCount, type TensorType } from '../type.js';
 import { constant, reshape, toDType } from './decompose.js';
-import { roundHalfEven } from './elementwise.js';
 import {
   axisOf,
   broadcastShapes,
@@ -148,6 +148,23 @@ function scalePlaces(
   };
 }
 
+/** Calls `visit` with every element of a tensor of `shape` and the place of its scale, in row-major order. */
+function eachPlace(
+  shape: readonly number[],
+  scales: readonly number[],
+  blocks: Blocks,
+  visit: (linear: number, place: number) => void,
+): void {
+  const placeOf = scalePlaces(shape, scales, blocks);
+  // Places are sums of a row's and a column's, and those of the first row are the columns'.
+  const columns = Int32Array.from({ length: shape.at(-1) ?? 1 }, (_, column) => placeOf(column));
+  const count = elementCount(shape);
+  for (let row = 0; row < count; row += columns.length) {
+    const place = placeOf(row);
+    for (let i = 0; i < columns.length; i++) visit(row + i, place + (columns[i] as number));
+  }
+}
+
 /** clamp(round_half_even(f32(x / scale)) + zero_point); NaN becomes the zero point. */
 function quantizeOne(
   x: number,
@@ -254,19 +271,12 @@ export const quantizationOps = {
       const [from, scales] = [x as Tensor, scale as Tensor];
       const dtype = attrs.dtype as QuantizedDType;
       const out = emptyTensor(dtype, from.shape);
-      const placeOf = scalePlaces(from.shape, scales.shape, attrs);
       const round = context.round('f32');
-      for (let i = 0; i < out.data.length; i++) {
-        const place = placeOf(i);
-        const zero = (zeroPoint as Tensor | undefined)?.data[place] ?? 0;
-        out.data[i] = quantizeOne(
-          from.data[i] as number,
-          scales.data[place] as number,
-          zero,
-          quantizedRange[dtype],
-          round,
-        );
-      }
+      const zeros = zeroPoint?.data;
+      eachPlace(from.shape, scales.shape, attrs, (i, place) => {
+        const [value, own] = [from.data[i] as number, scales.data[place] as number];
+        out.data[i] = quantizeOne(value, own, zeros?.[place] ?? 0, quantizedRange[dtype], round);
+      });
       return [out];
     },
     decompose: (b, [x, scale, zeroPoint], attrs) => [
@@ -295,13 +305,12 @@ export const quantizationOps = {
     evaluate: ([x, scale, zeroPoint], attrs, context) => {
       const [from, scales] = [x as Tensor, scale as Tensor];
       const out = emptyTensor('f32', from.shape);
-      const placeOf = scalePlaces(from.shape, scales.shape, attrs);
       const round = context.round('f32');
-      for (let i = 0; i < out.data.length; i++) {
-        const place = placeOf(i);
-        const zero = (zeroPoint as Tensor | undefined)?.data[place] ?? 0;
-        out.data[i] = round(((from.data[i] as number) - zero) * (scales.data[place] as number));
-      }
+      const zeros = zeroPoint?.data;
+      eachPlace(from.shape, scales.shape, attrs, (i, place) => {
+        const steps = (from.data[i] as number) - (zeros?.[place] ?? 0);
+        out.data[i] = round(steps * (scales.data[place] as number));
+      });
       return [out];
     },
     decompose: (b, operands, attrs) => {

@@ -5,7 +5,7 @@ import { attr, defineOp, type EvalContext, InferError, operand, type Value } fro
 import { emptyTensor, type Tensor } from '../tensor.js';
 import { type DType, elementCount, isFloat, type TensorType } from '../type.js';
 import { inF32, toDType } from './decompose.js';
-import { multiply } from './elementwise.js';
+import { productOf } from './elementwise.js';
 import {
   axisOf,
   describeDim,
@@ -130,7 +130,7 @@ export const reductionOps = {
   })),
   reduce_prod: reduction('product over axes; 1 over an empty axis', (dtype) => ({
     start: 1,
-    combine: (a, b) => multiply(dtype, a, b),
+    combine: productOf(dtype),
   })),
   reduce_max: reduction(
     'maximum over axes; -inf (integers: the least value) over an empty axis',

@@ -1,7 +1,7 @@
 /** Helpers of the op declarations: shape inference and evaluation patterns that several ops share. */
 import { constantOf, type Dim, dim, dimsEqual, isConstantDim, printDim } from '../dim.js';
 import { type EvalContext, type InferContext, InferError } from '../op.js';
-import { broadcastStrides, emptyTensor, stridesOf, type Tensor, walk } from '../tensor.js';
+import { broadcastStrides, emptyTensor, stridesOf, type Tensor, walk, walkRows } from '../tensor.js';
 import { type DType, isFloat, type TensorType } from '../type.js';
 
 /**
@@ -122,27 +122,40 @@ export function broadcastSizes(shapes: readonly (readonly number[])[]): number[]
   );
 }
 
-/** Applies a scalar function elementwise with broadcasting and rounds once. */
+/** Applies a scalar function of one to three values elementwise with broadcasting and rounds once. */
 export function mapTensors(
   context: EvalContext,
   dtype: DType,
   inputs: readonly Tensor[],
-  compute: (...values: number[]) => number,
+  compute: (a: number, b: number, c: number) => number,
 ): Tensor {
   const shape = broadcastSizes(inputs.map((t) => t.shape));
   const out = emptyTensor(dtype, shape);
-  const round = context.round(dtype);
-  const values = new Array<number>(inputs.length).fill(0);
-  walk(
+  // An operand that is absent is read as the first.
+  const operands = Array.from({ length: 3 }, (_, i) => inputs[i] ?? (inputs[0] as Tensor));
+  const [a, b, c] = operands.map(({ data }) => data) as [Float64Array, Float64Array, Float64Array];
+  walkRows(
     shape,
-    inputs.map((t) => broadcastStrides(t.shape, shape)),
-    (linear, offsets) => {
-      for (let i = 0; i < inputs.length; i++)
-        values[i] = (inputs[i] as Tensor).data[offsets[i] as number] as number;
-      out.data[linear] = round(compute(...values));
+    operands.map((t) => broadcastStrides(t.shape, shape)),
+    (linear, offsets, length, steps) => {
+      let [atA, atB, atC] = offsets as [number, number, number];
+      const [stepA, stepB, stepC] = steps as [number, number, number];
+      for (let i = linear; i < linear + length; i++) {
+        out.data[i] = compute(a[atA] as number, b[atB] as number, c[atC] as number);
+        atA += stepA;
+        atB += stepB;
+        atC += stepC;
+      }
     },
   );
-  return out;
+  return { ...out, data: roundedAll(out.data, context.round(dtype)) };
+}
+
+/** Rounds values in their place, or all at once where a typed array does that. */
+function roundedAll(values: Float64Array, round: (value: number) => number): Float64Array {
+  if (round === Math.fround) return new Float64Array(new Float32Array(values));
+  for (let i = 0; i < values.length; i++) values[i] = round(values[i] as number);
+  return values;
 }
 
 /** Offsets that split a tensor into lanes: element i of lane l is `data[starts[l] + steps[i]]`. */

@@ -2,6 +2,8 @@
  * Uniform quantizers of weights: x ≈ scale · (q - zero), q in low .. high, with one scale and zero point for each group
  * of neighbouring inputs of an output channel (or for the whole channel).
  */
+import { roundHalfEven } from '../../ir/numeric.js';
+
 export interface WeightScheme {
   readonly bits: number;
   /** Inputs that share a scale; undefined is all of them. */
@@ -30,14 +32,6 @@ const leastScale = 1e-10;
 /** As the op `quantize` does, which divides in f32. */
 export function roundToCode(value: number, { scale, zero }: Quantizer, low: number, high: number): number {
   return Math.min(high, Math.max(low, roundHalfEven(Math.fround(value / scale)) + zero));
-}
-
-/** Halves to even, as the op `round` does. */
-export function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const fraction = value - floor;
-  if (fraction !== 0.5) return fraction < 0.5 ? floor : floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
 }
 
 /** The quantizer of values[start .. end - 1]. `importance` weighs squared errors when ranges are clipped. */
@@ -142,8 +136,10 @@ export function roundWeight(
 
 /** The values that codes stand for, [out, in]. */
 export function dequantizeWeight({ codes, scales, zeros, group }: QuantizedWeight): Float64Array {
-  return Float64Array.from(codes, (code, i) => {
-    const at = Math.floor(i / group);
-    return (scales[at] as number) * (code - (zeros[at] as number));
-  });
+  const values = new Float64Array(codes.length);
+  for (let at = 0; at < scales.length; at++) {
+    const [scale, zero] = [scales[at] as number, zeros[at] as number];
+    for (let i = at * group; i < (at + 1) * group; i++) values[i] = scale * ((codes[i] as number) - zero);
+  }
+  return values;
 }

@@ -101,6 +101,18 @@ describe('a tiny model', () => {
     expect(turns).toEqual([3, 6, 9, 12, 15, 18, ...Array.from({ length: 18 }, (_, i) => i + 1)]);
   });
 
+  test('calls share a round by their own sizes, not by those that the model allows', async () => {
+    const wide = { ...module, dims: new Map(module.dims).set('T', { min: 1, max: 2 ** 20 }) };
+    const { module: lowered } = await lowerModule(wide);
+    const turns: number[] = [];
+    // 9 rows of 16 and of 32 numbers cross for each call, and little else.
+    await new LayeredExecutor(lowered, source, { carriedBytes: 32 * 1024 }).run(
+      { sequences: callsOf(data), outputs: ['logits'] },
+      { progress: (done) => turns.push(done) },
+    );
+    expect(turns).toEqual([3, 6, 9, 12, 15, 18]);
+  });
+
   test('without layers gives the same outputs', async () => {
     const none: Module = {
       ...module,
