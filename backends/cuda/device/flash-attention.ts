@@ -7,6 +7,7 @@ export const flashAttention = `// ---- attention of many queries: a block takes 
 
 constexpr int kQueryTile = 128;
 constexpr int kKeyTile = 64;
+constexpr int kMostStaticShared = 48 * 1024;
 
 // Rows 'stride' elements apart, from the first token and the head in question on.
 template <class T> struct Rows {
@@ -41,7 +42,9 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
   constexpr int kColumns = Width / 8;
   // Rows of shared memory are a piece longer than their channels, so that eight of them lie in different banks.
   constexpr int kRowBytes = kDepth * 32 + 16;
-  __shared__ __align__(16) char keys[kKeyTile * kRowBytes], values[kKeyTile * kRowBytes];
+  // Where two tiles of keys and values fit, the next are on their way while these are read.
+  constexpr int kTileBytes = kKeyTile * kRowBytes, kBuffers = 4 * kTileBytes <= kMostStaticShared ? 2 : 1;
+  __shared__ __align__(16) char keys[kBuffers * kTileBytes], values[kBuffers * kTileBytes];
   const unsigned keys_at = static_cast<unsigned>(__cvta_generic_to_shared(keys)), values_at = static_cast<unsigned>(__cvta_generic_to_shared(values));
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first = tile * kQueryTile, row = first + warp * 16 + lane / 4;
@@ -58,6 +61,7 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
   };
 
   request(keys_at, k, begin);
+  if (kBuffers == 2) request(values_at, v, begin);
   unsigned query[kDepth][4];
 #pragma unroll
   for (int d = 0; d < kDepth; d++)
@@ -70,17 +74,22 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
   const float factor = scale * 1.4426950408889634f;
   const int row_start[2] = {visible.start(row), visible.start(row + 8)}, row_end[2] = {visible.end(row), visible.end(row + 8)};
   float greatest[2] = {-infinity(), -infinity()}, total[2] = {}, sums[kColumns][4] = {};
-  for (int key = begin; key < end; key += kKeyTile) {
+  for (int key = begin, buffer = 0; key < end; key += kKeyTile, buffer = kBuffers - 1 - buffer) {
     asm volatile("cp.async.wait_group 0;");
     __syncthreads();
-    request(values_at, v, key);
+    if (kBuffers == 1) {
+      request(values_at, v, key);
+    } else if (key + kKeyTile < end) {
+      request(keys_at + (1 - buffer) * kTileBytes, k, key + kKeyTile);
+      request(values_at + (1 - buffer) * kTileBytes, v, key + kKeyTile);
+    }
     float scores[kKeyTile / 8][4] = {};
 #pragma unroll
     for (int d = 0; d < kDepth; d++)
 #pragma unroll
       for (int pair = 0; pair < kKeyTile / 16; pair++) {
         unsigned b[4];
-        load_matrices(keys_at + (pair * 16 + lane % 8 + lane / 16 * 8) * kRowBytes + (d * 2 + lane / 8 % 2) * 16, b);
+        load_matrices(keys_at + buffer * kTileBytes + (pair * 16 + lane % 8 + lane / 16 * 8) * kRowBytes + (d * 2 + lane / 8 % 2) * 16, b);
         multiply(T{}, scores[2 * pair], query[d], b[0], b[1]);
         multiply(T{}, scores[2 * pair + 1], query[d], b[2], b[3]);
       }
@@ -119,9 +128,11 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
         sums[c][high * 2 + 1] *= shrink;
       }
     }
-    asm volatile("cp.async.wait_group 0;");
-    __syncthreads();
-    if (key + kKeyTile < end) request(keys_at, k, key + kKeyTile);
+    if (kBuffers == 1) {
+      asm volatile("cp.async.wait_group 0;");
+      __syncthreads();
+      if (key + kKeyTile < end) request(keys_at, k, key + kKeyTile);
+    }
 #pragma unroll
     for (int piece = 0; piece < kKeyTile / 16; piece++) {
       const unsigned powers[4] = {pack(T{}, scores[2 * piece][0], scores[2 * piece][1]), pack(T{}, scores[2 * piece][2], scores[2 * piece][3]),
@@ -129,7 +140,7 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
 #pragma unroll
       for (int c = 0; c < kColumns; c += 2) {
         unsigned b[4];
-        load_transposed(values_at + (piece * 16 + lane % 16) * kRowBytes + (c + lane / 16) * 16, b);
+        load_transposed(values_at + buffer * kTileBytes + (piece * 16 + lane % 16) * kRowBytes + (c + lane / 16) * 16, b);
         multiply(T{}, sums[c], powers, b[0], b[1]);
         if (c + 1 < kColumns) multiply(T{}, sums[c + 1 < kColumns ? c + 1 : c], powers, b[2], b[3]);
       }

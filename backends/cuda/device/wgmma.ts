@@ -33,7 +33,7 @@ function instructions(type: WgmmaType): string {
   return `// ---- wgmma of ${type}: d = a b^T (+ d) for 64 rows of a, by descriptors of shared memory ----
 
 #if HEW_WGMMA
-${[64, 128, 256].map((columns) => instruction(type, columns)).join('')}#endif
+${[64, 128, 144, 256].map((columns) => instruction(type, columns)).join('')}#endif
 `;
 }
 
@@ -111,6 +111,8 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
   constexpr int kRowBytes = Rows * 128, kHalfBytes = Columns / 2 * 128, kStageBytes = kRowBytes + 2 * kHalfBytes;
   constexpr int kParts = Rows / Share / 64;  // of 64 rows, per warpgroup
   constexpr int kColumnTiles = (N + kOwnColumns - 1) / kOwnColumns;
+  // Whether all columns that the epilogue comes to are columns of the tile and of the result.
+  constexpr bool kWhole = N % kOwnColumns == 0 && kOwnColumns % (32 * Pieces) == 0;
   extern __shared__ char dynamic[];
   __shared__ __align__(8) unsigned long long barriers[2 * Stages];
   const unsigned stages = (shared_address(dynamic) + 1023) / 1024 * 1024;
@@ -207,7 +209,7 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
 #pragma unroll
         for (int i = 0; i < 4; i++) of_row[i] = terms(min(row + 4 * i, rows - 1));
 #pragma unroll
-        for (int chunk = 0; chunk < kOwnColumns / 32; chunk += Pieces) {
+        for (int chunk = 0; chunk * 32 < kOwnColumns; chunk += Pieces) {
           Sum own[Pieces][4][Weights][4];
 #pragma unroll
           for (int r = 0; r < Weights; r++) {
@@ -216,6 +218,7 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
             for (int j = 0; j < 4 * Pieces; j++)
 #pragma unroll
               for (int high = 0; high < 2; high++) {
+                if (chunk * 32 + j * 8 >= kOwnColumns) continue;
                 const Sum* pair = &sums[part][(r * kOwnColumns / 8 + chunk * 4 + j) * 4 + high * 2];
                 put_pair(staging + (lane / 4 + high * 8) * kStagingRow + j * 8 + lane % 4 * 2, pair[0], pair[1]);
               }
@@ -230,7 +233,7 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
 #pragma unroll
           for (int p = 0; p < Pieces; p++) {
             const int column = first_column + (chunk + p) * 32 + lane % 8 * 4;
-            const int within = N % kOwnColumns == 0 ? column : min(column, N % 4 == 0 ? N - 4 : N - 1);
+            const int within = kWhole ? column : min(column, N % 4 == 0 ? N - 4 : N - 1);
 #pragma unroll
             for (int i = 0; i < 4; i++) four(of_row[i], min(row + 4 * i, rows - 1), within, own[p][i], values[p][i]);
           }
@@ -239,13 +242,13 @@ __device__ __forceinline__ void wgmma_product(int rows, const TensorMap* x, cons
 #pragma unroll
             for (int i = 0; i < 4; i++) {
               const int column = first_column + (chunk + p) * 32 + lane % 8 * 4;
-              if (row + 4 * i >= rows) continue;
+              if (row + 4 * i >= rows || (!kWhole && column >= min(N, first_column + kOwnColumns))) continue;
               Out* const to = out + (long long)(row + 4 * i) * N + column;
               if (N % 4 != 0) {
 #pragma unroll
                 for (int j = 0; j < 4; j++)
                   if (column + j < N) to[j] = convert<Out>(values[p][i][j]);
-              } else if (N % kOwnColumns == 0 || column < N) {
+              } else {
                 store_four(to, values[p][i]);
               }
             }

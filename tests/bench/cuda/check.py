@@ -1,7 +1,7 @@
 """Checks CUDA bundles on a GPU: golden outputs of the example models, and the conformance cases of cases.ts.
 
     python3 check.py goldens DIRECTORY     # DIRECTORY/<model>-<dtype> bundles, DIRECTORY/<model>.golden.safetensors
-    python3 check.py cases DIRECTORY       # written by cases.ts, its sources compiled to cases-<n>.cubin
+    python3 check.py cases DIRECTORY [I/N] # written by cases.ts, its sources compiled to cases-<n>.cubin; or the I-th of N parts
     python3 check.py sampling BUNDLE       # tokens that a language model draws, against the same draws here
 """
 import json
@@ -42,6 +42,38 @@ def disagreement(case, slot, wanted, actual):
     return f"[{at}] is {actual[at]}, not {wanted[at]} ({(~close).sum()} of {close.size})"
 
 
+def launches(plan):
+    for step in plan:
+        yield step
+        yield from launches(step.get("body", []))
+
+
+def only_variant(manifest, variant):
+    """The manifest with one way to run each launch that has variants, behind the last without any; None where there are no more."""
+    chosen = json.loads(json.dumps(manifest))
+    steps = [step for entry in chosen["entries"].values() for step in launches(entry["plan"]) if step.get("variants")]
+    if variant > max((len(step["variants"]) for step in steps), default=-1):
+        return None
+    for step in steps:
+        step["variants"] = step["variants"][variant:variant + 1]
+    return chosen
+
+
+def run_ways(directory, number, case, data):
+    """A case as the runtime chooses to run it, and in every other way that its launches have; how often it ran, and the problem."""
+    path = directory / "cases" / str(number) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    problem, ran = run_case(directory, number, case, data), 1
+    try:
+        while problem is None and (chosen := only_variant(manifest, ran - 1)) is not None:
+            path.write_text(json.dumps(chosen))
+            problem = run_case(directory, number, case, data)
+            ran += 1
+    finally:
+        path.write_text(json.dumps(manifest))
+    return problem if problem is None or ran == 1 else f"variant {ran - 2}: {problem}", ran
+
+
 def run_case(directory, number, case, data):
     model = hew.Model(directory / "cases" / str(number), graphs=number % 2 == 0)
     try:
@@ -63,12 +95,12 @@ def run_case(directory, number, case, data):
 def cases(directory):
     index = json.loads((directory / "cases.json").read_text())
     data = (directory / "cases.bin").read_bytes()
-    only = sys.argv[3] if len(sys.argv) > 3 else ""
+    part, parts = (int(n) for n in sys.argv[3].split("/")) if len(sys.argv) > 3 else (0, 1)
     failures = []
-    ran = 0
+    ran, runs = 0, 0
     kept = None
     for number, case in enumerate(index):
-        if only not in case["name"]:
+        if number % parts != part:
             continue
         own = directory / "cases" / str(number)
         code = directory / f"cases-{case['source']}.cubin"
@@ -80,14 +112,14 @@ def cases(directory):
         # One model stays open, so that the context of the GPU is not made anew for every case.
         kept = kept or hew.Model(own)
         try:
-            problem = run_case(directory, number, case, data)
+            problem, times = run_ways(directory, number, case, data)
         except hew.HewError as error:
-            problem = str(error)
-        ran += 1
+            problem, times = str(error), 1
+        ran, runs = ran + 1, runs + times
         if problem:
             failures.append(case["name"])
             print(f"FAIL {case['name']}: {problem}", flush=True)
-    print(f"conformance: {ran - len(failures)} of {ran} cases agree")
+    print(f"conformance: {ran - len(failures)} of {ran} cases agree ({runs} runs)")
     return not failures
 
 

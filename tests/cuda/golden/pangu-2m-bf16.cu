@@ -114,6 +114,33 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_sil
   wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_tall(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 384, K = 128;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[2][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = rounded<bf16>(sums[1][j]);
+      const float v2 = v1;
+      const float v3 = silu(v2);
+      const float v4 = v0;
+      const float v5 = mul(v3, v4);
+      const float v6 = rounded<bf16>(v5);
+      values[j] = v6;
+    }
+  };
+  const TensorMap* const weights[] = {&map1, &map2};
+  wgmma_product<bf16, 256, 144, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
+#endif
+}
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_linear_cast_silu_mul_5m_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
@@ -583,6 +610,27 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_1_wide(const __grid_
   wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
+extern "C" __global__ void __launch_bounds__(384, 1) linear_1_tall(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 256, 144, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
+#endif
+}
 extern "C" __global__ void __launch_bounds__(384, 1) linear_1_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
@@ -681,6 +729,27 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_2_wide(const __grid_
   };
   const TensorMap* const weights[] = {&map1};
   wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_2_tall(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 64, K = 128;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      values[j] = v0;
+    }
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 256, 144, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_2_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, bf16* out0, const int T) {
@@ -824,6 +893,28 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_wide(const __
   };
   const TensorMap* const weights[] = {&map1};
   wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_tall(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 128;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 256, 144, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_1_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -998,6 +1089,28 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_wide(const __
   };
   const TensorMap* const weights[] = {&map1};
   wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_tall(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 128, K = 384;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 256, 144, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_3_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
@@ -1242,6 +1355,28 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_wide(const __
   };
   const TensorMap* const weights[] = {&map1};
   wgmma_product<bf16, 128, 256, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_tall(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  constexpr int N = 4096, K = 128;
+  struct Terms { };
+  const auto terms = [&](int row) {
+    return Terms{};
+  };
+  const auto four = [&](const Terms& own, int row, int column, const float (&sums)[1][4], auto& values) {
+    #pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int at = column + j;
+      const float v0 = rounded<bf16>(sums[0][j]);
+      const float v1 = v0;
+      values[j] = v1;
+    }
+  };
+  const TensorMap* const weights[] = {&map1};
+  wgmma_product<bf16, 256, 144, 2, 1, 4, 1, N, K>(T, &map0, weights, out0, terms, four);
 #endif
 }
 extern "C" __global__ void __launch_bounds__(384, 1) linear_cast_4_even(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const bf16* in0, const bf16* in1, float* out0, const int T) {
