@@ -140,6 +140,7 @@ export {
 } from './inspect.js';
 export { loadBundle as load, readManifest } from './load.js';
 export { type NativeModel, type NativeOptions, openNative } from './native/open.js';
+export { type GpuOptions, openGpu } from './native/tuning-device.js';
 export { ObservationCache } from './observation-cache.js';
 export { observe } from './observe.js';
 export { isOnnxPath, type OpenOnnxOptions, openOnnx } from './onnx/model.js';
@@ -156,4 +157,8 @@ export {
 export { type QuantizeOptions, type QuantizeReport, quantizeModel } from './quantize.js';
 export { renderDiagnostics, type SourceLookup } from './render.js';
 export { createTokenizer } from './tokenizer.js';
+export type { CompiledKernels, KernelCall, OpenedKernels, TuningDevice } from './tuning/device.js';
+export { checkArchitecture, type Gpu, readTuning, type TuningEntry, type TuningFile } from './tuning/file.js';
+export { tunedTimes } from './tuning/measure.js';
+export { type TuneOptions, type TuneReport, tune } from './tuning/tune.js';
 export { version } from './version.js';

@@ -233,6 +233,7 @@ const variant = z.strictObject({
   threads: count.positive(),
   shared: count,
   cost: count.positive(),
+  preferred: z.array(z.tuple([count, count])).optional(),
   maps: z.array(
     z.strictObject({
       pointer: count,

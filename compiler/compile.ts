@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { untuned } from '../backends/cuda/tuning.js';
 import type { ComputeDType } from '../backends/narrow.js';
 import type { WasmModule } from '../backends/wasm/compile.js';
 import { type Diagnostic, diagnostic, didYouMean, fail, HewError } from '../ir/diagnostics.js';
@@ -31,6 +32,7 @@ import { elaborate, type References, specReferences } from './frontend/elaborate
 import { nodeFiles } from './frontend/files.js';
 import { isOnnxPath, openOnnx } from './onnx/model.js';
 import { createTokenizer } from './tokenizer.js';
+import { choicesIn, readTuning } from './tuning/file.js';
 import { compilerFingerprint } from './version.js';
 
 /** What decides a model: paths are relative to the working directory. */
@@ -69,6 +71,8 @@ export interface CompileOptions extends ModelOptions {
   readonly dtype?: ComputeDType | undefined;
   /** The Ascend chip to compile for; default `defaultChip`. */
   readonly chip?: string | undefined;
+  /** A file of choices for GPU kernels, which `hew tune` wrote. */
+  readonly tuning?: string | undefined;
   /** Over how many GPUs to split the model: `output` gets one bundle for each, rank-0, rank-1, … (docs/cuda.md). */
   readonly tensorParallel?: number | undefined;
   /** False leaves the weights out of a bundle for a GPU, whose runtime can make some up for measurements. */
@@ -273,6 +277,7 @@ export async function compileOpened(
       weights: options.withWeights ?? true,
       tokenizer: model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile),
       source: model.source,
+      tuning: options.tuning === undefined ? untuned : choicesIn(readTuning(options.tuning)),
       onTensor: (done, total) => options.onProgress?.({ stage: 'weights', done, total }),
     };
     const report =
@@ -310,12 +315,13 @@ export function checkTarget(target: string): void {
 
 /** Fails with HEW6211 for an option that belongs to another target. */
 export function checkTargetOptions(options: Omit<OutputOptions, 'output'>): void {
-  const { target = 'wasm', dtype, chip, relaxedSimd, withWeights, tensorParallel = 1 } = options;
+  const { target = 'wasm', dtype, chip, tuning, relaxedSimd, withWeights, tensorParallel = 1 } = options;
   if (!Number.isInteger(tensorParallel) || tensorParallel < 1)
     fail('HEW6002', `a model cannot be split over ${tensorParallel} devices`);
   const ownOptions: readonly (readonly [option: string, given: boolean, targets: readonly string[]])[] = [
     ['--dtype', dtype !== undefined, ['cuda', 'ascendc']],
     ['--chip', chip !== undefined, ['ascendc']],
+    ['--tuning', tuning !== undefined, ['cuda']],
     ['--tensor-parallel', tensorParallel > 1, ['cuda', 'ascendc']],
     ['--without-weights', withWeights === false, ['cuda', 'ascendc']],
     ['--relaxed-simd', relaxedSimd === true, ['wasm']],
@@ -371,6 +377,7 @@ export function cacheKey(options: CompileOptions): string {
       String(options.relaxedSimd ?? false),
       options.dtype ?? '',
       options.chip ?? '',
+      options.tuning === undefined ? '' : JSON.stringify(readTuning(options.tuning)),
     ];
     for (const part of parts) {
       hash.update(`${part.length}:`);

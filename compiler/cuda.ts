@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { CudaModule } from '../backends/cuda/compile.js';
+import { type Tuning, untuned } from '../backends/cuda/tuning.js';
 import type { ComputeDType } from '../backends/narrow.js';
 import { fail } from '../ir/diagnostics.js';
 import type { TensorSource } from '../ir/materialise.js';
@@ -21,6 +22,8 @@ export interface NativeCompileOptions {
   /** Bytes of the tokenizer, for the bundle. */
   readonly tokenizer: Uint8Array | undefined;
   readonly source: TensorSource | undefined;
+  /** Measured choices; only bundles for CUDA have any. */
+  readonly tuning: Tuning;
   readonly onTensor: (done: number, total: number) => void;
 }
 
@@ -42,11 +45,12 @@ export async function emitForCuda(
   steps: readonly PipelineStep[],
   pipelineOptions: PipelineOptions,
   compute: ComputeDType,
+  tuning: Tuning = untuned,
 ): Promise<{ readonly cuda: CudaModule; readonly reports: readonly StepReport[] }> {
   const { emitCuda, lower } = await import('../backends/cuda/compile.js');
   const simplified = runPipeline(module, steps, pipelineOptions);
   const lowered = lower(simplified.module, compute, pipelineOptions);
-  return { cuda: emitCuda(lowered.module), reports: [...simplified.reports, ...lowered.reports] };
+  return { cuda: emitCuda(lowered.module, { tuning }), reports: [...simplified.reports, ...lowered.reports] };
 }
 
 /** Fails with HEW6003 and HEW6210, and as writing a bundle does. */
@@ -58,7 +62,13 @@ export async function compileForCuda(
 ): Promise<NativeReport> {
   const { packageCuda, sourceFile } = await import('../backends/cuda/package.js');
   const { weightFiles } = await import('../backends/native/package.js');
-  const { cuda, reports } = await emitForCuda(module, steps, pipelineOptions, options.compute);
+  const { cuda, reports } = await emitForCuda(
+    module,
+    steps,
+    pipelineOptions,
+    options.compute,
+    options.tuning,
+  );
   const binary = await compileSource(cuda.source);
   const manifest = packageCuda(cuda, options.compute, binary === undefined ? null : binaryFile, {
     compilerVersion: version,
@@ -79,7 +89,7 @@ export async function compileForCuda(
   };
 }
 
-const binaryFile = 'kernels.fatbin';
+export const binaryFile = 'kernels.fatbin';
 
 /** Code for Ampere and for Hopper, and PTX for what comes later. */
 const architectures = [

@@ -33,7 +33,9 @@ import { ObservationCache } from './observation-cache.js';
 import { exportOnnx } from './onnx/export/export.js';
 import { checkReplaceable, writeResult } from './result-directory.js';
 
-export interface QuantizeOptions extends ModelOptions, Pick<CompileOptions, 'target' | 'dtype' | 'chip'> {
+export interface QuantizeOptions
+  extends ModelOptions,
+    Pick<CompileOptions, 'target' | 'dtype' | 'chip' | 'tuning'> {
   readonly pipeline: string;
   /** Directory that is made; one that an earlier run made is replaced. */
   readonly output: string;
@@ -76,8 +78,8 @@ const callsJudged = 100;
 export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeReport> {
   const steps = parsePipeline(options.pipeline, registered);
   checkOrder(steps);
-  const { dtype, chip } = options;
-  const bundleOptions = { target: options.target ?? 'wasm', dtype, chip };
+  const { dtype, chip, tuning } = options;
+  const bundleOptions = { target: options.target ?? 'wasm', dtype, chip, tuning };
   checkTarget(bundleOptions.target);
   checkTargetOptions(bundleOptions);
   const target = resolve(options.output);

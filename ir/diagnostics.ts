@@ -435,6 +435,19 @@ export const diagnosticCodes = {
     doc: 'An emitted AscendC kernel uses the standard library, dereferences global memory, or is written in a way that its checks do not read. A mistake of the backend.',
     exit: exitCodes.internal,
   },
+  HEW6240: {
+    title: 'not a tuning file',
+    doc: 'What --tuning names is not a file that `hew tune` wrote: its JSON is broken, or a field is missing or of another kind.',
+  },
+  HEW6241: {
+    title: 'tuning file of other kernels',
+    doc: 'A tuning file chooses for a kind of kernel, a shape or a parameter that this compiler does not have, as a file of another version may.',
+  },
+  HEW6242: {
+    title: 'tuning file of another GPU',
+    doc: 'A tuning file was measured on another architecture than that of the GPU at hand, or on one that bundles have no code for.',
+  },
+  HEW6243: { title: 'nothing to tune', doc: 'No kernel of the model has parameters that the GPU runs.' },
   HEW7001: { title: 'not a Hew bundle', doc: 'The directory or URL has no manifest.json of a Hew bundle.' },
   HEW7002: {
     title: 'bundle version not supported',

@@ -156,9 +156,11 @@ function standardPacked({ all, inner, weights, dtype }: PackedShape): Parameters
 const packed: Kind<'packed'> = {
   needs: 'any',
   standard: standardPacked,
-  candidates: ({ all, inner, weights, dtype }) => {
+  candidates: (shape) => {
+    const { all, inner, weights, dtype } = shape;
+    const bounded = [2, 3].map((resident) => ({ ...standardPacked(shape), resident }));
     const steps = Math.ceil(inner / vectorElements(dtype) / 32);
-    return [1, 2, 4].flatMap((perWarp) => {
+    const free = [1, 2, 4].flatMap((perWarp) => {
       const most = Math.floor(mostBytesAhead / 16 / (perWarp * weights));
       const once = [2, 4, 8, steps].filter((ahead) => ahead <= Math.min(most, steps));
       const several = [2, 3, 4, 6, 8].filter(
@@ -169,6 +171,7 @@ const packed: Kind<'packed'> = {
         ...several.map((turns) => ({ perWarp, turns, ahead: steps, resident: 0 })),
       ];
     });
+    return [...free, ...bounded];
   },
 };
 
@@ -261,3 +264,9 @@ export function recordText(record: Readonly<Record<string, unknown>> | object): 
 }
 
 export const requestKey = (kind: KindName, shape: object): string => `${kind} ${recordText(shape)}`;
+
+/** Choices by `requestKey`. */
+export const tuningOf =
+  (choices: ReadonlyMap<string, object>): Tuning =>
+  <K extends KindName>({ kind, shape }: Request<K>) =>
+    choices.get(requestKey(kind, shape)) as ParametersOf<K> | undefined;

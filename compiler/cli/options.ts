@@ -121,18 +121,21 @@ export interface TargetFlags {
   readonly target?: string;
   readonly dtype?: ComputeDType;
   readonly chip?: string;
+  readonly tuning?: string;
 }
+
+export const dtypeOption = (): Option =>
+  new Option(
+    '--dtype <dtype>',
+    'what kernels of native targets compute in (default: bf16, for Ascend f16)',
+  ).choices([...computeDTypes]);
 
 export function addTargetOptions(command: Command): Command {
   return command
     .option('--target <name>', 'what to compile for', 'wasm')
-    .addOption(
-      new Option(
-        '--dtype <dtype>',
-        'what kernels of native targets compute in (default: bf16, for Ascend f16)',
-      ).choices([...computeDTypes]),
-    )
-    .option('--chip <name>', 'Ascend chip to compile for: 910b3, 910b1, 910_9391, 310p3, … (default: 910b3)');
+    .addOption(dtypeOption())
+    .option('--chip <name>', 'Ascend chip to compile for: 910b3, 910b1, 910_9391, 310p3, … (default: 910b3)')
+    .option('--tuning <file>', 'choices for GPU kernels that hew tune has measured');
 }
 
 /** Where a model runs that is not to run as WebAssembly. */
@@ -155,6 +158,12 @@ export function addRunOptions(command: Command): Command {
   );
 }
 
+/** As `device`, where it must be a GPU. */
+export function gpuDevice(text: string): Device {
+  const found = device(text);
+  return found.target === 'cuda' ? found : invalid('Write cuda or cuda:N.');
+}
+
 function device(text: string): Device {
   if (text === 'ascend-host') return { target: 'ascendc', index: 0 };
   const match = /^cuda(?::(\d+))?$/.exec(text);
@@ -164,7 +173,7 @@ function device(text: string): Device {
 }
 
 export function compileOptions(spec: string, flags: CompileFlags): CachedCompileOptions {
-  const { target, relaxedSimd, dtype, chip } = flags;
+  const { target, relaxedSimd, dtype, chip, tuning } = flags;
   const pipeline = flags.pipeline === undefined ? undefined : readPipeline(flags.pipeline);
-  return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd, dtype, chip };
+  return { ...modelOptions(spec, flags), target, pipeline, relaxedSimd, dtype, chip, tuning };
 }

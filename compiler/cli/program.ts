@@ -18,6 +18,7 @@ import { quantizeCommand } from './commands/quantize.js';
 import { reportCommand } from './commands/report.js';
 import { runCommand } from './commands/run.js';
 import { sampleCommand } from './commands/sample.js';
+import { tuneCommand } from './commands/tune.js';
 import { type GlobalOptions, Output } from './output.js';
 import { processTerminal, type Terminal } from './terminal.js';
 
@@ -38,6 +39,7 @@ const commands: readonly CommandDefinition[] = [
   fmtCommand,
   inspectCommand,
   reportCommand,
+  tuneCommand,
   passesCommand,
 ];
 

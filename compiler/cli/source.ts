@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import {
   type CachedBundle,
   cacheDirectory,
+  checkArchitecture,
   compileCached,
   dropCached,
   fail,
@@ -11,7 +12,9 @@ import {
   LoadError,
   load,
   type Model,
+  openGpu,
   openNative,
+  readTuning,
 } from '../api.js';
 import { type CompileFlags, compileOptions, type Device, type RunFlags } from './options.js';
 import type { Output } from './output.js';
@@ -71,15 +74,18 @@ async function openOnDevice(
   { target, index }: Device,
   output: Output,
 ): Promise<Model> {
+  const native = {
+    cache: cacheDirectory(output.terminal.env),
+    device: index,
+    onBuild: () => output.log('compiling the native runtime with g++'),
+  };
+  if (flags.tuning !== undefined)
+    checkArchitecture(readTuning(flags.tuning), flags.tuning, (await openGpu(native)).gpu);
   const bundle =
     source.kind === 'bundle'
       ? source.path
       : (await compileIntoCache(source.path, { ...flags, target }, output)).output;
-  const { model } = await openNative(bundle, {
-    cache: cacheDirectory(output.terminal.env),
-    device: index,
-    onBuild: () => output.log('compiling the native runtime with g++'),
-  });
+  const { model } = await openNative(bundle, native);
   return model;
 }
 

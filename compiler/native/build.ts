@@ -63,20 +63,29 @@ export async function buildNative(
   cache: string,
   onBuild: () => void = () => {},
 ): Promise<NativeFiles> {
-  const native = nativeSources();
   const manifest = readNativeManifest(bundle);
   const store = new Store(join(cache, 'native'), onBuild);
+  const library = runtimeLibrary(store);
+  const kernels = manifest.target === 'ascendc' ? hostKernels(store, bundle, manifest) : undefined;
+  await Promise.all([library, kernels]);
+  return { library: await library, kernels: await kernels };
+}
+
+/** As `buildNative`, of the native runtime alone. */
+export function buildRuntime(cache: string, onBuild: () => void = () => {}): Promise<string> {
+  return runtimeLibrary(new Store(join(cache, 'native'), onBuild));
+}
+
+function runtimeLibrary(store: Store): Promise<string> {
+  const native = nativeSources();
   const folders = ['include', 'src', 'ascendc-host/include'].map((folder) => join(native, folder));
-  const library = store.product('libhew.so', folders, (output) =>
+  return store.product('libhew.so', folders, (output) =>
     [
       [...commonFlags, '-O2', '-shared', '-static-libstdc++', '-static-libgcc'],
       ['-I', join(native, 'include'), '-I', join(native, 'ascendc-host/include')],
       [...sourcesOf(join(native, 'src')), '-ldl', '-o', output],
     ].flat(),
   );
-  const kernels = manifest.target === 'ascendc' ? hostKernels(store, bundle, manifest) : undefined;
-  await Promise.all([library, kernels]);
-  return { library: await library, kernels: await kernels };
 }
 
 /** The kernels of a bundle for Ascend, compiled against the host's model of the chip. */

@@ -4,13 +4,14 @@ import { fail } from '../../ir/diagnostics.js';
 /** A pointer that only the library looks behind. */
 export type Handle = bigint & { readonly handle: 'hew_model' };
 
-interface Input {
+export interface Tensor {
   readonly name: string;
-  readonly data: ArrayBufferView;
+  /** Null for an output that stays on the device. */
+  readonly data: ArrayBufferView | null;
   readonly bytes: number;
 }
 
-interface SymbolValue {
+export interface SymbolValue {
   readonly name: string;
   readonly value: number;
 }
@@ -31,13 +32,26 @@ export interface NativeLibrary {
   step(
     model: Handle,
     entry: string,
-    inputs: readonly Input[],
+    inputs: readonly Tensor[],
     inputCount: number,
     symbols: readonly SymbolValue[],
     symbolCount: number,
-    outputs: readonly Input[],
+    outputs: readonly Tensor[],
     outputCount: number,
   ): number;
+  measure(
+    model: Handle,
+    entry: string,
+    inputs: readonly Tensor[],
+    inputCount: number,
+    symbols: readonly SymbolValue[],
+    symbolCount: number,
+    outputs: readonly Tensor[],
+    outputCount: number,
+    repeats: number,
+    milliseconds: Float32Array,
+  ): number;
+  gpu(device: number, json: [string | null]): number;
   stateRead(model: Handle, state: string, data: Uint8Array, bytes: number): number;
   stateWrite(model: Handle, state: string, data: Uint8Array, bytes: number): number;
   reset(model: Handle): number;
@@ -69,11 +83,14 @@ async function declare(path: string): Promise<NativeLibrary> {
       kernels: 'const char *',
     });
     const list = (type: typeof tensor) => [koffi.pointer(type), 'size_t'];
+    const call = [model, 'const char *', ...list(tensor), ...list(symbol), ...list(tensor)];
     const declarations = {
       open: ['hew_open', 'int', ['const char *', koffi.pointer(options), koffi.out(koffi.pointer(model))]],
       close: ['hew_close', 'void', [model]],
       manifest: ['hew_manifest', 'const char *', [model]],
-      step: ['hew_step', 'int', [model, 'const char *', ...list(tensor), ...list(symbol), ...list(tensor)]],
+      step: ['hew_step', 'int', call],
+      measure: ['hew_measure', 'int', [...call, 'size_t', 'void *']],
+      gpu: ['hew_gpu', 'int', ['int32_t', koffi.out(koffi.pointer('const char *'))]],
       stateRead: ['hew_state_read', 'int', [model, 'const char *', 'void *', 'size_t']],
       stateWrite: ['hew_state_write', 'int', [model, 'const char *', 'void *', 'size_t']],
       reset: ['hew_reset', 'int', [model]],

@@ -47,20 +47,7 @@ export interface NativeModel {
 export async function openNative(bundle: string, options: NativeOptions): Promise<NativeModel> {
   const { library: path, kernels } = await buildNative(bundle, options.cache, options.onBuild);
   const library = await loadLibrary(path);
-  const opened: [Handle | null] = [null];
-  const status = library.open(
-    bundle,
-    {
-      device: options.device ?? 0,
-      synthetic_weights: options.syntheticWeights === undefined ? 0 : 1,
-      seed: options.syntheticWeights ?? 0,
-      no_graphs: 0,
-      kernels: kernels ?? null,
-    },
-    opened,
-  );
-  check(library, status);
-  const handle = opened[0] as Handle;
+  const handle = openHandle(library, bundle, options, kernels);
   const manifest = JSON.parse(library.manifest(handle)) as NativeManifest;
   const tokenizer =
     manifest.tokenizer === null
@@ -75,6 +62,28 @@ export async function openNative(bundle: string, options: NativeOptions): Promis
     },
     close: () => library.close(handle),
   };
+}
+
+export function openHandle(
+  library: NativeLibrary,
+  bundle: string,
+  { device = 0, syntheticWeights }: Omit<NativeOptions, 'cache'>,
+  kernels?: string,
+): Handle {
+  const opened: [Handle | null] = [null];
+  const status = library.open(
+    bundle,
+    {
+      device,
+      synthetic_weights: syntheticWeights === undefined ? 0 : 1,
+      seed: syntheticWeights ?? 0,
+      no_graphs: 0,
+      kernels: kernels ?? null,
+    },
+    opened,
+  );
+  check(library, status);
+  return opened[0] as Handle;
 }
 
 function nativeEngine(library: NativeLibrary, model: Handle): Engine {
@@ -118,7 +127,7 @@ const loadCodes: Readonly<Record<number, LoadErrorCode>> = {
   13: 'HEW7008',
 };
 
-function check(library: NativeLibrary, status: number): void {
+export function check(library: NativeLibrary, status: number): void {
   if (status === 0) return;
   const message = library.lastError();
   const code = loadCodes[status];

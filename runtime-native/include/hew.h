@@ -87,6 +87,12 @@ typedef struct hew_symbol {
 /** What went wrong in the last call of this thread; empty after a success. */
 HEW_API const char* hew_last_error(void);
 
+/**
+ * What a GPU is, as JSON: `name`, `architecture` as nvcc writes it, `multiprocessors`. The text stays until the thread's next
+ * call.
+ */
+HEW_API hew_status hew_gpu(int32_t device, const char** json);
+
 /** Opens the bundle in `directory`; its states are zero. `options` may be null. */
 HEW_API hew_status hew_open(const char* directory, const hew_options* options, hew_model** model);
 HEW_API void hew_close(hew_model* model);

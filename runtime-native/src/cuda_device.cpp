@@ -75,23 +75,42 @@ class CudaGraph : public Graph {
 
 }  // namespace
 
-CudaDevice::CudaDevice(int number) {
+Gpu::Gpu(int number) {
   const Driver& cuda = driver();
   int count = 0;
   cuda.check(cuda.device_count(&count), "counting GPUs");
   if (number < 0 || number >= count) {
     throw Error(HEW_ERROR_NO_DEVICE, "there is no GPU " + std::to_string(number) + "; this machine has " + std::to_string(count));
   }
-  cuda.check(cuda.device_get(&device_, number), "opening the GPU");
-  cuda.check(cuda.device_attribute(&major_, attribute_capability_major, device_), "asking for the compute capability");
-  cuda.check(cuda.device_attribute(&minor_, attribute_capability_minor, device_), "asking for the compute capability");
-  cuda.check(cuda.device_attribute(&multiprocessors_, attribute_multiprocessors, device_), "asking for the multiprocessors");
-  if (major_ < 8) {
-    char name[256] = {};
-    cuda.check(cuda.device_name(name, sizeof name - 1, device_), "asking for the name of the GPU");
-    throw Error(HEW_ERROR_ARCHITECTURE, std::string(name) + " has compute capability " + std::to_string(major_) + "." +
-                                            std::to_string(minor_) + ", and 8.0 or newer is needed");
+  cuda.check(cuda.device_get(&device, number), "opening the GPU");
+  cuda.check(cuda.device_attribute(&major, attribute_capability_major, device), "asking for the compute capability");
+  cuda.check(cuda.device_attribute(&minor, attribute_capability_minor, device), "asking for the compute capability");
+  cuda.check(cuda.device_attribute(&multiprocessors, attribute_multiprocessors, device), "asking for the multiprocessors");
+  char text[256] = {};
+  cuda.check(cuda.device_name(text, sizeof text - 1, device), "asking for the name of the GPU");
+  name = text;
+  if (major < 8) {
+    throw Error(HEW_ERROR_ARCHITECTURE, name + " has compute capability " + std::to_string(major) + "." + std::to_string(minor) +
+                                            ", and 8.0 or newer is needed");
   }
+}
+
+std::string describe_gpu(int number) {
+  const Gpu gpu(number);
+  std::string plain;
+  for (const char c : gpu.name)
+    if (c >= ' ' && c != '"' && c != '\\') plain += c;
+  const std::string architecture = "sm_" + std::to_string(gpu.major) + std::to_string(gpu.minor) + (gpu.major == 9 && gpu.minor == 0 ? "a" : "");
+  return R"({"name":")" + plain + R"(","architecture":")" + architecture + R"(","multiprocessors":)" + std::to_string(gpu.multiprocessors) + "}";
+}
+
+CudaDevice::CudaDevice(int number) {
+  const Driver& cuda = driver();
+  const Gpu gpu(number);
+  device_ = gpu.device;
+  major_ = gpu.major;
+  minor_ = gpu.minor;
+  multiprocessors_ = gpu.multiprocessors;
   cuda.check(cuda.context_retain(&context_, device_), "making a context");
   try {
     enter();

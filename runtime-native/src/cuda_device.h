@@ -15,6 +15,16 @@ namespace hew {
 class PinnedMemory;
 class Event;
 
+// What the driver says of a GPU. Throws where there is none of the number, or it is older than the kernels need.
+struct Gpu {
+  explicit Gpu(int number);
+  int device = 0, major = 0, minor = 0, multiprocessors = 0;
+  std::string name;
+};
+
+// As JSON, for hew_gpu.
+std::string describe_gpu(int number);
+
 class CudaDevice : public Device {
  public:
   explicit CudaDevice(int number);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "cuda_device.h"
 #include "error.h"
 #include "generate.h"
 #include "model.h"
@@ -55,6 +56,15 @@ hew_status hew_open(const char* directory, const hew_options* options, hew_model
     *model = nullptr;
     const hew_options none{};
     *model = new hew_model(directory, options == nullptr ? none : *options);
+  });
+}
+
+hew_status hew_gpu(int32_t device, const char** json) {
+  thread_local std::string text;
+  return guarded([&] {
+    require(json != nullptr, "the text");
+    text = hew::describe_gpu(device);
+    *json = text.c_str();
   });
 }
 

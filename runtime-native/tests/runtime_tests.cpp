@@ -190,6 +190,10 @@ void step() {
   float times[3] = {};
   expect(hew_measure(opened.model, "main", inputs, 1, nullptr, 0, outputs, 1, 3, times) == HEW_OK && times[2] == 1, hew_last_error());
 
+  const char* gpu = nullptr;
+  expect(hew_gpu(0, &gpu) == HEW_OK && std::string(gpu) == R"({"name":"fake GPU","architecture":"sm_90a","multiprocessors":132})", hew_last_error());
+  expect(hew_gpu(1, &gpu) == HEW_ERROR_NO_DEVICE && hew_gpu(0, nullptr) == HEW_ERROR_ARGUMENT, "no such GPU");
+
   const hew_input short_input[] = {{"x", x, 12}};
   const hew_input other_input[] = {{"z", x, sizeof x}};
   const hew_symbol large = {"T", 9}, foreign = {"S", 1};

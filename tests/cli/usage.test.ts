@@ -19,6 +19,7 @@ const commands = [
   'fmt',
   'inspect',
   'passes',
+  'tune',
 ];
 
 test.each(commands)('%s has help with an example', async (command) => {

@@ -80,6 +80,7 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
       target: flags.target,
       dtype: flags.dtype,
       chip: flags.chip,
+      tuning: flags.tuning,
       workers: flags.workers,
       residentBytes: flags.residentMemory,
       onProgress: (stage, done, total) => progress.update(stage, done, total),
