@@ -4,6 +4,7 @@
  * With H = Σ x xᵀ and H⁻¹ = Uᵀ U, U upper triangular, the columns behind i lose (w_i - ŵ_i) U_ij / U_ii.
  */
 import { dotRows, factorise } from '../refit/cholesky.js';
+import { searchCoordinates } from './coordinate-search.js';
 import {
   codeRange,
   emptyWeight,
@@ -19,6 +20,8 @@ export interface GptqOptions {
   readonly damp: number;
   /** Columns of large inputs first; quantizers are those of the unchanged weights then. */
   readonly actOrder?: boolean | undefined;
+  /** Sweeps of the search over codes and scales that follows (coordinate-search.ts). */
+  readonly sweeps?: number | undefined;
 }
 
 /**
@@ -31,11 +34,12 @@ export function gptq(
   columns: number,
   gram: Float64Array,
   scheme: WeightScheme,
-  { damp, actOrder }: GptqOptions,
+  { damp, actOrder, sweeps = 0 }: GptqOptions,
 ): QuantizedWeight | undefined {
   const order = actOrder ? byDescendingInput(gram, columns) : undefined;
   const at = (i: number): number => order?.[i] ?? i;
-  const u = inverseFactor(gram, columns, damp, at);
+  const damped = withDamping(gram, columns, damp);
+  const u = inverseFactor(damped, columns, at);
   if (u === undefined) return undefined;
   const result = emptyWeight(rows, columns, scheme);
   const importance = Float64Array.from({ length: columns }, (_, i) => gram[i * columns + i] as number);
@@ -43,7 +47,7 @@ export function gptq(
     const count = Math.min(strip, rows - top);
     roundStrip(w, top, count, { u, at, scheme, importance, result, fixed: order !== undefined });
   }
-  return result;
+  return sweeps === 0 ? result : searchCoordinates(w, result, damped, scheme, sweeps);
 }
 
 /** Rows that are rounded together, so that a row of U is used while it is in the cache. */
@@ -110,25 +114,25 @@ function byDescendingInput(gram: Float64Array, n: number): number[] {
   return Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal(b) - diagonal(a));
 }
 
-/**
- * U, upper triangular, with (H + damp · mean(diag H) · I)⁻¹ = Uᵀ U, in the given order of columns. With the columns
- * reversed H = L Lᵀ, and the inverse of L read backwards is U.
- */
-function inverseFactor(
-  gram: Float64Array,
-  n: number,
-  damp: number,
-  at: (i: number) => number,
-): Float64Array | undefined {
+/** H + damp · mean(diag H) · I. An input that is always zero would make H singular; its weights do not matter. */
+function withDamping(gram: Float64Array, n: number, damp: number): Float64Array {
+  const result = Float64Array.from(gram);
   let trace = 0;
   for (let i = 0; i < n; i++) trace += gram[i * n + i] as number;
   const added = Math.max(damp * (trace / n), Number.MIN_VALUE);
+  for (let i = 0; i < n; i++) result[i * n + i] = (result[i * n + i] as number) + added;
+  return result;
+}
+
+/**
+ * U, upper triangular, with H⁻¹ = Uᵀ U, in the given order of columns. With the columns reversed H = L Lᵀ, and the inverse
+ * of L read backwards is U.
+ */
+function inverseFactor(gram: Float64Array, n: number, at: (i: number) => number): Float64Array | undefined {
   const reversed = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
     const row = at(n - 1 - i) * n;
     for (let j = 0; j <= i; j++) reversed[i * n + j] = gram[row + at(n - 1 - j)] as number;
-    // An input that is always zero would make H singular; its weights do not matter.
-    reversed[i * n + i] = (reversed[i * n + i] as number) + added;
   }
   if (factorise(reversed, n) !== undefined) return undefined;
   return readBackwards(invertLower(reversed, n), n);

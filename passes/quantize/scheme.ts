@@ -29,6 +29,7 @@ export const quantizeOptions = {
     0.01,
   ),
   act_order: option('bool', 'large inputs first (rounding=gptq)', false),
+  sweeps: option('int', 'of coordinate search over codes and scales behind GPTQ (rounding=gptq)', 0),
   every: option('int', 'take every n-th call of the calibration for Gram matrices (rounding=gptq)', 5),
   bias_correction: option('bool', 'correct biases by the mean error that rounding the weights makes', false),
   condition: option(
@@ -76,7 +77,7 @@ export function readSettings(given: QuantizeOptions, module: Module): Settings {
   if (weights === undefined)
     fail('HEW6002', `quantize has no scheme '${given.scheme}'`, { help: 'schemes: w8a8, w4a8, w8, w4' });
   checkNumbers(given);
-  const { groups, last, asymmetric, clip, group, damp, act_order: actOrder } = given;
+  const { groups, last, asymmetric, clip, group, damp, sweeps, act_order: actOrder } = given;
   return {
     weightBits: Number(weights),
     activations:
@@ -84,7 +85,10 @@ export function readSettings(given: QuantizeOptions, module: Module): Settings {
         ? undefined
         : { range: word('activations', given.activations, ['tensor', 'step', 'token']), groups, last },
     narrow: { asymmetric, clip, group: group === 0 ? undefined : group },
-    gptq: word('rounding', given.rounding, ['nearest', 'gptq']) === 'gptq' ? { damp, actOrder } : undefined,
+    gptq:
+      word('rounding', given.rounding, ['nearest', 'gptq']) === 'gptq'
+        ? { damp, actOrder, sweeps }
+        : undefined,
     every: given.every,
     biasCorrection: given.bias_correction,
     condition: word('condition', given.condition, exceptions),
@@ -107,11 +111,12 @@ function word<const W extends string>(option: string, given: string, known: read
   );
 }
 
-function checkNumbers({ groups, group, damp, every, target_bits: target }: QuantizeOptions): void {
+function checkNumbers({ groups, group, damp, sweeps, every, target_bits: target }: QuantizeOptions): void {
   const refuse = (what: string): never => fail('HEW6121', `quantize: ${what}`);
   if (groups < 1) refuse(`groups=${groups} is not positive`);
   if (group < 0 || group === 1) refuse(`group=${group} is no number of inputs`);
   if (!(damp >= 0)) refuse(`damp=${damp} is negative`);
+  if (sweeps < 0) refuse(`sweeps=${sweeps} is negative`);
   if (every < 1) refuse(`every=${every} is not positive`);
   if (target !== 0 && !(target >= 4 && target <= 8)) refuse(`target_bits=${target} is not within 4 .. 8`);
 }

@@ -27,6 +27,7 @@ interface Case {
 
 const balanced = 'htg{groups=10,scale=max}';
 const gptq = 'rounding=gptq';
+const search = 'sweeps=4';
 const narrow = 'group=64,asymmetric';
 
 /** Inputs of 8 bits, and weights of 8. */
@@ -176,6 +177,11 @@ const w4a8: readonly Case[] = [
     pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,bias_correction}`,
   },
   {
+    id: 'htg-dynamic-gptq-search',
+    what: 'the same with coordinate search',
+    pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,bias_correction,${search}}`,
+  },
+  {
     id: 'htg-gptq-64',
     what: 'HTG by maximum and ranges, GPTQ, groups of 64, asymmetric',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=step,${gptq},${narrow}}`,
@@ -195,6 +201,11 @@ const w4a8: readonly Case[] = [
     id: 'best',
     what: 'HTG by maximum, dynamic, GPTQ, groups of 64, asymmetric, large inputs first, condition in 4 bits',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,${narrow},condition=w4}`,
+  },
+  {
+    id: 'best-search',
+    what: 'the same with coordinate search',
+    pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,${narrow},condition=w4,${search}}`,
   },
 ];
 

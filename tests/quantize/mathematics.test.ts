@@ -217,6 +217,34 @@ describe('GPTQ', () => {
     },
   );
 
+  test.each([{ bits: 4 }, { bits: 4, group: 8 }, { bits: 4, group: 8, asymmetric: true }])(
+    'is bettered by coordinate search, until no change of one code or scale helps: %o',
+    (scheme) => {
+      const errorOf = (q: QuantizedWeight): number => outputError(w, q, gram);
+      const of = (sweeps: number): QuantizedWeight =>
+        gptq(w, rows, columns, gram, scheme, { damp: 0, sweeps }) as QuantizedWeight;
+      const [first, second, last] = [0, 1, 200].map(of) as [
+        QuantizedWeight,
+        QuantizedWeight,
+        QuantizedWeight,
+      ];
+      expect(errorOf(second)).toBeLessThan(errorOf(first) * 0.99);
+      const least = errorOf(last);
+      expect(least).toBeLessThanOrEqual(errorOf(second));
+      const { low, high } = codeRange(scheme);
+      last.codes.forEach((code, i) => {
+        for (const other of [code - 1, code + 1].filter((c) => c >= low && c <= high))
+          expect(errorOf({ ...last, codes: last.codes.with(i, other) })).toBeGreaterThanOrEqual(least);
+      });
+      last.scales.forEach((scale, i) => {
+        for (const factor of [0.999, 1.001])
+          expect(errorOf({ ...last, scales: last.scales.with(i, scale * factor) })).toBeGreaterThanOrEqual(
+            least,
+          );
+      });
+    },
+  );
+
   test('is rounding to nearest when inputs are not correlated', () => {
     const identity = Float64Array.from({ length: columns * columns }, (_, i) =>
       i % (columns + 1) === 0 ? 3 : 0,

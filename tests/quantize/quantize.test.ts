@@ -100,6 +100,7 @@ describe('a diffusion transformer of random weights', async () => {
     ['quantize{groups=0}', /HEW6121: quantize: groups=0/],
     ['quantize{group=1}', /HEW6121: quantize: group=1/],
     ['quantize{damp=-1}', /HEW6121: quantize: damp=-1/],
+    ['quantize{sweeps=-1}', /HEW6121: quantize: sweeps=-1/],
     ['quantize{every=0}', /HEW6121: quantize: every=0/],
     ['quantize{target_bits=3}', /HEW6121: quantize: target_bits=3/],
   ])('%s is refused', async (pipeline, message) => {
