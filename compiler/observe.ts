@@ -43,42 +43,51 @@ export async function observe(
   const cache = options.cache ?? new ObservationCache();
   const missing = cache.missing(probes, data);
   for (const [module, own] of Map.groupBy(missing, (probe) => probe.module)) {
-    for (const [every, ofRun] of Map.groupBy(own, (probe) => probe.every ?? 1)) {
-      const found = await observeModule(module, ofRun, thinned(data, every), options);
-      for (const [i, probe] of ofRun.entries()) await cache.set(probe, data, found[i] as Observation);
-    }
+    const found = await observeModule(module, own, data, options);
+    for (const [probe, total] of found) await cache.set(probe, data, total.result());
   }
   return new Map(probes.map((probe) => [probe.key, cache.get(probe, data) as Observation]));
 }
 
-/** Every n-th call, counted from the last. */
-function thinned(data: CalibrationData, every: number): CalibrationData {
-  const last = data.calls.length - 1;
-  return every === 1 ? data : { ...data, calls: data.calls.filter((_, i) => (last - i) % every === 0) };
-}
-
+/** Calls are run with the probes that look at them and no others: what only those need of the model is all that is run. */
 async function observeModule(
   module: Module,
   probes: readonly Probe[],
   data: CalibrationData,
   { source, residentBytes, workers, onProgress = () => {} }: ObserveOptions,
-): Promise<Observation[]> {
-  const probed = probedModule(module, data.entry, probes);
-  const executor = await createExecutor(probed.module, source, { ...observing, residentBytes, workers });
-  const totals = new Accumulators(module, probes, probed.states);
-  await executor.run(
-    {
-      sequences: data.calls.map((call) => [{ entry: data.entry, ...call }]),
-      outputs: [],
-      states: probed.states,
-    },
-    {
-      state: (call, name, turn, values) =>
-        totals.add(name, turn, values as Float32Array, data.calls[call] as CalibrationCall),
-      progress: onProgress,
-    },
+): Promise<ReadonlyMap<Probe, Accumulator>> {
+  const totals = new Map(probes.map((probe) => [probe, new Accumulator(module, probe)]));
+  const last = data.calls.length - 1;
+  const looking = (i: number): Probe[] => probes.filter(({ every = 1 }) => (last - i) % every === 0);
+  const alike = Map.groupBy(data.calls.keys(), (i) =>
+    looking(i)
+      .map(({ key }) => key)
+      .join('\n'),
   );
-  return totals.results();
+  let done = 0;
+  for (const places of alike.values()) {
+    const own = looking(places[0] as number);
+    if (own.length === 0) continue;
+    const calls = places.map((i) => data.calls[i] as CalibrationCall);
+    const probed = probedModule(module, data.entry, own);
+    const executor = await createExecutor(probed.module, source, { ...observing, residentBytes, workers });
+    const byState = new Map(probed.states.map((state, i) => [state, totals.get(own[i] as Probe)]));
+    await executor.run(
+      {
+        sequences: calls.map((call) => [{ entry: data.entry, ...call }]),
+        outputs: [],
+        states: probed.states,
+      },
+      {
+        state: (call, name, turn, values) =>
+          byState.get(name)?.add(turn, values as Float32Array, calls[call] as CalibrationCall),
+        progress: (ofRun, total) =>
+          onProgress(done + Math.floor((ofRun / total) * calls.length), data.calls.length),
+      },
+    );
+    done += calls.length;
+  }
+  return totals;
 }
 
 /** What probes find over all calls, by the states that they accumulate in. */

@@ -157,6 +157,31 @@ describe('a tiny model', () => {
     expect(layered).toEqual(whole);
   });
 
+  test('probes of every call and of some find together what each finds alone', async () => {
+    const [norm] = observedStructure(module).norms;
+    if (norm === undefined) throw new Error('the model has norms');
+    const calls = tinyData(module, 7, 5);
+    const probe = (every: number): Probe => {
+      const { func, result } = norm;
+      return { key: `every ${every}`, module, func, values: [result], statistic: 'abs', every };
+    };
+    const probes = [1, 2, 3].map(probe);
+    const together = await observe(probes, calls, { source });
+    for (const one of probes) {
+      const { every = 1, key } = one;
+      const last = calls.calls.length - 1;
+      const seen = { ...calls, calls: calls.calls.filter((_, i) => (last - i) % every === 0) };
+      const alone = (await observe([{ ...one, every: 1 }], seen, { source })).get(key);
+      const found = together.get(key);
+      expect(found?.rows).toBe(5 * Math.ceil(7 / every));
+      found?.sums.forEach((sum, turn) => {
+        sum.forEach((value, i) => {
+          expect(value).toBeCloseTo(alone?.sums[turn]?.[i] as number, 10);
+        });
+      });
+    }
+  });
+
   test('has the same likelihood, also of windows longer than a call', async () => {
     const windows = [5, 16, 2].map((length, i) => Int32Array.from({ length }, (_, at) => (at * 7 + i) % 32));
     const short = { ...module, dims: new Map(module.dims).set('T', { min: 1, max: 6 }) };
