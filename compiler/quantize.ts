@@ -10,6 +10,7 @@ import { entriesOf, type Module } from '../ir/module.js';
 import { parsePipeline, runPipeline, type StepReport } from '../passes/pipeline.js';
 import type { Probe } from '../passes/probe.js';
 import { passes as registered, standardPipeline } from '../passes/registry.js';
+import { checkFiles } from './bundle.js';
 import type { CalibrationData } from './calibration.js';
 import { calibrationLoss } from './calibration-loss.js';
 import { openCalibration } from './calibration-sources.js';
@@ -25,9 +26,9 @@ import {
 } from './compile.js';
 import { checkOrder, firstProbes, runDataPipeline } from './data-pipeline.js';
 import { evaluateTokens, readTokenFile } from './evaluate/tokens.js';
-import { createExecutor } from './executor.js';
+import { createExecutor, defaultResidentBytes } from './executor.js';
 import { loadModule } from './in-memory.js';
-import { inspectModule } from './inspect.js';
+import { inspectManifest, inspectModule } from './inspect.js';
 import { loadBundle } from './load.js';
 import { ObservationCache } from './observation-cache.js';
 import { exportOnnx } from './onnx/export/export.js';
@@ -57,6 +58,8 @@ export interface QuantizeOptions
 export interface QuantizeReport {
   readonly output: string;
   readonly target: string;
+  /** What was compared of a bundle for WebAssembly: outputs, or files where its memory is more than residentBytes. */
+  readonly readBack: 'outputs' | 'files' | undefined;
   readonly pipeline: string;
   readonly passes: readonly StepReport[];
   /** Bytes of all parameters before and after the pipeline; `f32` are those before it if they were f32. */
@@ -110,13 +113,16 @@ export async function quantizeModel(options: QuantizeOptions): Promise<QuantizeR
           },
         ),
       );
-      if (bundleOptions.target === 'wasm')
-        await stages.timed('reload', () => checkReload(bundle, changed, opened, data, residentBytes));
+      const readBack =
+        bundleOptions.target === 'wasm'
+          ? await stages.timed('reload', () => checkReload(bundle, changed, opened, data, residentBytes))
+          : undefined;
       if (options.onnx === true)
         await stages.timed('onnx', () => writeOnnx({ module: changed, source }, join(directory, 'onnx')));
       return {
         output: options.output,
         target: bundleOptions.target,
+        readBack,
         pipeline: options.pipeline,
         passes: reports,
         bytes: bytesOf(module, changed),
@@ -198,16 +204,20 @@ async function judge(
   return { nll: { before, after: await nllOf(changed, 'evaluation after') }, relativeError: undefined };
 }
 
-/** The bundle on disk computes what the module does, bit for bit. Fails with HEW9001. */
+/**
+ * The bundle on disk computes what the module does, bit for bit; of one that does not fit `residentBytes`, the files are what
+ * was written. Fails with HEW9001.
+ */
 async function checkReload(
   bundle: string,
   module: Module,
   { source }: OpenedModel,
   { entry, calls: [call] }: CalibrationData,
-  residentBytes: number | undefined,
-): Promise<void> {
+  residentBytes = defaultResidentBytes,
+): Promise<'outputs' | 'files'> {
+  const { memoryBytes } = inspectManifest(await checkFiles(bundle));
   const [output] = module.functions.get(entry)?.outputs ?? [];
-  if (call === undefined || output === undefined) return;
+  if (call === undefined || output === undefined || memoryBytes > residentBytes) return 'files';
   const run = { sequences: [[{ entry, ...call }]], outputs: [output] };
   const wanted: TypedArray[] = [];
   const executor = await createExecutor(module, source, { residentBytes });
@@ -217,4 +227,5 @@ async function checkReload(
   const found = (await loadBundle(bundle)).run(entry, call.inputs, { outputs: [output] })[output];
   const same = wanted[0]?.length === found?.length && wanted[0]?.every((v, i) => Object.is(v, found?.[i]));
   if (same !== true) fail('HEW9001', 'the bundle that was written differs from the quantized model');
+  return 'outputs';
 }

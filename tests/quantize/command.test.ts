@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
+import { checkFiles } from '../../compiler/bundle.js';
 import { hew, scratchDirectory } from '../cli/run-cli.js';
 
 const directory = scratchDirectory();
@@ -56,11 +57,19 @@ test('a model that is too large for memory is sampled, observed and checked laye
     const { code, stderr } = await hew(argv);
     expect(stderr).not.toMatch(/error/);
     expect(code).toBe(0);
-    const { relativeError } = JSON.parse(readFileSync(join(output, 'quantize.json'), 'utf8'));
+    const report = JSON.parse(readFileSync(join(output, 'quantize.json'), 'utf8'));
+    expect(report.readBack).toBe(more.length > 0 ? 'files' : 'outputs');
+    const { relativeError } = report;
     const { files } = JSON.parse(readFileSync(join(output, 'bundle', 'manifest.json'), 'utf8'));
     return { relativeError, files };
   };
   expect(await quantized('layered', ['--resident-memory', '0'])).toEqual(await quantized('whole', []));
+  const bundle = join(directory, 'layered', 'bundle');
+  expect((await checkFiles(bundle)).name).toBe('dit-1m');
+  const weights = join(bundle, 'weights-00001.bin');
+  const bytes = readFileSync(weights);
+  writeFileSync(weights, bytes.fill(bytes[1000] === 1 ? 2 : 1, 1000, 1001));
+  await expect(checkFiles(bundle)).rejects.toThrow(/HEW9001.*weights-00001\.bin/);
 });
 
 test('writes bundles for native targets', async () => {

@@ -92,7 +92,16 @@ async function run(spec: string, flags: Flags, output: Output): Promise<void> {
   }
 }
 
-function text({ output, target, passes, bytes, nll, relativeError, seconds }: QuantizeReport): string {
+function text({
+  output,
+  target,
+  readBack,
+  passes,
+  bytes,
+  nll,
+  relativeError,
+  seconds,
+}: QuantizeReport): string {
   const steps = passes.map(({ pass, notes }) => `${pass}\n${notes.map((note) => `  ${note}\n`).join('')}`);
   const share = `${((bytes.after / bytes.f32) * 100).toFixed(1)} % of f32`;
   const rows = [
@@ -115,6 +124,7 @@ function text({ output, target, passes, bytes, nll, relativeError, seconds }: Qu
     rows,
   );
   const times = Object.entries(seconds).map(([stage, time]) => `${stage} ${formatSeconds(time)}`);
-  const bundle = target === 'wasm' ? 'bundle, read back with the same outputs' : `bundle for ${target}`;
+  const bundle =
+    readBack === undefined ? `bundle for ${target}` : `bundle, read back with the same ${readBack}`;
   return `${steps.join('')}\n${table}\n${output}: ${bundle} (${times.join(', ')})\n`;
 }
