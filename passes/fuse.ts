@@ -28,17 +28,29 @@ import { definePass, option, Tally } from './pass.js';
 export const fuse = definePass({
   name: 'fuse',
   summary: 'Outlines kernels: groups each matmul, norm, attention, … with the pointwise ops around it.',
-  options: { epilogues: option('bool', 'false makes every op its own kernel', true) },
-  run(module, { epilogues }) {
+  options: {
+    epilogues: option('bool', 'false makes every op its own kernel', true),
+    quantized_rows: option(
+      'bool',
+      'dynamic_quantize of rows joins the norm or pointwise ops before it',
+      false,
+    ),
+  },
+  run(module, { epilogues, quantized_rows: quantizedRows }) {
     const tally = new Tally();
     const kernels = new KernelTable(module);
     const callers = [...module.functions.values()].map((func) =>
-      func.kernel === undefined ? outline(module, func, epilogues, kernels, tally) : func,
+      func.kernel === undefined ? outline(module, func, { epilogues, quantizedRows }, kernels, tally) : func,
     );
     const result = tally.total > 0 ? withFunctions(module, [...kernels.added(), ...callers]) : module;
     return { module: result, report: tally.report() };
   },
 });
+
+interface Choices {
+  readonly epilogues: boolean;
+  readonly quantizedRows: boolean;
+}
 
 /** A kernel in the making. `results` leave it: the last op's one result, or all results of a root that has several. */
 interface Group {
@@ -49,9 +61,9 @@ interface Group {
   results: readonly Value[];
 }
 
-function outline(module: Module, func: Func, epilogues: boolean, kernels: KernelTable, tally: Tally): Func {
+function outline(module: Module, func: Func, choices: Choices, kernels: KernelTable, tally: Tally): Func {
   const inlined = inlinedOps(func);
-  const groups = groupOps(func, inlined, epilogues);
+  const groups = groupOps(func, inlined, choices);
   const scope = moduleScope(module, func.loop);
   const { name, loop, outputs } = func;
   const mapped = new Map<Value, Value>(func.args.map((arg) => [arg, arg]));
@@ -142,15 +154,21 @@ function inlinedOps(func: Func): Set<Op> {
 }
 
 /** Decides which ops share a kernel. */
-function groupOps(func: Func, inlined: ReadonlySet<Op>, epilogues: boolean): Map<Op, Group> {
+function groupOps(
+  func: Func,
+  inlined: ReadonlySet<Op>,
+  { epilogues, quantizedRows }: Choices,
+): Map<Op, Group> {
   const uses = countUses(func);
   const groups = new Map<Op, Group>();
   for (const op of func.body) {
     const role = opRoles[op.name];
     if (role === 'view' || role === 'structure' || inlined.has(op)) continue;
-    const host = epilogues && role === 'pointwise' ? findHost(op, groups, uses) : undefined;
+    const endsRows = quantizedRows && quantizesRows(op);
+    const joins = epilogues && (role === 'pointwise' || endsRows);
+    const host = joins ? findHost(op, groups, uses, endsRows) : undefined;
     const group = host ?? { root: op, kernelClass: role, ops: [], results: op.results };
-    const absorbed = epilogues && role === 'pointwise' ? absorbedProducers(op, group, groups, uses) : [];
+    const absorbed = joins ? absorbedProducers(op, group, groups, uses) : [];
     for (const other of absorbed) {
       for (const moved of other.ops) {
         group.ops.push(moved);
@@ -192,24 +210,31 @@ function endsKernels(op: Op): boolean {
   );
 }
 
+/** Whether each row of the last axis gets integers of its own range, which a kernel that holds whole rows can make. */
+function quantizesRows(op: Op): boolean {
+  const isFloat = op.operands[0]?.type.dtype === 'f32';
+  return op.name === 'dynamic_quantize' && op.attrs.granularity === 'row' && isFloat;
+}
+
 function countIn(op: Op, value: Value): number {
   return op.operands.filter((o) => o === value).length;
 }
 
 /**
- * The kernel that an elementwise op ends: the first that is more than pointwise, otherwise the longest, so that few
+ * The kernel that an elementwise op ends, or one that quantizes rows: the first that is more than pointwise, otherwise the longest, so that few
  * ops change groups.
  */
 function findHost(
   op: Op,
   groups: ReadonlyMap<Op, Group>,
   uses: ReadonlyMap<Value, number>,
+  endsRows: boolean,
 ): Group | undefined {
-  if (!endsKernels(op)) return undefined;
+  if (!endsRows && !endsKernels(op)) return undefined;
   const candidates = op.operands
     .map((operand) => groupRead(op, operand, groups, uses))
     .filter((group) => group !== undefined)
-    .filter((group) => hostsEpilogue.has(group.kernelClass));
+    .filter(({ kernelClass }) => (endsRows ? kernelClass === 'row' : hostsEpilogue.has(kernelClass)));
   const computing = candidates.find((group) => group.kernelClass !== 'pointwise');
   return computing ?? candidates.toSorted((a, b) => b.ops.length - a.ops.length)[0];
 }

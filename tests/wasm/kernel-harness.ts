@@ -203,7 +203,10 @@ export function runKernels(
   inputs: Readonly<Record<string, Tensor>>,
   options: { readonly relaxed?: boolean; readonly epilogues?: boolean } = {},
 ): Record<string, Tensor> {
-  const { module } = fuse.run(legalise(source), { epilogues: options.epilogues ?? true });
+  const { module } = fuse.run(legalise(source), {
+    epilogues: options.epilogues ?? true,
+    quantized_rows: true,
+  });
   const main = module.functions.get('main') as Func;
   const args = main.args.map((arg) => inputs[arg.name ?? ''] as Tensor);
   const dims = modelDims(module);

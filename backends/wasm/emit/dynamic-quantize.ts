@@ -1,99 +1,25 @@
-/** dynamic_quantize of rows: one pass for the range of a row, one that writes its integers. */
+/** dynamic_quantize of rows, with the pointwise ops that make them. */
 import type { OpOf, Value } from '../../../ir/module.js';
-import { type QuantizedDType, quantizedRange } from '../../../ir/ops/quantization.js';
-import { type Expr, f32, i32, type Local, v128 } from './asm.js';
-import { Expressions, type Index } from './expression.js';
-import type { KernelContext, KernelEmitter } from './kernel.js';
-import type { Byte } from './memory.js';
-import { overRows, vectorLoop } from './pointwise.js';
-import { Row, spread } from './row.js';
+import { canVectorise, Expressions } from './expression.js';
+import type { KernelEmitter } from './kernel.js';
+import { lastSize, overRows, vectorLoop } from './pointwise.js';
+import { quantizeRow, rowQuantizer, scratchRow, storeInScratch } from './quantized-row.js';
+import { rowOf } from './row-reader.js';
 
 export const emitDynamicQuantize: KernelEmitter = (context) => {
-  const { asm, root } = context;
-  const { symmetric } = (root as OpOf<'dynamic_quantize'>).attrs;
+  const { asm, func } = context;
+  const root = context.root as OpOf<'dynamic_quantize'>;
   const [x] = root.operands as [Value];
-  const [, scaleResult, zeroResult] = root.results as [Value, Value, Value?];
-  const results = new Expressions(context);
-  return overRows(context, x, (outer) => {
-    const row = new Row(context, x, outer);
-    const [scale, zero] = [asm.local(f32), asm.local(i32)];
-    const statements: Expr[] = [];
-    findRange(context, row, symmetric, scale, zero, statements);
-    const one: Index = [...outer, { at: 0, lane: 0 }];
-    return [
-      ...statements,
-      results.store(scaleResult, one, scale.get()),
-      ...(zeroResult === undefined ? [] : [results.store(zeroResult, one, zero.get())]),
-      ...writeIntegers(context, row, outer, scale, zero),
-    ];
-  });
+  if (rowQuantizer(func) === undefined)
+    return overRows(context, x, (outer) => quantizeRow(context, root, rowOf(context, x, outer), outer));
+  const body = func.body.filter((op) => op !== root);
+  const vectors = canVectorise({ ...func, body, results: [x] });
+  const length = lastSize(context, x);
+  return overRows(context, x, (outer) => [
+    ...vectorLoop(asm, length, vectors, (at, vector) => {
+      const index = [...outer, { at, lane: vector ? 1 : 0 }];
+      return storeInScratch(context, x, index, vector, new Expressions(context));
+    }),
+    ...quantizeRow(context, root, scratchRow(context, length), outer),
+  ]);
 };
-
-/** The declared formulas, in f32. */
-function findRange(
-  { asm, m, root }: KernelContext,
-  row: Row,
-  symmetric: boolean,
-  scale: Local,
-  zero: Local,
-  statements: Expr[],
-): void {
-  const { dtype } = (root as OpOf<'dynamic_quantize'>).attrs;
-  const [low, high] = quantizedRange[dtype as QuantizedDType];
-  const orOne = scale.set(m.select(m.f32.eq(scale.get(), m.f32.const(0)), m.f32.const(1), scale.get()));
-  if (symmetric) {
-    const absmax = row.max(statements, (v, vector) => (vector ? m.f32x4 : m.f32).abs(v));
-    statements.push(
-      scale.set(m.f32.div(m.f32.max(absmax.get(), m.f32.const(0)), m.f32.const(high))),
-      orOne,
-      zero.set(asm.const(0)),
-    );
-    return;
-  }
-  const greatest = row.max(statements, (v) => v);
-  const opposite = row.max(statements, (v, vector) => (vector ? m.f32x4 : m.f32).neg(v));
-  const steps = asm.local(f32);
-  statements.push(
-    greatest.set(m.f32.max(greatest.get(), m.f32.const(0))),
-    opposite.set(m.f32.max(opposite.get(), m.f32.const(0))),
-    scale.set(m.f32.div(m.f32.add(greatest.get(), opposite.get()), m.f32.const(high - low))),
-    orOne,
-    steps.set(m.f32.nearest(m.f32.div(opposite.get(), scale.get()))),
-    zero.set(
-      m.i32.add(
-        m.i32.trunc_s_sat.f32(m.f32.min(m.f32.max(steps.get(), m.f32.const(0)), m.f32.const(high - low))),
-        asm.const(low),
-      ),
-    ),
-  );
-}
-
-function writeIntegers(
-  context: KernelContext,
-  row: Row,
-  outer: Index,
-  scale: Local,
-  zero: Local,
-): readonly Expr[] {
-  const { asm, m, memory, root } = context;
-  const [result] = root.results as [Value];
-  const dtype = result.type.dtype as Byte;
-  const [low, high] = quantizedRange[dtype];
-  const results = new Expressions(context);
-  return vectorLoop(asm, row.length, true, (at, vector) => {
-    const [floats, integers] = vector ? ([m.f32x4, m.i32x4] as const) : ([m.f32, m.i32] as const);
-    const wideZero = (): Expr => (vector ? m.i32x4.splat(zero.get()) : zero.get());
-    const floatZero = (): Expr =>
-      vector ? m.f32x4.convert_i32x4_s(wideZero()) : m.f32.convert_s.i32(zero.get());
-    const bound = (v: number): Expr => floats.sub(vector ? asm.splat(v) : m.f32.const(v), floatZero());
-    const steps = floats.nearest(floats.div(row.element(at, vector), spread(context, scale, vector)));
-    const clamped = floats.min(floats.max(steps, bound(low)), bound(high));
-    const truncated = vector ? m.i32x4.trunc_sat_f32x4_s(clamped) : m.i32.trunc_s_sat.f32(clamped);
-    const integer = integers.add(truncated, wideZero());
-    const index = [...outer, { at, lane: vector ? 1 : 0 }];
-    if (!vector) return results.store(result, index, integer);
-    const lanes = asm.local(v128);
-    const { address } = results.address(result, index);
-    return asm.block([lanes.set(integer), memory.storeBytes(dtype, address(), lanes)]);
-  });
-}

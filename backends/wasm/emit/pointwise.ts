@@ -76,7 +76,7 @@ function nestedLoops(context: KernelContext, vectors: boolean): readonly Expr[] 
   );
 }
 
-function lastSize(context: KernelContext, value: Value): Size {
+export function lastSize(context: KernelContext, value: Value): Size {
   return context.sizes(value.type.shape).at(-1) ?? 1;
 }
 

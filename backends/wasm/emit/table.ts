@@ -20,6 +20,7 @@ import {
 import { emitPointwise } from './pointwise.js';
 import { emitAvgPool, emitMaxPool } from './pool.js';
 import { emitQuantizedLinear, quantizedLinearScratch } from './quantized-linear.js';
+import { quantizedRowScratch } from './quantized-row.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
 import { emitLayerNorm, emitRmsNorm, emitSoftmax } from './row.js';
@@ -70,10 +71,10 @@ const entries = {
     scratch: convolutionScratch,
     weight: { operand: 1, matrices: (root: OpOf<'conv2d'>) => convolutionMatrices(root) },
   },
-  rms_norm: { emit: emitRmsNorm },
-  layer_norm: { emit: emitLayerNorm },
-  softmax: { emit: emitSoftmax },
-  dynamic_quantize: { emit: emitDynamicQuantize },
+  rms_norm: { emit: emitRmsNorm, scratch: quantizedRowScratch },
+  layer_norm: { emit: emitLayerNorm, scratch: quantizedRowScratch },
+  softmax: { emit: emitSoftmax, scratch: quantizedRowScratch },
+  dynamic_quantize: { emit: emitDynamicQuantize, scratch: quantizedRowScratch },
   attention: { emit: emitAttention, scratch: attentionScratch },
   rope: { emit: emitRope },
   cache_append: { emit: emitAppend },
