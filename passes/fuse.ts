@@ -35,12 +35,15 @@ export const fuse = definePass({
       'dynamic_quantize of rows joins the norm or pointwise ops before it',
       false,
     ),
+    attention_epilogues: option('bool', 'attention hands its elements to an epilogue as well', false),
   },
-  run(module, { epilogues, quantized_rows: quantizedRows }) {
+  run(module, { epilogues, quantized_rows: quantizedRows, attention_epilogues: attention }) {
     const tally = new Tally();
     const kernels = new KernelTable(module);
+    const hosts = new Set<KernelClass>(attention ? [...hostsEpilogue, 'attention'] : hostsEpilogue);
+    const choices = { epilogues, quantizedRows, hosts };
     const callers = [...module.functions.values()].map((func) =>
-      func.kernel === undefined ? outline(module, func, { epilogues, quantizedRows }, kernels, tally) : func,
+      func.kernel === undefined ? outline(module, func, choices, kernels, tally) : func,
     );
     const result = tally.total > 0 ? withFunctions(module, [...kernels.added(), ...callers]) : module;
     return { module: result, report: tally.report() };
@@ -50,6 +53,8 @@ export const fuse = definePass({
 interface Choices {
   readonly epilogues: boolean;
   readonly quantizedRows: boolean;
+  /** Classes whose root hands each finished element to an epilogue. */
+  readonly hosts: ReadonlySet<KernelClass>;
 }
 
 /** A kernel in the making. `results` leave it: the last op's one result, or all results of a root that has several. */
@@ -157,7 +162,7 @@ function inlinedOps(func: Func): Set<Op> {
 function groupOps(
   func: Func,
   inlined: ReadonlySet<Op>,
-  { epilogues, quantizedRows }: Choices,
+  { epilogues, quantizedRows, hosts }: Choices,
 ): Map<Op, Group> {
   const uses = countUses(func);
   const groups = new Map<Op, Group>();
@@ -166,7 +171,7 @@ function groupOps(
     if (role === 'view' || role === 'structure' || inlined.has(op)) continue;
     const endsRows = quantizedRows && quantizesRows(op);
     const joins = epilogues && (role === 'pointwise' || endsRows);
-    const host = joins ? findHost(op, groups, uses, endsRows) : undefined;
+    const host = joins ? findHost(op, groups, uses, endsRows ? rowMakers : hosts) : undefined;
     const group = host ?? { root: op, kernelClass: role, ops: [], results: op.results };
     const absorbed = joins ? absorbedProducers(op, group, groups, uses) : [];
     for (const other of absorbed) {
@@ -216,6 +221,8 @@ function quantizesRows(op: Op): boolean {
   return op.name === 'dynamic_quantize' && op.attrs.granularity === 'row' && isFloat;
 }
 
+const rowMakers: ReadonlySet<KernelClass> = new Set(['row']);
+
 function countIn(op: Op, value: Value): number {
   return op.operands.filter((o) => o === value).length;
 }
@@ -228,13 +235,13 @@ function findHost(
   op: Op,
   groups: ReadonlyMap<Op, Group>,
   uses: ReadonlyMap<Value, number>,
-  endsRows: boolean,
+  hosts: ReadonlySet<KernelClass>,
 ): Group | undefined {
-  if (!endsRows && !endsKernels(op)) return undefined;
+  if (!quantizesRows(op) && !endsKernels(op)) return undefined;
   const candidates = op.operands
     .map((operand) => groupRead(op, operand, groups, uses))
     .filter((group) => group !== undefined)
-    .filter(({ kernelClass }) => (endsRows ? kernelClass === 'row' : hostsEpilogue.has(kernelClass)));
+    .filter(({ kernelClass }) => hosts.has(kernelClass));
   const computing = candidates.find((group) => group.kernelClass !== 'pointwise');
   return computing ?? candidates.toSorted((a, b) => b.ops.length - a.ops.length)[0];
 }

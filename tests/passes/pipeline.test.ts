@@ -60,8 +60,11 @@ describe('grammar', () => {
     ['  ', []],
     ['dce', ['dce {}']],
     [' cse , dce{ } ', ['cse {}', 'dce {}']],
-    ['fuse', ['fuse {"epilogues":true}']],
-    ['fuse{epilogues=false},dce', ['fuse {"epilogues":false}', 'dce {}']],
+    ['fuse', ['fuse {"epilogues":true,"quantized_rows":false,"attention_epilogues":false}']],
+    [
+      'fuse{epilogues=false},dce',
+      ['fuse {"epilogues":false,"quantized_rows":false,"attention_epilogues":false}', 'dce {}'],
+    ],
     ['every-option', ['every-option {"count":3,"ratio":0.5,"strict":false,"scheme":"none"}']],
     [
       'every-option{count=-7, ratio=1e-3, strict, scheme=a=b c}',

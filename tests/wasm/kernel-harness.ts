@@ -206,6 +206,7 @@ export function runKernels(
   const { module } = fuse.run(legalise(source), {
     epilogues: options.epilogues ?? true,
     quantized_rows: true,
+    attention_epilogues: true,
   });
   const main = module.functions.get('main') as Func;
   const args = main.args.map((arg) => inputs[arg.name ?? ''] as Tensor);

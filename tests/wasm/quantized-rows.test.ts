@@ -75,7 +75,11 @@ describe.each(Object.entries(makers))('%s', (_name, { make, exact }) => {
   test.each([1, 3, 4, 7, 16, 33])('rows of %i', (width) => {
     for (const setting of settings) {
       const module = moduleOf(make, width, setting);
-      const { module: fused } = fuse.run(legalise(module), { epilogues: true, quantized_rows: true });
+      const { module: fused } = fuse.run(legalise(module), {
+        epilogues: true,
+        quantized_rows: true,
+        attention_epilogues: true,
+      });
       const kernels = [...fused.functions.values()].filter(({ kernel }) => kernel !== undefined);
       expect(kernels.map(({ kernel }) => kernel)).toEqual(['row']);
       const inputs = inputsOf(width, 3);
@@ -103,6 +107,10 @@ test('a row that is read elsewhere too stays in memory', () => {
   const row = b.one('rms_norm', [x], { eps: 1e-5 });
   const [q, scale] = b.emit('dynamic_quantize', [row], { dtype: 'i8', symmetric: true }) as [Value, Value];
   const whole = withFunctions(module, [b.finish([q, scale, row])]);
-  const { module: fused } = fuse.run(whole, { epilogues: true, quantized_rows: true });
+  const { module: fused } = fuse.run(whole, {
+    epilogues: true,
+    quantized_rows: true,
+    attention_epilogues: true,
+  });
   expect([...fused.functions.values()].filter(({ kernel }) => kernel === 'row')).toHaveLength(2);
 });

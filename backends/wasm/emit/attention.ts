@@ -6,15 +6,16 @@
 import { addDims, type Dim, mulDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
 import { type Expr, f32, i32, type Local, type Size, v128 } from './asm.js';
+import { OutputRow } from './attention-output.js';
 import { AttentionRows, type Cursor } from './attention-rows.js';
 import { Expressions } from './expression.js';
 import type { KernelContext, KernelEmitter, ScratchSize } from './kernel.js';
 
 /** Query vectors up to this head size are kept in registers (locals) while the keys pass. */
 interface Head {
-  /** Byte address of the query row and of the output row. */
+  /** Byte address of the query row. */
   readonly query: Local;
-  readonly output: Local;
+  readonly output: OutputRow;
   readonly keys: AttentionRows;
   readonly values: AttentionRows;
   /** Number of visible keys. */
@@ -24,7 +25,6 @@ interface Head {
 export const emitAttention: KernelEmitter = (context) => {
   const { asm, m, root } = context;
   const [q, k, v, offset] = root.operands as [Value, Value, Value, Value?];
-  const result = root.results[0] as Value;
   const { causal, window, scale } = root.attrs as { causal: boolean; window: number; scale: number };
   const [T, heads, hd] = context.sizes(q.type.shape.slice(-3)) as [Size, Size, Size];
   const [S, kv] = context.sizes(k.type.shape.slice(-3)) as [Size, Size];
@@ -33,7 +33,7 @@ export const emitAttention: KernelEmitter = (context) => {
   const floats = (elements: Size): Size => asm.mul(elements, 4);
   const head: Head = {
     query: asm.local(i32),
-    output: asm.local(i32),
+    output: new OutputRow(context),
     keys: new AttentionRows(context, k),
     values: new AttentionRows(context, v),
     visible: asm.local(i32),
@@ -51,7 +51,7 @@ export const emitAttention: KernelEmitter = (context) => {
     const seen = causal ? asm.add(asm.add(past.get, t.get), 1) : S;
     return [
       head.query.set(at(context.pointer(q), asm.mul(row, hd))),
-      head.output.set(at(context.pointer(result), asm.mul(row, hv))),
+      ...head.output.begin(batch, t, h),
       head.visible.set(asm.expr(seen)),
       m.if(m.i32.gt_s(head.visible.get(), asm.expr(S)), head.visible.set(asm.expr(S))),
       ...first.flatMap(({ restore }) => restore()),
@@ -301,11 +301,7 @@ function weightedSum(context: KernelContext, head: Head, hv: Size, factor: Local
         ...chunks.flatMap(addChunk),
       ]),
       ...sums.map((sum, i) =>
-        context.memory.storeVector(
-          head.output.get(),
-          m.f32x4.mul(sum.get(), m.f32x4.splat(factor.get())),
-          (start + i * 4) * 4,
-        ),
+        head.output.store(start + i * 4, true, m.f32x4.mul(sum.get(), m.f32x4.splat(factor.get()))),
       ),
     );
   }
@@ -333,12 +329,7 @@ function scalarColumns(
           m.f32.add(sum.get(), m.f32.mul(weightOf(context, head, key), head.values.element(cursor, column))),
         ),
       ]),
-      m.f32.store(
-        0,
-        4,
-        asm.expr(asm.add(head.output.get, asm.mul(column.get, 4))),
-        m.f32.mul(sum.get(), factor.get()),
-      ),
+      head.output.store(column.get, false, m.f32.mul(sum.get(), factor.get())),
     ]),
   ];
 }
