@@ -118,8 +118,12 @@ export const columnsPerWarp = (columns: number): number => (columns > 16384 ? 2 
 const bytesAhead = 128;
 /** The same where a block takes several turns and keeps one ahead, so that what it makes of x is made less often. */
 const bytesOfTurn = 256;
-/** Blocks of one row that fill a GPU. */
+/** What a thread reads of rows of integers that are short, and of those that are long. */
+const bytesOfShort = 64;
+const bytesOfLong = 192;
+/** Blocks of one row that fill a GPU, two or three on a multiprocessor. */
 const enoughBlocks = 264;
+const enoughSmallBlocks = 396;
 /** Shared memory that a block has without asking. */
 const sharedBytes = 48 * 1024;
 /** The most registers for weights on their way that leave a thread any for its sums. */
@@ -142,15 +146,25 @@ const vector: Kind<'vector'> = {
       .flatMap((perWarp) => residences.map((resident) => ({ perWarp, resident }))),
 };
 
+/**
+ * Of one weight, short rows are taken by many small blocks, which find room beside those of the kernel before, and long ones
+ * two at a time, which share what is read of x.
+ */
 function standardPacked({ all, inner, weights, dtype }: PackedShape): ParametersOf<'packed'> {
   const vectors = inner / vectorElements(dtype);
+  const steps = Math.ceil(vectors / 32);
+  const turnsOf = (perWarp: number, blocks: number): number =>
+    Math.max(1, Math.ceil(all / (warps * perWarp * blocks)));
+  if (weights === 1 && turnBytes(vectors, 1) <= bytesOfShort)
+    return { perWarp: 1, turns: turnsOf(1, enoughSmallBlocks), ahead: steps, resident: 3 };
+  if (weights === 1 && turnBytes(vectors, 1) > bytesOfLong)
+    return { perWarp: 2, turns: 1, ahead: bytesOfLong / 16 / 2, resident: 2 };
   const isNarrow = vectorElements(dtype) > 16;
   const perWarp = weights === 1 && isNarrow && turnBytes(vectors, 2) <= bytesOfTurn ? 2 : 1;
   const rows = perWarp * weights;
   if (turnBytes(vectors, rows) > bytesOfTurn)
     return { perWarp, turns: 1, ahead: Math.max(1, Math.floor(bytesAhead / 16 / rows)), resident: 0 };
-  const turns = Math.max(1, Math.ceil(all / (warps * perWarp * enoughBlocks)));
-  return { perWarp, turns, ahead: Math.ceil(vectors / 32), resident: 0 };
+  return { perWarp, turns: turnsOf(perWarp, enoughBlocks), ahead: steps, resident: 0 };
 }
 
 const packed: Kind<'packed'> = {

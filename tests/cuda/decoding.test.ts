@@ -69,7 +69,12 @@ describe('integer weights', () => {
   test('one row meets them in fixed point', () => {
     const source = sourceOf('product of 1 x 1024 with i4 by 64 with zeros [33, 1024]', 'bf16');
     expect(source).toContain('PackedWeights<i4, float, 1024, 64, true>');
-    expect(source).toContain('packed_product<33, 2, 1, 1>');
+    expect(source).toContain('packed_product<33, 1, 1, 1>');
+  });
+
+  test('long rows go two at a time', () => {
+    const source = sourceOf('product of 1 x 6176 with i8 [19, 6176]', 'bf16');
+    expect(source).toContain('packed_product<19, 2, 6, 1>');
   });
 
   test('many rows, and groups that do not fit, widen them first', () => {

@@ -232,7 +232,17 @@ const integerProducts = [1, 3, 8, 17, 32, 40].flatMap((rows) => [
 ]);
 /** So many columns that blocks take them in turns. */
 const wideProducts = [
-  productCase({ rows: 1, columns: 2150, inner: 544, codes: 'i8' }),
+  productCase({ rows: 1, columns: 3200, inner: 544, codes: 'i8' }),
   productCase({ rows: 1, columns: 4300, inner: 128, codes: 'i4', group: 64, zeros: true }),
 ];
-export const productCases: readonly DecodingCase[] = [...plainProducts, ...integerProducts, ...wideProducts];
+/** Rows so long that warps take two at a time. */
+const longProducts = [
+  productCase({ rows: 1, columns: 19, inner: 6176, codes: 'i8' }),
+  productCase({ rows: 1, columns: 6, inner: 12352, codes: 'i4', group: 64, zeros: true }),
+];
+export const productCases: readonly DecodingCase[] = [
+  ...plainProducts,
+  ...integerProducts,
+  ...wideProducts,
+  ...longProducts,
+];

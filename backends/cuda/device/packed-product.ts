@@ -76,49 +76,51 @@ __device__ __forceinline__ void split_bytes(const unsigned (&n)[4], unsigned& up
   lower = __byte_perm(first, second, 0x6420);
 }
 
+// A thread makes 16 numbers at a time, so that two share a vector of 32.
 template <class W, class T> __device__ __forceinline__ void make_fixed_point(const T* x, FixedPoint<W>& made) {
-  constexpr int kEights = W::kVector / 8, kTurns = (W::kVectors + kThreads - 1) / kThreads, kLeastExponent = 19;
-  Eight<T> raw[kTurns][kEights];
+  constexpr int kParts = W::kQuads * W::kVectors, kTurns = (kParts + kThreads - 1) / kThreads, kLeastExponent = 19;
+  static_assert(W::kQuads <= 2, "lanes exchange with one other");
+  Eight<T> raw[kTurns][2];
 #pragma unroll
   for (int turn = 0; turn < kTurns; turn++)
 #pragma unroll
-    for (int i = 0; i < kEights; i++)
-      raw[turn][i] = load_eight(x + min(turn * kThreads + static_cast<int>(threadIdx.x), W::kVectors - 1) * W::kVector + i * 8);
+    for (int i = 0; i < 2; i++) raw[turn][i] = load_eight(x + min(turn * kThreads + static_cast<int>(threadIdx.x), kParts - 1) * 16 + i * 8);
 #pragma unroll
   for (int turn = 0; turn < kTurns; turn++) {
-    const int v = turn * kThreads + threadIdx.x;
-    if (v >= W::kVectors) break;
-    float values[kEights][8], greatest = 0.0f;
+    const int part = turn * kThreads + threadIdx.x, v = part / W::kQuads, q = part % W::kQuads;
+    if (part - static_cast<int>(threadIdx.x) % 32 >= kParts) break;
+    float values[2][8], greatest = 0.0f;
 #pragma unroll
-    for (int i = 0; i < kEights; i++) {
+    for (int i = 0; i < 2; i++) {
       expand(raw[turn][i], values[i]);
 #pragma unroll
       for (int j = 0; j < 8; j++) greatest = maximum_magnitude(greatest, values[i][j]);
     }
+    if (W::kQuads == 2) greatest = maximum_magnitude(greatest, __shfl_xor_sync(kFullWarp, greatest, 1));
     // The greatest lies between 2^14 and 2^15 units.
     const int exponent = max(static_cast<int>(__float_as_uint(greatest) >> 23), kLeastExponent);
     const float units = __uint_as_float(static_cast<unsigned>(268 - exponent) << 23);
     const float unit = __uint_as_float(static_cast<unsigned>(exponent - (W::kTimes == 16 ? 18 : 14)) << 23);
-    made.unit[v] = exponent == 255 ? not_a_number() : unit;
     int sum = 0;
+    unsigned upper[4], lower[4];
 #pragma unroll
-    for (int q = 0; q < W::kQuads; q++) {
-      unsigned upper[4], lower[4];
+    for (int i = 0; i < 4; i++) {
+      unsigned numbers[4];
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        unsigned numbers[4];
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-          // Of four bits, words hold the even ones of eight and then the odd ones.
-          const int at = W::kBits == 8 ? i * 4 + j : i / 2 * 8 + 2 * j + i % 2;
-          numbers[j] = __float_as_uint(fmaf(values[q * 2 + at / 8][at % 8], units, 12582912.0f));
-          if (W::kZeros) sum += static_cast<short>(numbers[j]);
-        }
-        split_bytes(numbers, upper[i], lower[i]);
+      for (int j = 0; j < 4; j++) {
+        // Of four bits, words hold the even ones of eight and then the odd ones.
+        const int at = W::kBits == 8 ? i * 4 + j : i / 2 * 8 + 2 * j + i % 2;
+        numbers[j] = __float_as_uint(fmaf(values[at / 8][at % 8], units, 12582912.0f));
+        if (W::kZeros) sum += static_cast<short>(numbers[j]);
       }
-      made.upper[q][v] = make_uint4(upper[0], upper[1], upper[2], upper[3]);
-      made.lower[q][v] = make_uint4(lower[0], lower[1], lower[2], lower[3]);
+      split_bytes(numbers, upper[i], lower[i]);
     }
+    if (W::kZeros && W::kQuads == 2) sum += __shfl_xor_sync(kFullWarp, sum, 1);
+    if (part >= kParts) continue;
+    made.upper[q][v] = make_uint4(upper[0], upper[1], upper[2], upper[3]);
+    made.lower[q][v] = make_uint4(lower[0], lower[1], lower[2], lower[3]);
+    if (q > 0) continue;
+    made.unit[v] = exponent == 255 ? not_a_number() : unit;
     if (W::kZeros) made.sum[v] = sum * W::kTimes;
   }
   __syncthreads();

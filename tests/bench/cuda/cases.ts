@@ -36,7 +36,7 @@ interface DeviceCase {
   readonly tolerance: Readonly<Partial<Record<string, Tolerance>>>;
 }
 
-const casesPerSource = 40;
+const casesPerSource = 16;
 
 /** Ops with kernels of their own for 16-bit floats; their cases run once more with 16-bit compute. */
 const narrowOps: ReadonlySet<string> = new Set(['linear', 'grouped_linear', 'attention']);
