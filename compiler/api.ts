@@ -160,5 +160,11 @@ export { createTokenizer } from './tokenizer.js';
 export type { CompiledKernels, KernelCall, OpenedKernels, TuningDevice } from './tuning/device.js';
 export { checkArchitecture, type Gpu, readTuning, type TuningEntry, type TuningFile } from './tuning/file.js';
 export { tunedTimes } from './tuning/measure.js';
-export { type TuneOptions, type TuneReport, tune } from './tuning/tune.js';
+export {
+  type TuneModuleOptions,
+  type TuneOptions,
+  type TuneReport,
+  tune,
+  tuneModule,
+} from './tuning/tune.js';
 export { version } from './version.js';

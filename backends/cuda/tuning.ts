@@ -177,7 +177,7 @@ const packed: Kind<'packed'> = {
     const free = [1, 2, 4].flatMap((perWarp) => {
       const most = Math.floor(mostBytesAhead / 16 / (perWarp * weights));
       const once = [2, 4, 8, steps].filter((ahead) => ahead <= Math.min(most, steps));
-      const several = [2, 3, 4, 6, 8].filter(
+      const several = [2, 3, 4, 6, 8, 16, 32].filter(
         (turns) => steps <= most && 2 * turns * warps * perWarp * enoughBlocks <= 4 * all,
       );
       return [

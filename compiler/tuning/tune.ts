@@ -16,10 +16,13 @@ import type { TuningDevice } from './device.js';
 import { checkArchitecture, choicesIn, type Gpu, readTuning, type TuningEntry, tuningText } from './file.js';
 import { type MeasureOptions, measure, type Prepared, prepare, runsKind } from './measure.js';
 
-export interface TuneOptions extends ModelOptions {
+export interface TuneOptions extends ModelOptions, TuneModuleOptions {
+  readonly pipeline?: string | undefined;
+}
+
+export interface TuneModuleOptions {
   /** The file to write; entries of a file that is there stay unless they are measured again. */
   readonly output: string;
-  readonly pipeline?: string | undefined;
   readonly dtype?: ComputeDType | undefined;
   /** Values of the run-time symbols to measure at; the greatest for those that are missing. */
   readonly symbols?: Readonly<Record<string, readonly number[]>> | undefined;
@@ -46,15 +49,24 @@ export interface TuneReport {
  * cannot be added to, and with HEW6243 where there is nothing to measure.
  */
 export async function tune(options: TuneOptions, device: TuningDevice): Promise<TuneReport> {
+  const model = openModel(options);
+  model.close();
+  const steps = parsePipeline(options.pipeline ?? standardPipeline);
+  return tuneModule(runPipeline(model.module, steps).module, options, device);
+}
+
+/** `tune` for a module that the passes have changed already, such as one with integer weights. */
+export async function tuneModule(
+  simplified: Module,
+  options: TuneModuleOptions,
+  device: TuningDevice,
+): Promise<TuneReport> {
   const start = performance.now();
   const { output } = options;
   const known = existsSync(output) ? readTuning(output) : undefined;
   if (known !== undefined) checkArchitecture(known, output, device.gpu);
   const compute = options.dtype ?? 'bf16';
-  const model = openModel(options);
-  model.close();
-  const steps = parsePipeline(options.pipeline ?? standardPipeline);
-  const module = lower(runPipeline(model.module, steps).module, compute).module;
+  const module = lower(simplified, compute).module;
   const sites = sitesOf(module, options, device);
   const measuring = {
     compute,
@@ -97,7 +109,7 @@ interface Site {
   readonly symbols: Readonly<Record<string, number>>;
 }
 
-function sitesOf(module: Module, options: TuneOptions, device: TuningDevice): Site[] {
+function sitesOf(module: Module, options: TuneModuleOptions, device: TuningDevice): Site[] {
   const wanted = kindsOf(options);
   const assignments = assignmentsOf(module, options.symbols ?? {});
   const sites = new Map<string, Site>();
@@ -121,7 +133,7 @@ function fits(request: Request, module: Module, symbols: Readonly<Record<string,
   return 'rows' in request.shape && rowBucket(rows) === request.shape.rows;
 }
 
-function kindsOf({ kinds: names }: TuneOptions): ReadonlySet<string> {
+function kindsOf({ kinds: names }: TuneModuleOptions): ReadonlySet<string> {
   const known = Object.keys(kinds);
   for (const name of names ?? [])
     if (!known.includes(name))

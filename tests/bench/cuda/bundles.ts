@@ -1,22 +1,19 @@
 /**
- * Writes the bundles that bench.py and bench_dit.py measure, without weights and without code: `bundles.ts OUTPUT [NAME..]`.
- * They are a decoder of 7B parameters in bf16 for one sequence and for several, and with weights that are integers of 8 and 4
- * bits; and DiT-XL/2 in bf16, and in W8A8 with ranges by groups of timesteps.
+ * Writes the bundles that bench.py and bench_dit.py measure, of the models of models.ts, without weights and without code:
+ * `bundles.ts OUTPUT [NAME..] [--tuning=FILE]`.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { emitCuda, lower } from '../../../backends/cuda/compile.js';
 import { packageCuda, sourceFile } from '../../../backends/cuda/package.js';
+import { type Tuning, untuned } from '../../../backends/cuda/tuning.js';
 import { weightFiles } from '../../../backends/native/package.js';
-import { openModel } from '../../../compiler/compile.js';
+import { choicesIn, readTuning } from '../../../compiler/tuning/file.js';
 import type { Module } from '../../../ir/module.js';
-import { parsePipeline, runPipeline } from '../../../passes/pipeline.js';
-import { standardPipeline } from '../../../passes/registry.js';
-import { type Integers, withIntegers } from '../integer-layers.js';
-import { withStepGroups } from './step-groups.js';
+import { models } from './models.js';
 
-function write(directory: string, module: Module): void {
-  const cuda = emitCuda(lower(module, 'bf16').module);
+function write(directory: string, module: Module, tuning: Tuning): void {
+  const cuda = emitCuda(lower(module, 'bf16').module, { tuning });
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, sourceFile), cuda.source);
   const files: Record<string, { bytes: number; sha256: string }> = {};
@@ -34,38 +31,12 @@ function write(directory: string, module: Module): void {
   writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...packaged, files }));
 }
 
-function moduleOf(spec: string, config: string, set: Readonly<Record<string, string>>): Module {
-  const file = (name: string): string => join(import.meta.dirname, name);
-  const model = openModel({ spec: file(spec), config: file(config), set, weightsDtype: 'bf16' });
-  model.close();
-  return runPipeline(model.module, parsePipeline(standardPipeline)).module;
-}
-
-function decoder(batch: number, integers?: Integers): () => Module {
-  return () => {
-    const set = { batch_size: String(batch), max_position_embeddings: '1152' };
-    const module = moduleOf('decode-batch.hew', 'pangu-7b.json', set);
-    return integers === undefined ? module : withIntegers(module, integers);
-  };
-}
-
-const diffusion = (): Module => moduleOf('dit.hew', 'dit-xl.json', {});
-
-const bundles: Readonly<Record<string, () => Module>> = {
-  'bf16-1': decoder(1),
-  'bf16-8': decoder(8),
-  'bf16-32': decoder(32),
-  'i8-1': decoder(1, { dtype: 'i8', group: 0 }),
-  'i8-8': decoder(8, { dtype: 'i8', group: 0 }),
-  'i4-1': decoder(1, { dtype: 'i4', group: 128 }),
-  'i4-8': decoder(8, { dtype: 'i4', group: 128 }),
-  'dit-bf16': diffusion,
-  'dit-w8a8': () => withStepGroups(diffusion()),
-};
-
-const [, , output = 'out/cuda', ...wanted] = process.argv;
-for (const [name, make] of Object.entries(bundles)) {
+const flag = '--tuning=';
+const [output = 'out/cuda', ...wanted] = process.argv.slice(2).filter((arg) => !arg.startsWith(flag));
+const file = process.argv.find((arg) => arg.startsWith(flag))?.slice(flag.length);
+const tuning = file === undefined ? untuned : choicesIn(readTuning(file));
+for (const [name, make] of Object.entries(models)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
-  write(join(output, name), make());
+  write(join(output, name), make(), tuning);
   console.log(readFileSync(join(output, name, sourceFile)).length, name);
 }
