@@ -11,6 +11,7 @@ import { definePass, option } from '../pass.js';
 import { sizeOfDim } from '../prune/prune-dim.js';
 import { contractedDims, obstacle, type Rank, splitDims, tiedDims } from './dims.js';
 import { expertDim, expertObstacle, splitExperts } from './experts.js';
+import { splitHead } from './head.js';
 
 export const shard = definePass({
   name: 'shard',
@@ -20,8 +21,13 @@ export const shard = definePass({
     tp: option('int', 'how many ranks there are', 2),
     rank: option('int', 'which of them this is, from 0', 0),
     dims: option('string', 'dimensions to split, such as heads+kv+ffn; all that can be split when empty', ''),
+    head: option(
+      'bool',
+      'whether the outputs of the head are split as well, and put together by a sum',
+      false,
+    ),
   },
-  run(module, { tp, rank, dims }) {
+  run(module, { tp, rank, dims, head }) {
     const own: Rank = { rank, ranks: tp };
     checkRank(own);
     if (tp === 1) return { module, report: { counts: {}, notes: ['one rank has everything'] } };
@@ -29,7 +35,10 @@ export const shard = definePass({
     const { chosen, notes } = dims === '' ? everything(module, own) : named(module, dims.split('+'), own);
     const split = chosen.includes(experts ?? '') ? splitExperts(module, own) : module;
     const others = chosen.filter((name) => name !== experts);
-    const sharded = canonicalize.run(splitDims(split, others, own), {}).module;
+    const parted = splitDims(split, others, own);
+    const headed = head ? splitHead(parted, own) : parted;
+    if (headed === undefined) fail('HEW6010', `shard: the head cannot be split over ${tp} ranks`);
+    const sharded = canonicalize.run(headed, {}).module;
     const sizes = modelDims(module);
     const parts = chosen.map((name) => `${name}: ${(sizes.get(name) as number) / tp} of ${sizes.get(name)}`);
     const sums = [...sharded.functions.values()].flatMap((f) =>

@@ -2,7 +2,9 @@
 import { HewError } from 'hew';
 import { describe, expect, test } from 'vitest';
 import { figures } from '../../compiler/prune.js';
+import { dim } from '../../ir/dim.js';
 import { interpretEntry, type StateStore } from '../../ir/interpret.js';
+import { modelDims } from '../../ir/module.js';
 import { parseModule } from '../../ir/parse.js';
 import { interpretRanks } from '../../ir/ranks.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
@@ -105,6 +107,34 @@ test('the ranks of a diffusion transformer give the whole one', () => {
     expect(largestDifference((eps as Tensor).data, wanted.data)).toBeLessThan(1e-5);
 });
 
+test.each([
+  ['2 ranks', tinyModel(), 2, ''],
+  ['4 ranks', tinyModel(), 4, ',dims=ffn'],
+  ['2 ranks with experts', tinyMoge(), 2, ''],
+])('a head over %s gives the same logits on each, with a part of its weight', (_, model, tp, dims) => {
+  const whole = simplified(model);
+  const ranks = ranksOf(whole, tp, `${dims},head=true`);
+  const vocabulary = modelDims(whole.module).get('vocab') as number;
+  for (const { module } of ranks) {
+    const [, part] = [...module.params].find(([name]) => name.endsWith('.part')) ?? [];
+    expect(part?.type.shape[0]).toEqual(dim(vocabulary / tp));
+  }
+  const states: StateStore = new Map();
+  const options = { source: whole.source, precision: 'f64' as const };
+  for (const [entry, inputs] of [
+    ['prefill', ids(3, 1, 4)],
+    ['decode', ids(5)],
+  ] as const) {
+    const wanted = interpretEntry(whole.module, entry, inputs, { ...options, states }).logits as Tensor;
+    const made = interpretRanks(ranks, entry, inputs, options).map(({ logits }) => logits as Tensor);
+    for (const logits of made) {
+      expect(logits).toEqual(made[0]);
+      expect(logits.shape).toEqual(wanted.shape);
+      expect(largestDifference(logits.data, wanted.data)).toBeLessThan(1e-5);
+    }
+  }
+});
+
 test('one sum stands behind each sub-layer', () => {
   for (const model of [tinyModel(), tinyMoge()]) {
     const [{ module }] = ranksOf(simplified(model), 2) as [ReturnType<typeof ranksOf>[number]];
@@ -119,6 +149,7 @@ test.each([
   ['shard{tp=0}', /HEW6002.*tp=0/],
   ['shard{dims=heads}', /HEW6010.*heads and kv have to be split together/],
   ['shard{dims=d}', /HEW6010.*d cannot be split/],
+  ['shard{tp=3,dims=ffn,head=true}', /HEW6010.*the head cannot be split over 3 ranks/],
   ['shard{dims=wings}', /HEW6007.*wings/],
 ])('%s is refused', (step, message) => {
   expect(refusal(simplified(tinyModel()), step)).toMatch(message);
