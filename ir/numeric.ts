@@ -127,7 +127,8 @@ export function decodeBytes(
   bytes: Uint8Array,
   count = Math.floor((bytes.byteLength * 8) / dtypes[dtype].bits),
 ): Float64Array {
-  const own = bytes.slice(0, storedBytes(dtype, count)).buffer;
+  // A copy begins where typed arrays may; slices of Node's buffers are none.
+  const own = new Uint8Array(bytes.subarray(0, storedBytes(dtype, count))).buffer;
   const array = arrays[dtype];
   if (array !== undefined) return new Float64Array(new array(own));
   if (dtype === 'bf16' && isLittleEndian) {

@@ -12,7 +12,7 @@ test('a list of passes with options', () => {
   expect(text).toBe('canonicalize,fuse{epilogues=false},dce');
   expect(parsePipeline(text).map(({ pass, options }) => [pass.name, options])).toEqual([
     ['canonicalize', {}],
-    ['fuse', { epilogues: false }],
+    ['fuse', { epilogues: false, quantized_rows: false, attention_epilogues: false }],
     ['dce', {}],
   ]);
 });
