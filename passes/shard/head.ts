@@ -6,6 +6,7 @@ import { mapFunctions, rewriteFunc } from '../../ir/builder.js';
 import { type Dim, dim, dimsEqual, evalDim } from '../../ir/dim.js';
 import { defOf, entriesOf, type Module, modelDims, type Op, type OpOf, type Value } from '../../ir/module.js';
 import { tensorType } from '../../ir/type.js';
+import { dce } from '../dce.js';
 import type { Rank } from './dims.js';
 
 /** The linear layers of entries whose outputs are an axis of an entry's output, by the names of their weights. */
@@ -71,32 +72,7 @@ export function splitHead(module: Module, { rank, ranks }: Rank): Module | undef
       return [builder.one('reshape', [builder.one('all_reduce', [padded], { ranks })], { shape })];
     });
   });
-  return withoutUnused(split, new Set(heads.keys()));
-}
-
-/** Without those of the parameters that nothing reads any more; a table that is also gathered from stays. */
-function withoutUnused(module: Module, names: ReadonlySet<string>): Module {
-  const read = new Set(
-    [...module.functions.values()].flatMap(({ body }) =>
-      body.flatMap((op) => {
-        const isRead = op.results.some((result) => body.some((other) => other.operands.includes(result)));
-        return op.name === 'param' && isRead ? [op.attrs.name] : [];
-      }),
-    ),
-  );
-  const gone = [...names].filter((name) => !read.has(name));
-  const params = new Map([...module.params].filter(([name]) => !gone.includes(name)));
-  const functions = [...module.functions].map(
-    ([key, func]) =>
-      [
-        key,
-        {
-          ...func,
-          body: func.body.filter((op) => op.name !== 'param' || !gone.includes(op.attrs.name)),
-        },
-      ] as const,
-  );
-  return { ...module, params, functions: new Map(functions) };
+  return dce.run(split, {}).module;
 }
 
 function noParam(name: string): never {
