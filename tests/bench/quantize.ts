@@ -76,6 +76,7 @@ async function languageTable(model: string): Promise<void> {
   const { parameters, stateBytes } = inspectModule(module).totals;
   const rows = [['unquantized', base.toFixed(4), '', '', '']];
   for (const [what, pipeline] of Object.entries(languageSchemes)) {
+    if (only !== undefined && !new RegExp(only).test(what)) continue;
     const changed = (await runDataPipeline(module, parsePipeline(pipeline), { source, data, cache })).module;
     const nll = await nllOf(changed);
     const { totals } = inspectModule(changed);
