@@ -67,7 +67,8 @@ export async function calibrateOnSamples(
       }),
     );
   });
-  const totals = new Accumulators(module, probes, probed.states);
+  const totals = new Accumulators(module, probes);
+  const add = totals.into(probes, probed.states);
   const made: CalibrationCall[] = [];
   await drawing.draw(tasks, (task, results) => {
     for (const { made: call, states } of results) {
@@ -76,12 +77,12 @@ export async function calibrateOnSamples(
       made.push(own);
       for (const [state, values] of states)
         for (const [turn, part] of statesByTurn(lowered, state, values).entries())
-          totals.add(state, turn, part as Float32Array, own);
+          add(state, turn, part as Float32Array, own);
     }
     onProgress?.(task + 1, tasks.length);
   });
   const data = fromCalls(module, made);
-  for (const [i, found] of totals.results().entries()) await cache?.set(probes[i] as Probe, data, found);
+  for (const [probe, found] of totals.results()) await cache?.set(probe, data, found);
   return data;
 }
 

@@ -44,7 +44,7 @@ export async function observe(
   const missing = cache.missing(probes, data);
   for (const [module, own] of Map.groupBy(missing, (probe) => probe.module)) {
     const found = await observeModule(module, own, data, options);
-    for (const [probe, total] of found) await cache.set(probe, data, total.result());
+    for (const [probe, observation] of found.results()) await cache.set(probe, data, observation);
   }
   return new Map(probes.map((probe) => [probe.key, cache.get(probe, data) as Observation]));
 }
@@ -55,8 +55,8 @@ async function observeModule(
   probes: readonly Probe[],
   data: CalibrationData,
   { source, residentBytes, workers, onProgress = () => {} }: ObserveOptions,
-): Promise<ReadonlyMap<Probe, Accumulator>> {
-  const totals = new Map(probes.map((probe) => [probe, new Accumulator(module, probe)]));
+): Promise<Accumulators> {
+  const totals = new Accumulators(module, probes);
   const last = data.calls.length - 1;
   const looking = (i: number): Probe[] => probes.filter(({ every = 1 }) => (last - i) % every === 0);
   const alike = Map.groupBy(data.calls.keys(), (i) =>
@@ -71,7 +71,7 @@ async function observeModule(
     const calls = places.map((i) => data.calls[i] as CalibrationCall);
     const probed = probedModule(module, data.entry, own);
     const executor = await createExecutor(probed.module, source, { ...observing, residentBytes, workers });
-    const byState = new Map(probed.states.map((state, i) => [state, totals.get(own[i] as Probe)]));
+    const add = totals.into(own, probed.states);
     await executor.run(
       {
         sequences: calls.map((call) => [{ entry: data.entry, ...call }]),
@@ -80,7 +80,7 @@ async function observeModule(
       },
       {
         state: (call, name, turn, values) =>
-          byState.get(name)?.add(turn, values as Float32Array, calls[call] as CalibrationCall),
+          add(name, turn, values as Float32Array, calls[call] as CalibrationCall),
         progress: (ofRun, total) =>
           onProgress(done + Math.floor((ofRun / total) * calls.length), data.calls.length),
       },
@@ -90,24 +90,26 @@ async function observeModule(
   return totals;
 }
 
-/** What probes find over all calls, by the states that they accumulate in. */
-export class Accumulators {
-  private readonly byState: ReadonlyMap<string, Accumulator>;
+/** Takes what a call accumulated in one turn of a state. */
+type Add = (state: string, turn: number, values: Float32Array, call: Omit<CalibrationCall, 'inputs'>) => void;
 
-  constructor(module: Module, probes: readonly Probe[], states: readonly string[]) {
-    this.byState = new Map(
-      probes.map((probe, i) => [states[i] as string, new Accumulator(module, probe)] as const),
-    );
+/** What probes find over all calls, whichever of them look at a call. */
+export class Accumulators {
+  private readonly byProbe: ReadonlyMap<Probe, Accumulator>;
+
+  constructor(module: Module, probes: readonly Probe[]) {
+    this.byProbe = new Map(probes.map((probe) => [probe, new Accumulator(module, probe)]));
   }
 
-  /** What a call accumulated in one turn. */
-  add(state: string, turn: number, values: Float32Array, call: Omit<CalibrationCall, 'inputs'>): void {
-    this.byState.get(state)?.add(turn, values, call);
+  /** For runs of a module with some of the probes, which accumulate in these states. */
+  into(probes: readonly Probe[], states: readonly string[]): Add {
+    const byState = new Map(states.map((state, i) => [state, this.byProbe.get(probes[i] as Probe)]));
+    return (state, turn, values, call) => byState.get(state)?.add(turn, values, call);
   }
 
   /** In the order of the probes. */
-  results(): Observation[] {
-    return [...this.byState.values()].map((total) => total.result());
+  results(): (readonly [Probe, Observation])[] {
+    return [...this.byProbe].map(([probe, total]) => [probe, total.result()]);
   }
 }
 

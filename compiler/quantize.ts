@@ -29,7 +29,7 @@ import { evaluateTokens, readTokenFile } from './evaluate/tokens.js';
 import { createExecutor, defaultResidentBytes } from './executor.js';
 import { loadModule } from './in-memory.js';
 import { inspectManifest, inspectModule } from './inspect.js';
-import { loadBundle } from './load.js';
+import { loadBundle, readManifest } from './load.js';
 import { ObservationCache } from './observation-cache.js';
 import { exportOnnx } from './onnx/export/export.js';
 import { checkReplaceable, writeResult } from './result-directory.js';
@@ -215,9 +215,12 @@ async function checkReload(
   { entry, calls: [call] }: CalibrationData,
   residentBytes = defaultResidentBytes,
 ): Promise<'outputs' | 'files'> {
-  const { memoryBytes } = inspectManifest(await checkFiles(bundle));
+  const { memoryBytes } = inspectManifest(await readManifest(bundle));
   const [output] = module.functions.get(entry)?.outputs ?? [];
-  if (call === undefined || output === undefined || memoryBytes > residentBytes) return 'files';
+  if (call === undefined || output === undefined || memoryBytes > residentBytes) {
+    await checkFiles(bundle);
+    return 'files';
+  }
   const run = { sequences: [[{ entry, ...call }]], outputs: [output] };
   const wanted: TypedArray[] = [];
   const executor = await createExecutor(module, source, { residentBytes });

@@ -111,14 +111,29 @@ const writers: Record<DType, Writer> = {
   bool: (v, i, x) => v.setUint8(i, x !== 0 ? 1 : 0),
 };
 
-type ArrayOf = typeof Float32Array | typeof Int32Array | typeof Int8Array | typeof Uint8Array;
+/** A kind of typed array. */
+interface ArrayOf<A> {
+  readonly BYTES_PER_ELEMENT: number;
+  new (buffer: ArrayBuffer, offset: number, length: number): A;
+}
+
+/** The first elements of bytes, all by default: a view, of a copy where the bytes begin at no multiple of an element. */
+export function typedView<A>(
+  type: ArrayOf<A>,
+  bytes: Uint8Array,
+  count = Math.floor(bytes.length / type.BYTES_PER_ELEMENT),
+): A {
+  const aligned = bytes.byteOffset % type.BYTES_PER_ELEMENT === 0 ? bytes : Uint8Array.from(bytes);
+  return new type(aligned.buffer as ArrayBuffer, aligned.byteOffset, count);
+}
 
 /** Numbers of the machine are little-endian, as the bytes are. */
 const isLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 /** Typed arrays, which convert many elements at a time. */
-const arrays: Partial<Record<DType, ArrayOf>> = isLittleEndian
-  ? { f32: Float32Array, i32: Int32Array, i8: Int8Array, u8: Uint8Array }
+const wholeArrays = { f32: Float32Array, i32: Int32Array, i8: Int8Array, u8: Uint8Array } as const;
+const arrays: Partial<Record<DType, (typeof wholeArrays)[keyof typeof wholeArrays]>> = isLittleEndian
+  ? wholeArrays
   : {};
 
 /** Little-endian bytes of `dtype` to float64: `count` elements, by default all that the bytes hold. */
@@ -127,16 +142,16 @@ export function decodeBytes(
   bytes: Uint8Array,
   count = Math.floor((bytes.byteLength * 8) / dtypes[dtype].bits),
 ): Float64Array {
-  // A copy begins where typed arrays may; slices of Node's buffers are none.
-  const own = new Uint8Array(bytes.subarray(0, storedBytes(dtype, count))).buffer;
+  if (storedBytes(dtype, count) > bytes.byteLength)
+    throw new RangeError(`${bytes.byteLength} bytes do not hold ${count} elements of ${dtype}`);
   const array = arrays[dtype];
-  if (array !== undefined) return new Float64Array(new array(own));
+  if (array !== undefined) return new Float64Array(typedView<ArrayLike<number>>(array, bytes, count));
   if (dtype === 'bf16' && isLittleEndian) {
-    const [halves, words] = [new Uint16Array(own), new Uint32Array(count)];
+    const [halves, words] = [typedView(Uint16Array, bytes, count), new Uint32Array(count)];
     for (let i = 0; i < count; i++) words[i] = (halves[i] as number) << 16;
     return new Float64Array(new Float32Array(words.buffer));
   }
-  const view = new DataView(own);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const read = readers[dtype];
   const out = new Float64Array(count);
   for (let i = 0; i < out.length; i++) out[i] = read(view, i);

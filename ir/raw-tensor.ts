@@ -3,7 +3,7 @@
  * in what order they are read, so that moving a weight takes no more memory than the weight.
  */
 import { fail } from './diagnostics.js';
-import { decodeBytes } from './numeric.js';
+import { decodeBytes, typedView } from './numeric.js';
 import type { Attrs } from './op.js';
 import type { Tensor } from './tensor.js';
 import { type DType, dtypes, elementCount, storedBytes } from './type.js';
@@ -118,7 +118,11 @@ function gathered([x, index]: [RawTensor, RawTensor], axis: number): RawTensor {
   const shape = [...x.shape.slice(0, at), ...index.shape, ...x.shape.slice(at + 1)];
   const bytes = new Uint8Array(outer * chosen.length * block);
   const words = widestWords(block);
-  const [from, to, width] = [asWords(x.bytes, words), asWords(bytes, words), block / words.BYTES_PER_ELEMENT];
+  const [from, to, width] = [
+    typedView<Words>(words, x.bytes),
+    typedView<Words>(words, bytes),
+    block / words.BYTES_PER_ELEMENT,
+  ];
   const starts = new Float64Array(outer * chosen.length);
   for (let row = 0, at = 0; row < outer; row++) {
     for (const i of chosen) starts[at++] = (row * size + i) * width;
@@ -136,15 +140,6 @@ type WordsOf = typeof Uint8Array | typeof Uint16Array | typeof Uint32Array;
 function widestWords(bytes: number): WordsOf {
   if (bytes % 4 === 0) return Uint32Array;
   return bytes % 2 === 0 ? Uint16Array : Uint8Array;
-}
-
-function asWords(bytes: Uint8Array, type: WordsOf): Words {
-  const aligned = bytes.byteOffset % type.BYTES_PER_ELEMENT === 0 ? bytes : Uint8Array.from(bytes);
-  return new type(
-    aligned.buffer as ArrayBuffer,
-    aligned.byteOffset,
-    Math.floor(aligned.length / type.BYTES_PER_ELEMENT),
-  );
 }
 
 /** Columns copied of one row before the next row's turn: neighbours in the source may be in different rows. */
@@ -194,7 +189,7 @@ export function* byteChunks(tensor: StridedTensor, chunkBytes: number): Generato
   );
   if (perElement > 1) axes.push({ length: perElement, stride: 1 });
   const { length: width, stride } = axes.pop() as Axis;
-  const from = asWords(bytes, type);
+  const from = typedView<Words>(type, bytes);
   const rows = (count * perElement) / width;
   const rowsAtOnce = Math.max(1, Math.floor(chunkBytes / (width * type.BYTES_PER_ELEMENT)));
   for (let row = 0; row < rows; row += rowsAtOnce) {

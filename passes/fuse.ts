@@ -228,8 +228,8 @@ function countIn(op: Op, value: Value): number {
 }
 
 /**
- * The kernel that an elementwise op ends, or one that quantizes rows: the first that is more than pointwise, otherwise the longest, so that few
- * ops change groups.
+ * The kernel that an elementwise op ends, or one that quantizes rows: the first that is more than pointwise, otherwise the
+ * longest, so that few ops change groups.
  */
 function findHost(
   op: Op,

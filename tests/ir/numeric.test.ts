@@ -131,6 +131,8 @@ describe('bytes', () => {
   test('are little-endian and may start anywhere in their buffer', () => {
     const bytes = Uint8Array.of(9, 9, 9, 1, 2, 0, 0);
     expect([...decodeBytes('i32', bytes.subarray(3))]).toEqual([513]);
+    for (const dtype of ['f32', 'bf16', 'f16'] as const)
+      expect(() => decodeBytes(dtype, bytes.subarray(3), 3)).toThrow(RangeError);
     // Node's buffers are views of a pool, and so are their slices.
     for (const dtype of ['f32', 'bf16', 'i8', 'i64'] as const) {
       const values = [1, 2, -3];

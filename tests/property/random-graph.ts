@@ -133,11 +133,11 @@ class Draft {
     return tensor(dtype, own, randomValues(dtype, elementCount(own), this.random));
   }
 
-  /** A constant: plain, stacked of its rows, or the transpose of another. */
+  /** A constant: plain, stacked of its rows where it has any (a stack of none is no recipe), or the transpose of another. */
   private recipe(type: TensorType): Recipe {
     const [first, second, ...more] = type.shape;
     const literal = first === undefined ? undefined : tryEvalDim(first, new Map());
-    if (first !== undefined && literal !== undefined && this.random() < 0.5) {
+    if (first !== undefined && literal !== undefined && literal > 0 && this.random() < 0.5) {
       const part = { dtype: type.dtype, shape: type.shape.slice(1) };
       return { kind: 'stack', count: first, parts: Array.from({ length: literal }, () => this.recipe(part)) };
     }
