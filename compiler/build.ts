@@ -5,6 +5,8 @@
  */
 import type { LoweredModule, WasmModule } from '../backends/wasm/compile.js';
 import type { PackagedManifest } from '../backends/wasm/package.js';
+import { byteDotOffset } from '../backends/wasm/runtime/byte-dot.js';
+import type { WasmCode } from '../backends/wasm/runtime/manifest.js';
 import type { WeightLayouts } from '../backends/wasm/schedule.js';
 import type { Module } from '../ir/module.js';
 import { type PipelineOptions, type PipelineStep, parsePipeline, runPipeline } from '../passes/pipeline.js';
@@ -25,6 +27,8 @@ export async function lowerModule(
 
 export interface EmitOptions {
   readonly relaxed?: boolean | undefined;
+  /** Multiply integers with dot products of bytes; by default where the process that runs the code has them. */
+  readonly byteDots?: boolean | undefined;
   /** Run Binaryen's optimiser (default true); a module that runs once is sooner done without. */
   readonly optimize?: boolean | undefined;
   /** How the weights lie, for a part of a module that has to compute as the whole does. */
@@ -34,10 +38,23 @@ export interface EmitOptions {
 /** Code for a lowered module. Fails with HEW6004. */
 export async function emitModule(
   lowered: Module,
-  { relaxed = false, optimize = true, layouts }: EmitOptions = {},
+  { relaxed = false, byteDots = false, optimize = true, layouts }: EmitOptions = {},
 ): Promise<WasmModule> {
   const { emitWasm } = await import('../backends/wasm/compile.js');
-  return emitWasm(lowered, { relaxed, optimize, layouts });
+  return emitWasm(lowered, { relaxed, byteDots, optimize, layouts });
+}
+
+/** Code with the same results for engines that can do more. */
+export async function emitVariants(lowered: Module, options: EmitOptions = {}): Promise<WasmModule[]> {
+  const { multipliesIntegers } = await import('../backends/wasm/compile.js');
+  return multipliesIntegers(lowered) ? [await emitModule(lowered, { ...options, byteDots: true })] : [];
+}
+
+/** The code that is the fastest in this process. */
+export async function emitForHere(lowered: Module, options: EmitOptions = {}): Promise<WasmModule> {
+  const { byteDots = byteDotOffset() !== undefined } = options;
+  const variants = byteDots ? await emitVariants(lowered, options) : [];
+  return variants[0] ?? (await emitModule(lowered, options));
 }
 
 /** Bytes of memory that a lowered module needs when it is run as a whole, and how its weights lie in them. */
@@ -49,10 +66,11 @@ export async function memoryOf(lowered: Module): Promise<{ bytes: number; layout
 
 /** What a bundle of the code says of itself. */
 export async function manifestOf(
-  { module, schedule, pages }: WasmModule,
-  options: { readonly relaxed?: boolean | undefined; readonly tokenizerFile?: string | undefined } = {},
+  { module, schedule, pages, features }: WasmModule,
+  options: { readonly variants?: readonly WasmCode[]; readonly tokenizerFile?: string | undefined } = {},
 ): Promise<PackagedManifest> {
   const { packageManifest } = await import('../backends/wasm/package.js');
-  const { relaxed = false, tokenizerFile } = options;
-  return packageManifest({ module, schedule, pages, relaxed, compilerVersion: version, tokenizerFile });
+  const { variants = [], tokenizerFile } = options;
+  const compilerVersion = version;
+  return packageManifest({ module, schedule, pages, features, variants, compilerVersion, tokenizerFile });
 }

@@ -202,6 +202,8 @@ const sampler = z.discriminatedUnion('kind', [
 
 const fileRecord = z.strictObject({ bytes: count, sha256: z.hex().length(64) });
 
+const wasmCode = { module: fileName, features: z.array(z.string()) };
+
 /** The compiler's side of the format: strict, so that a misspelt key does not go unnoticed. */
 export const manifestSchema = z.strictObject({
   format: z.literal(bundleFormat),
@@ -210,7 +212,11 @@ export const manifestSchema = z.strictObject({
   name: z.string(),
   hew: z.string(),
   files: z.record(fileName, fileRecord),
-  wasm: z.strictObject({ module: fileName, memory_pages: count, features: z.array(z.string()) }),
+  wasm: z.strictObject({
+    ...wasmCode,
+    memory_pages: count,
+    variants: z.array(z.strictObject(wasmCode)).default([]),
+  }),
   weights: z.array(z.strictObject({ file: fileName, offset: count, bytes: count, address: count })),
   symbols: z.record(z.string(), z.strictObject({ min: count, max: count })),
   entries: z.record(

@@ -22,7 +22,7 @@ import {
 import { passes as registeredPasses, standardPipeline } from '../passes/registry.js';
 import { chipNamed, compileForAscend, defaultChip } from './ascend.js';
 import { writeNewDirectory } from './atomic-write.js';
-import { emitModule, lowerModule, manifestOf } from './build.js';
+import { emitModule, emitVariants, lowerModule, manifestOf } from './build.js';
 import type { BundleSource } from './bundle.js';
 import { writeBundle } from './bundle.js';
 import { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint.js';
@@ -295,11 +295,15 @@ export async function compileOpened(
   }
   const lowered = await lowerModule(model.module, steps, pipelineOptions);
   const wasm = await emitModule(lowered.module, { relaxed: options.relaxedSimd });
-  await writeWasmBundle(wasm, model, options);
+  const faster = await emitVariants(lowered.module, { relaxed: options.relaxedSimd });
+  await writeWasmBundle(wasm, faster, model, options);
   return {
     output: options.output,
     passes: lowered.reports,
-    bytes: { ...wasm.schedule.bytes, code: wasm.code.length },
+    bytes: {
+      ...wasm.schedule.bytes,
+      code: [wasm, ...faster].reduce((sum, { code }) => sum + code.length, 0),
+    },
     seconds: (performance.now() - started) / 1000,
     warnings: model.warnings,
   };
@@ -337,17 +341,28 @@ function needsCheckpoint(module: Module): boolean {
   return [...module.params.values()].some((param) => param.recipe.kind !== 'constant');
 }
 
-async function writeWasmBundle(wasm: WasmModule, model: OpenedModel, options: OutputOptions): Promise<void> {
+async function writeWasmBundle(
+  wasm: WasmModule,
+  faster: readonly WasmModule[],
+  model: OpenedModel,
+  options: OutputOptions,
+): Promise<void> {
   const { weightFiles } = await import('../backends/wasm/package.js');
   const tokenizer = model.tokenizerFile === undefined ? undefined : readTokenizer(model.tokenizerFile);
+  const variants = faster.map(({ code, features }) => ({
+    module: `module.${features.at(-1)}.wasm`,
+    features,
+    code,
+  }));
   const manifest = await manifestOf(wasm, {
-    relaxed: options.relaxedSimd,
+    variants: variants.map(({ module, features }) => ({ module, features })),
     tokenizerFile: tokenizer && 'tokenizer.json',
   });
   const onTensor = (done: number, total: number): void =>
     options.onProgress?.({ stage: 'weights', done, total });
   const files = new Map<string, BundleSource>([
     ['module.wasm', wasm.code],
+    ...variants.map(({ module, code }) => [module, code] as const),
     ...weightFiles(wasm.module, wasm.schedule, model.source, onTensor),
     ...(tokenizer === undefined ? [] : [['tokenizer.json', tokenizer] as const]),
   ]);

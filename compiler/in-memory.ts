@@ -8,7 +8,7 @@ import type { TensorSource } from '../ir/materialise.js';
 import type { Module } from '../ir/module.js';
 import { printModule } from '../ir/print.js';
 import { sourceRecipe } from '../ir/recipe.js';
-import { type EmitOptions, emitModule, lowerModule, manifestOf } from './build.js';
+import { type EmitOptions, emitForHere, lowerModule, manifestOf } from './build.js';
 
 /** Compiles a module and loads it; its states are zero. Fails as `compile` and `load` do. */
 export async function loadModule(
@@ -68,7 +68,7 @@ export interface StartedModule {
 export async function startModule(lowered: Module, options: EmitOptions = {}): Promise<StartedModule> {
   const wasm = await recentCode(lowered, options);
   const { weightBytes } = await import('../backends/wasm/package.js');
-  const manifest = { ...(await manifestOf(wasm, options)), files: {} };
+  const manifest = { ...(await manifestOf(wasm)), files: {} };
   const instance = await startInstance(manifest, wasm.code as Uint8Array<ArrayBuffer>);
   const write: StartedModule['write'] = async (owner, source, chosen, turn = 0) => {
     const memory = new Uint8Array(instance.memory.buffer);
@@ -105,7 +105,7 @@ const codesKept = 24;
 
 async function recentCode(lowered: Module, options: EmitOptions): Promise<WasmModule> {
   const key = codeKey(lowered, options);
-  const wasm = codeByText.get(key) ?? (await emitModule(lowered, options));
+  const wasm = codeByText.get(key) ?? (await emitForHere(lowered, options));
   codeByText.delete(key);
   codeByText.set(key, wasm);
   const [oldest] = codeByText.keys();
@@ -113,11 +113,16 @@ async function recentCode(lowered: Module, options: EmitOptions): Promise<WasmMo
   return wasm;
 }
 
-function codeKey(module: Module, { relaxed, optimize, layouts }: EmitOptions): string {
+function codeKey(module: Module, { relaxed, byteDots, optimize, layouts }: EmitOptions): string {
   const params = new Map(
     [...module.params].map(([name, param]) => [name, { ...param, recipe: sourceRecipe('', param.type) }]),
   );
   const packed = [...module.params.keys()].map((name) => layouts?.get(name) ?? null);
-  const settings = [relaxed ?? false, optimize ?? true, layouts === undefined ? null : packed];
+  const settings = [
+    relaxed ?? false,
+    byteDots ?? null,
+    optimize ?? true,
+    layouts === undefined ? null : packed,
+  ];
   return `${JSON.stringify(settings)} ${printModule({ ...module, params })}`;
 }

@@ -139,6 +139,8 @@ export interface BundleSummary {
   readonly target: string;
   readonly compiler: string;
   readonly features: readonly string[];
+  /** Modules with the same results for engines that can do more. */
+  readonly variants: Manifest['wasm']['variants'];
   readonly memoryBytes: number;
   readonly symbols: Manifest['symbols'];
   readonly files: readonly { readonly name: string; readonly bytes: number }[];
@@ -160,6 +162,7 @@ export function inspectManifest(manifest: Manifest): BundleSummary {
     target: manifest.target,
     compiler: manifest.hew,
     features: manifest.wasm.features,
+    variants: manifest.wasm.variants,
     memoryBytes: manifest.wasm.memory_pages * pageBytes,
     symbols: manifest.symbols,
     files: Object.entries(manifest.files).map(([name, { bytes }]) => ({ name, bytes })),

@@ -15,8 +15,10 @@ const loweringPipeline = 'canonicalize,cse,dce,fuse{quantized_rows,attention_epi
 const maxPages = 65536;
 
 export interface WasmOptions {
-  /** Emit relaxed SIMD (fused multiply-add): faster, and results may differ in the last bit between machines. */
+  /** Emit fused multiply-add, of relaxed SIMD: faster, and results may differ in the last bit between machines. */
   readonly relaxed: boolean;
+  /** Multiply integers with dot products of bytes, for engines where these are exact: faster, the same results. */
+  readonly byteDots?: boolean | undefined;
   /** Run Binaryen's optimiser (default true). */
   readonly optimize?: boolean;
   /** How the weights lie, for a part of a module that has to compute as the whole does. */
@@ -33,6 +35,8 @@ export interface WasmModule {
   readonly schedule: WasmSchedule;
   readonly code: Uint8Array;
   readonly pages: number;
+  /** What the code needs of an engine, as the loader names it. */
+  readonly features: readonly string[];
 }
 
 /** Fails with HEW6003, listing every op that the target cannot run. */
@@ -73,7 +77,16 @@ const emptyReport: PassReport = { counts: {}, notes: [] };
 export function emitWasm(module: Module, options: WasmOptions): WasmModule {
   const schedule = scheduleModule(module, options.layouts);
   if (memoryPages(schedule) > maxPages) tooLarge(schedule);
-  return { module, schedule, ...emitModule(module, schedule, options) };
+  return { module, schedule, ...emitModule(module, schedule, options), features: featuresOf(options) };
+}
+
+function featuresOf({ relaxed, byteDots = false }: WasmOptions): string[] {
+  return ['simd128', ...(relaxed ? ['relaxed-simd'] : []), ...(byteDots ? ['byte-dot'] : [])];
+}
+
+/** Whether `byteDots` makes a difference. */
+export function multipliesIntegers(module: Module): boolean {
+  return [...module.functions.values()].some(({ body }) => body.some((op) => op.name === 'quantized_linear'));
 }
 
 function tooLarge({ bytes }: WasmSchedule): never {

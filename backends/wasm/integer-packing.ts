@@ -3,11 +3,11 @@
  * them to floats. Rows (outputs) lie in panels of `panelWidth`; along the inner axis, each group of elements that share
  * a scale is filled up with zeros to a multiple of four. The unit is a quad: four elements of each row of a panel,
  *
- *     pair 0: r0[0] r0[1]  r1[0] r1[1]  ..  r7[0] r7[1]        pair 1: r0[2] r0[3]  ..  r7[2] r7[3]
+ *     r0[0] r0[1] r0[2] r0[3]  r1[0] ..  r3[3]        r4[0] r4[1] r4[2] r4[3]  r5[0] ..  r7[3]
  *
- * as 32 bytes, or 16 for four-bit types: byte i has element i of pair 0 in its low half and element i of pair 1 in its
- * high half. i4 is stored plus 8, so that both types are unsigned. A pair of a row is what one lane of a 16-bit dot
- * product multiplies.
+ * as 32 bytes, or 16 for four-bit types: byte i has element i of rows 0 to 3 in its low half and element i of rows 4 to
+ * 7 in its high half. i4 is stored plus 8, so that both types are unsigned. The four elements of a row are what one
+ * lane of a dot product of bytes multiplies.
  */
 import { decodeBytes } from '../../ir/numeric.js';
 import type { DType } from '../../ir/type.js';
@@ -19,6 +19,11 @@ const quadElements = quad * panelWidth;
 /** What is added to an element before it is stored. */
 export function storedOffset(dtype: DType): number {
   return dtype === 'i4' ? 8 : 0;
+}
+
+/** A byte of what fills up groups: 0 when it has become signed. */
+function filler(dtype: DType): number {
+  return dtype === 'u8' ? 0x80 : storedOffset(dtype) * 0x11;
 }
 
 export function quadBytes(dtype: DType): number {
@@ -76,33 +81,29 @@ export function packIntegers(
   const values = decodeBytes(dtype, bytes, matrices * rows * inner);
   const panelBytes = panelQuads(groups) * quadBytes(dtype);
   const [offset, fourBit] = [storedOffset(dtype), quadBytes(dtype) < quadElements];
-  const columns = columnPlaces(inner, groups, dtype);
+  packed.fill(filler(dtype));
+  const starts = columnStarts(inner, groups, dtype);
   for (let row = 0; row < matrices * rows; row++) {
     const [matrix, ofMatrix] = [Math.floor(row / rows), row % rows];
     const panel = (matrix * panels + Math.floor(ofMatrix / panelWidth)) * panelBytes;
-    const lane = panel + (ofMatrix % panelWidth) * 2;
+    const lane = ofMatrix % panelWidth;
+    const own = panel + (fourBit ? lane & 3 : lane) * quad;
+    const shift = (lane >> 2) * 4;
     for (let k = 0; k < inner; k++) {
-      const value = (values[row * inner + k] as number) + offset;
-      const at = lane + (columns.start[k] as number);
-      if (fourBit) packed[at] = (packed[at] as number) | (value << ((columns.pair[k] as number) * 4));
-      else packed[at + (columns.pair[k] as number) * panelWidth * 2] = value;
+      const value = values[row * inner + k] as number;
+      const at = own + (starts[k] as number);
+      if (fourBit) packed[at] = (packed[at] as number) ^ (((value + offset) ^ offset) << shift);
+      else packed[at] = value;
     }
   }
   return packed;
 }
 
-/** Where the quad of each element of the inner axis begins in its panel, with the element's place in a pair, and which pair. */
-function columnPlaces(
-  inner: number,
-  { size, quads }: InnerGroups,
-  dtype: DType,
-): Record<'start' | 'pair', Int32Array> {
-  const [start, pair] = [new Int32Array(inner), new Int32Array(inner)];
-  for (let k = 0; k < inner; k++) {
+/** Where each element of the inner axis of a panel's first row lies. */
+function columnStarts(inner: number, { size, quads }: InnerGroups, dtype: DType): Int32Array {
+  return Int32Array.from({ length: inner }, (_, k) => {
     const inGroup = k % size;
     const place = Math.floor(k / size) * quads + Math.floor(inGroup / quad);
-    start[k] = place * quadBytes(dtype) + (inGroup & 1);
-    pair[k] = (inGroup % quad) >> 1;
-  }
-  return { start, pair };
+    return place * quadBytes(dtype) + (inGroup % quad);
+  });
 }

@@ -16,7 +16,7 @@ import type { Layout } from './emit/kernel.js';
 import { packIntegers } from './integer-packing.js';
 import { packPanels } from './packing.js';
 import { isDType } from './runtime/dtype.js';
-import type { EntrySpec, Manifest, StateInfo, TensorSlot } from './runtime/manifest.js';
+import type { EntrySpec, Manifest, StateInfo, TensorSlot, WasmCode } from './runtime/manifest.js';
 import type { Shape } from './runtime/shape.js';
 import { alignment, type WasmSchedule, type WeightPlacement } from './schedule.js';
 
@@ -26,7 +26,9 @@ export interface PackageInput {
   readonly module: Module;
   readonly schedule: WasmSchedule;
   readonly pages: number;
-  readonly relaxed: boolean;
+  /** What the module needs of an engine. */
+  readonly features: readonly string[];
+  readonly variants: readonly WasmCode[];
   readonly compilerVersion: string;
   readonly tokenizerFile: string | undefined;
 }
@@ -42,7 +44,8 @@ export function packageManifest(input: PackageInput): PackagedManifest {
     wasm: {
       module: 'module.wasm',
       memory_pages: input.pages,
-      features: input.relaxed ? ['simd128', 'relaxed-simd'] : ['simd128'],
+      features: input.features,
+      variants: input.variants,
     },
     weights: shards(imageRange(schedule)),
     symbols: Object.fromEntries(

@@ -1,6 +1,7 @@
 /** npm run bench:quantized: steps and tokens of quantized models against f32, all in one process. */
 import { existsSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { byteDotOffset } from '../../backends/wasm/runtime/byte-dot.js';
 import type { Model } from '../../backends/wasm/runtime/model.js';
 import { loadModule, openModel, parsePipeline, runPipeline, standardPipeline } from '../../compiler/api.js';
 import { emitModule, lowerModule } from '../../compiler/build.js';
@@ -10,11 +11,17 @@ import { compare, printTable } from './measure.js';
 interface Variant {
   readonly name: string;
   readonly rounding?: Rounding;
+  readonly byteDots?: boolean;
 }
 
 const variants: readonly Variant[] = [
   { name: 'f32' },
   { name: 'W8A8, dynamic per token', rounding: { weights: 'i8', group: 0, activations: 'i8' } },
+  {
+    name: 'W8A8, without dot products of bytes',
+    rounding: { weights: 'i8', group: 0, activations: 'i8' },
+    byteDots: false,
+  },
   { name: 'W4A8, dynamic per token', rounding: { weights: 'i4', group: 0, activations: 'i8' } },
   { name: 'W8, weights only', rounding: { weights: 'i8', group: 0, activations: 'f32' } },
 ];
@@ -35,9 +42,9 @@ async function benchVariants(
   try {
     const { module } = runPipeline(opened.module, parsePipeline(standardPipeline));
     const loaded: { name: string; model: Model; bytes: number }[] = [];
-    for (const { name, rounding } of variants) {
+    for (const { name, rounding, byteDots } of variants) {
       const changed = rounding === undefined ? module : roundToNearest(module, rounding);
-      const model = await loadModule(changed, opened.source);
+      const model = await loadModule(changed, opened.source, { byteDots });
       const { schedule } = await emitModule((await lowerModule(changed)).module, { optimize: false });
       loaded.push({ name, model, bytes: schedule.bytes.weights });
     }
@@ -89,7 +96,10 @@ function denoise(batch: number): Work {
   };
 }
 
-console.log(`${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}`);
+const dots = byteDotOffset() === undefined ? 'without' : 'with';
+console.log(
+  `${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}, ${dots} dot products of bytes`,
+);
 const shared = '../shared/models';
 if (existsSync(`${shared}/dit-10m/model.safetensors`))
   await benchVariants('dit-10m', `${shared}/dit-10m`, 'examples/dit/dit.hew', [denoise(2)]);

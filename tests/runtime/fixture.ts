@@ -154,7 +154,7 @@ export function toyManifest(sampler: SamplerKind = 'text'): Omit<Manifest, 'file
     target: 'wasm',
     name: 'toy',
     hew: '0.1.0',
-    wasm: { module: 'module.wasm', memory_pages: 1, features: ['simd128'] },
+    wasm: { module: 'module.wasm', memory_pages: 1, features: ['simd128'], variants: [] },
     weights: [{ file: 'weights-00001.bin', offset: 8, bytes: 32, address: 1024 }],
     symbols: { T: { min: 1, max: 4 }, N: { min: 1, max: 16 }, B: { min: 1, max: 3 } },
     entries: {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LoadError, load } from '../../backends/wasm/runtime/load.js';
+import type { WasmCode } from '../../backends/wasm/runtime/manifest.js';
 import { writeBundle } from '../../compiler/bundle.js';
 import { codeOf, serve, sha256, table, toyBundle, toyFiles, toyManifest } from './fixture.js';
 
@@ -146,6 +147,19 @@ describe('what does not match', () => {
   it('accepts relaxed SIMD where the engine has it', async () => {
     const features = ['simd128', 'relaxed-simd'];
     await expect(withManifest({ wasm: { ...bundle.manifest.wasm, features } })).resolves.toBeDefined();
+  });
+
+  it('takes the first variant that the engine can run, and the module itself when there is none', async () => {
+    const needs = (module: string, ...features: string[]): WasmCode => ({ module, features });
+    const wasm = (...variants: WasmCode[]) => ({ wasm: { ...bundle.manifest.wasm, variants } });
+    const notCode = 'tokenizer.json';
+    await expect(withManifest(wasm(needs(notCode, 'simd128', 'telepathy')))).resolves.toBeDefined();
+    const two = wasm(needs('module.wasm', 'simd128'), needs(notCode, 'simd128'));
+    await expect(withManifest(two)).resolves.toBeDefined();
+    expect(await codeOf(withManifest(wasm(needs(notCode, 'simd128'))))).toBe('HEW7003');
+    expect(await codeOf(withManifest(wasm(needs('absent.wasm', 'simd128'))))).toBe('HEW7003');
+    const { variants: _, ...older } = bundle.manifest.wasm;
+    await expect(withManifest({ wasm: older })).resolves.toBeDefined();
   });
 
   it.each([

@@ -1,6 +1,7 @@
 /** Runs a module through the wasm backend, without a bundle: what conformance and property tests compare. */
 import { emitWasm, lower, type WasmModule } from '../../backends/wasm/compile.js';
 import { weightFiles } from '../../backends/wasm/package.js';
+import { byteDotOffset } from '../../backends/wasm/runtime/byte-dot.js';
 import { bindSymbols } from '../../ir/interpret.js';
 import type { TensorSource } from '../../ir/materialise.js';
 import type { Func, Module } from '../../ir/module.js';
@@ -12,6 +13,10 @@ import { symbolsOf } from '../../ir/verify.js';
 export interface RunOptions {
   readonly source?: TensorSource;
   readonly relaxed?: boolean;
+  /** Multiply integers with dot products of bytes. */
+  readonly byteDots?: boolean;
+  /** How the engine reads bytes, where it is not asked. */
+  readonly dotOffset?: number;
   /** Run Binaryen's optimiser; off by default, because most tests are about what is emitted. */
   readonly optimize?: boolean;
 }
@@ -32,6 +37,7 @@ const weightsStart = 64;
 export function instantiate(module: Module, options: RunOptions = {}): RunningModule {
   const wasm = emitWasm(lower(module).module, {
     relaxed: options.relaxed ?? false,
+    byteDots: options.byteDots ?? false,
     optimize: options.optimize ?? false,
   });
   const memory = new WebAssembly.Memory({ initial: wasm.pages, maximum: wasm.pages });
@@ -40,7 +46,7 @@ export function instantiate(module: Module, options: RunOptions = {}): RunningMo
     throw new RangeError(`failure ${code} (${a}, ${b})`);
   };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(wasm.code as BufferSource), {
-    hew: { memory, fail: failed },
+    hew: { memory, fail: failed, dot_offset: options.dotOffset ?? byteDotOffset() ?? 0 },
   });
   let address = weightsStart;
   for (const [, chunks] of weightFiles(wasm.module, wasm.schedule, options.source, () => {})) {

@@ -33,9 +33,14 @@ export class Local {
 export type Size = number | Make;
 
 export interface AsmOptions {
-  /** Use relaxed SIMD (fused multiply-add). */
+  /** Use fused multiply-add, of relaxed SIMD. */
   readonly relaxed: boolean;
+  /** Multiply integers with dot products of bytes; the module then imports `dotOffset`. */
+  readonly byteDots?: boolean | undefined;
 }
+
+/** Name of the global, and of its import, that says how the engine reads bytes (see ../runtime/byte-dot.ts). */
+export const dotOffset = 'dot_offset';
 
 /** Code of one function. `symbols` are the locals that hold run-time dimensions. */
 export class Asm {
@@ -176,6 +181,11 @@ export class Asm {
     return simdTernary(this.m, binaryen.RelaxedMaddVecF32x4, a, b, acc);
   }
 
+  /** sum + w[4i..4i+3] · x[4i..4i+3] in each lane i: w is signed, x as the engine reads it. */
+  dotBytes(w: Expr, x: Expr, sum: Expr): Expr {
+    return simdTernary(this.m, binaryen.RelaxedDotI8x16I7x16AddSToVecI32x4, w, x, sum);
+  }
+
   splat(value: number): Expr {
     return this.m.f32x4.splat(this.m.f32.const(value));
   }
@@ -193,7 +203,7 @@ export class Asm {
   }
 }
 
-/** Binaryen's object API has no relaxed multiply-add; its C API, which the package exposes with a leading underscore, does. */
+/** Binaryen's object API has no relaxed operations; its C API, which the package exposes with a leading underscore, does. */
 function simdTernary(m: binaryen.Module, operation: number, a: Expr, b: Expr, c: Expr): Expr {
   const raw = binaryen as unknown as {
     _BinaryenSIMDTernary(module: number, op: number, a: Expr, b: Expr, c: Expr): Expr;

@@ -1,10 +1,12 @@
 /** Panels of integer weights (see ../integer-packing.ts) as 16-bit numbers less their zero points. */
 import type { Value } from '../../../ir/module.js';
+import type { DType } from '../../../ir/type.js';
 import { type InnerGroups, panelQuads, quadBytes, storedOffset } from '../integer-packing.js';
 import { panelWidth } from '../packing.js';
 import { type Expr, i32, type Local, type Make, type Size, v128 } from './asm.js';
 import { Expressions } from './expression.js';
 import type { KernelContext } from './kernel.js';
+import { isByte } from './memory.js';
 
 /** Bytes of a quad of a panel as 16-bit numbers. */
 export const wideQuadBytes = 4 * panelWidth * 2;
@@ -35,6 +37,9 @@ export function columnValue(
   return m.if(m.i32.lt_s(asm.expr(column), asm.expr(columns)), value(), none);
 }
 
+/** Bytes of four rows of four elements: the first two elements of each row, then the last two. */
+const pairsFirst: readonly number[] = [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15];
+
 /** Four 16-bit vectors of a quad: pair 0 of columns 0 to 3 and 4 to 7, then pair 1. */
 type Quad = readonly [Local, Local, Local, Local];
 
@@ -46,7 +51,8 @@ export class IntegerPanels {
   readonly isPacked: boolean;
   /** What is subtracted from columns 0 to 3 and 4 to 7, both lanes of a pair alike. */
   private readonly zeros: readonly [Local, Local] | undefined;
-  private readonly raw: Local;
+  /** Rows 0 to 3 and 4 to 7 of the quad that is being loaded, as bytes. */
+  private readonly halves: readonly [Local, Local];
 
   constructor(
     private readonly context: KernelContext,
@@ -55,7 +61,7 @@ export class IntegerPanels {
     const { asm } = context;
     this.isPacked = context.layout(matrix.weight) === 'integers';
     this.zeros = matrix.zeroPoint === undefined ? undefined : [asm.local(v128), asm.local(v128)];
-    this.raw = asm.local(v128);
+    this.halves = [asm.local(v128), asm.local(v128)];
   }
 
   /** Bytes of a quad in memory. */
@@ -95,6 +101,26 @@ export class IntegerPanels {
     );
   }
 
+  /** Whether the packed panel is what a dot product of bytes takes. */
+  get storesBytes(): boolean {
+    return this.isPacked && this.matrix.weight.type.dtype === 'i8';
+  }
+
+  /** Loads rows 0 to 3 and 4 to 7 of a quad of a packed panel as signed bytes: u8 less 128, i4 and u4 as they are. */
+  loadBytes(address: Make, rows: readonly [Local, Local]): Expr[] {
+    const { asm, m } = this.context;
+    const { dtype } = this.matrix.weight.type;
+    const loaded = this.halves.map((half) => half.get());
+    const signed: Partial<Record<DType, (bytes: Expr) => Expr>> = {
+      u8: (bytes) => m.v128.xor(bytes, m.i8x16.splat(asm.const(0x80))),
+      i4: (bytes) => m.i8x16.sub(bytes, m.i8x16.splat(asm.const(storedOffset('i4')))),
+    };
+    return [
+      ...this.loadHalves(address),
+      ...rows.map((row, i) => row.set((signed[dtype] ?? ((bytes) => bytes))(loaded[i] as Expr))),
+    ];
+  }
+
   /** Loads a quad of a packed panel. */
   load(address: Make, quad: Quad): Expr[] {
     const { dtype } = this.matrix.weight.type;
@@ -102,24 +128,31 @@ export class IntegerPanels {
   }
 
   private loadStored(address: Make, quad: Quad): Expr[] {
-    const { asm, m } = this.context;
+    const { m } = this.context;
     const { dtype } = this.matrix.weight.type;
-    if (dtype === 'i8' || dtype === 'u8') {
-      const load = dtype === 'i8' ? m.v128.load8x8_s : m.v128.load8x8_u;
-      return quad.map((local, i) => local.set(load(i * 8, 1, address())));
-    }
-    const nibbles = (shifted: boolean): Expr =>
-      shifted
-        ? m.i8x16.shr_u(this.raw.get(), asm.const(4))
-        : m.v128.and(this.raw.get(), m.i8x16.splat(asm.const(0xf)));
-    const halves = [m.i16x8.extend_low_i8x16_u, m.i16x8.extend_high_i8x16_u] as const;
-    const pairs = [asm.local(v128), asm.local(v128)];
+    const unsigned = dtype !== 'i8';
+    const extend = unsigned
+      ? ([m.i16x8.extend_low_i8x16_u, m.i16x8.extend_high_i8x16_u] as const)
+      : ([m.i16x8.extend_low_i8x16_s, m.i16x8.extend_high_i8x16_s] as const);
     return [
-      this.raw.set(m.v128.load(0, 1, address())),
-      ...pairs.map((pair, i) => pair.set(nibbles(i === 1))),
+      ...this.loadHalves(address),
+      ...this.halves.map((half) => half.set(m.i8x16.shuffle(half.get(), half.get(), pairsFirst))),
       ...quad.map((local, i) =>
-        local.set((halves[i & 1] as (v: Expr) => Expr)((pairs[i >> 1] as Local).get())),
+        local.set((extend[i >> 1] as (v: Expr) => Expr)((this.halves[i & 1] as Local).get())),
       ),
+    ];
+  }
+
+  /** The stored bytes of rows 0 to 3 and 4 to 7 of a quad, into `halves`. */
+  private loadHalves(address: Make): Expr[] {
+    const { asm, m } = this.context;
+    const [first, second] = this.halves;
+    if (isByte(this.matrix.weight.type.dtype))
+      return this.halves.map((half, i) => half.set(m.v128.load(i * 16, 1, address())));
+    return [
+      second.set(m.v128.load(0, 1, address())),
+      first.set(m.v128.and(second.get(), m.i8x16.splat(asm.const(0xf)))),
+      second.set(m.i8x16.shr_u(second.get(), asm.const(4))),
     ];
   }
 

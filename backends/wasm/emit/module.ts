@@ -21,7 +21,7 @@ import { kernelSymbols, resolver } from '../../kernel-function.js';
 import { always, outputNeeds } from '../../needs.js';
 import { type FunctionPlan, type Location, type Placement, sameLocation } from '../../schedule.js';
 import type { WasmSchedule } from '../schedule.js';
-import { Asm, type AsmOptions, type Expr, i32, type Local, none, type Size } from './asm.js';
+import { Asm, type AsmOptions, dotOffset, type Expr, i32, type Local, none, type Size } from './asm.js';
 import { failFunction, kernelContext, type Libraries } from './context.js';
 import { bytesOf, type Layout } from './kernel.js';
 import { MathLibrary } from './math.js';
@@ -53,6 +53,7 @@ export function emitModule(
     m.setMemory(pages, pages);
     m.addMemoryImport('0', 'hew', 'memory');
     m.addFunctionImport(failFunction, 'hew', 'fail', binaryen.createType([i32, i32, i32]), none);
+    if (options.byteDots === true) m.addGlobalImport(dotOffset, 'hew', dotOffset, i32);
     const assembler = new Assembler(m, module, schedule, options);
     for (const plan of schedule.functions.values()) assembler.function(plan);
     if (!m.validate()) throw new Error('the emitted WebAssembly module is not valid');
@@ -71,7 +72,7 @@ export function emitModule(
   }
 }
 
-function features({ relaxed }: AsmOptions): number {
+function features({ relaxed, byteDots = false }: AsmOptions): number {
   const { Features } = binaryen;
   const base =
     Features.MutableGlobals |
@@ -81,7 +82,7 @@ function features({ relaxed }: AsmOptions): number {
     Features.BulkMemoryOpt |
     Features.SignExt |
     Features.Multivalue;
-  return relaxed ? base | Features.RelaxedSIMD : base;
+  return relaxed || byteDots ? base | Features.RelaxedSIMD : base;
 }
 
 interface EmittedKernel {

@@ -8,6 +8,7 @@ import { attentionScratch, emitAttention } from './attention.js';
 import { convolutionMatrices, convolutionScratch, emitConvolution } from './convolution.js';
 import { packsIntegers } from './dequantized-panels.js';
 import { emitDynamicQuantize } from './dynamic-quantize.js';
+import { quantizedLinearScratch } from './integer-products.js';
 import type { KernelEmitter, ScratchSize } from './kernel.js';
 import {
   emitGroupedLinear,
@@ -19,7 +20,7 @@ import {
 } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
 import { emitAvgPool, emitMaxPool } from './pool.js';
-import { emitQuantizedLinear, quantizedLinearScratch } from './quantized-linear.js';
+import { emitQuantizedLinear } from './quantized-linear.js';
 import { quantizedRowScratch } from './quantized-row.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';

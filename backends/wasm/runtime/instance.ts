@@ -2,8 +2,9 @@
  * What the loader uses of the WebAssembly API, typed here so that neither browser nor Node type libraries
  * are needed, and the checks that an engine can run a bundle's module.
  */
+import { byteDotOffset } from './byte-dot.js';
 import { LoadError, reasonOf, refuse } from './errors.js';
-import type { Manifest } from './manifest.js';
+import type { Manifest, WasmCode, WasmPart } from './manifest.js';
 
 export interface WasmMemory {
   readonly buffer: ArrayBuffer;
@@ -46,16 +47,17 @@ export interface WasmInstance {
 }
 
 /**
- * Compiles and instantiates the module of a bundle over a fresh, zeroed memory.
+ * Compiles and instantiates the module of a bundle over a fresh, zeroed memory; `features` are those that it needs.
  * @throws LoadError HEW7009 when the engine lacks a feature or the memory, HEW7003 when the module does not
  * fit the manifest.
  */
 export async function startInstance(
   manifest: Manifest,
   code: Uint8Array<ArrayBuffer>,
+  features: readonly string[] = manifest.wasm.features,
 ): Promise<WasmInstance> {
   const wasm = wasmApi();
-  checkFeatures(wasm, manifest.wasm.features);
+  checkFeatures(wasm, features);
   const module = await compile(wasm, code);
   checkImports(wasm.Module.imports(module));
   const memory = allocate(wasm, manifest.wasm.memory_pages);
@@ -85,21 +87,36 @@ function probe(body: string): Uint8Array<ArrayBuffer> {
 
 const zeros = '4100fd11'; // i32.const 0; i32x4.splat
 
-const featureProbes: Readonly<Record<string, Uint8Array<ArrayBuffer>>> = {
-  simd128: probe(zeros),
-  'relaxed-simd': probe(`${zeros}${zeros}fd8002`), // i8x16.relaxed_swizzle
+type Probe = (wasm: WasmApi) => boolean;
+
+const featureProbes: Readonly<Record<string, Probe>> = {
+  simd128: (wasm) => wasm.validate(probe(zeros)),
+  'relaxed-simd': (wasm) => wasm.validate(probe(`${zeros}${zeros}fd8002`)), // i8x16.relaxed_swizzle
+  'byte-dot': () => byteDotOffset() !== undefined,
 };
+
+function probeOf(feature: string): Probe | undefined {
+  return Object.hasOwn(featureProbes, feature) ? featureProbes[feature] : undefined;
+}
+
+/** The module of a bundle that is the fastest here. */
+export function moduleFor({ variants, module, features }: WasmPart): WasmCode {
+  const wasm = wasmApi();
+  const runs = ({ features }: WasmCode): boolean =>
+    features.every((feature) => probeOf(feature)?.(wasm) ?? false);
+  return variants.find(runs) ?? { module, features };
+}
 
 function checkFeatures(wasm: WasmApi, features: readonly string[]): void {
   for (const feature of features) {
-    const bytes = Object.hasOwn(featureProbes, feature) ? featureProbes[feature] : undefined;
-    if (bytes === undefined) {
+    const has = probeOf(feature);
+    if (has === undefined) {
       refuse(
         'HEW7009',
         `the bundle needs the WebAssembly feature '${feature}', which this loader does not know`,
       );
     }
-    if (!wasm.validate(bytes)) {
+    if (!has(wasm)) {
       refuse(
         'HEW7009',
         `the bundle needs the WebAssembly feature '${feature}', which this engine lacks`,
@@ -119,7 +136,11 @@ async function compile(wasm: WasmApi, code: Uint8Array<ArrayBuffer>): Promise<Wa
   }
 }
 
-const expectedImports: ReadonlySet<string> = new Set(['hew.memory memory', 'hew.fail function']);
+const expectedImports: ReadonlySet<string> = new Set([
+  'hew.memory memory',
+  'hew.fail function',
+  'hew.dot_offset global',
+]);
 
 function checkImports(imports: readonly ModuleImport[]): void {
   for (const { module, name, kind } of imports) {
@@ -148,7 +169,8 @@ async function instantiate(
   memory: WasmMemory,
 ): Promise<Readonly<Record<string, unknown>>> {
   try {
-    return (await wasm.instantiate(module, { hew: { memory, fail: failInStep } })).exports;
+    const hew = { memory, fail: failInStep, dot_offset: byteDotOffset() ?? 0 };
+    return (await wasm.instantiate(module, { hew })).exports;
   } catch (error) {
     throw new LoadError('HEW7003', `the WebAssembly module cannot be started: ${reasonOf(error)}`, {
       cause: error,

@@ -4,7 +4,7 @@
  */
 import { reasonOf, refuse } from './errors.js';
 import { bundleReader, type FetchFile, type ReadBundleFile, readVerified } from './files.js';
-import { startInstance, type WasmMemory } from './instance.js';
+import { moduleFor, startInstance, type WasmMemory } from './instance.js';
 import { type Manifest, manifestName, parseManifest, type WeightSegment } from './manifest.js';
 import { Model } from './model.js';
 import type { Tokenizer } from './text-stream.js';
@@ -62,7 +62,8 @@ export async function load(source: string | URL, options: LoadOptions = {}): Pro
   const manifest = parseManifest(await read(manifestName));
   const verified: ReadBundleFile = (name) => readVerified(manifest, name, read, verify);
   const tokenizer = await makeTokenizer(manifest, options.tokenizer, verified);
-  const instance = await startInstance(manifest, await verified(manifest.wasm.module));
+  const { module, features } = moduleFor(manifest.wasm);
+  const instance = await startInstance(manifest, await verified(module), features);
   await loadWeights(manifest, instance.memory, verified, onProgress);
   return new Model(manifest, wasmEngine(manifest, instance), tokenizer);
 }

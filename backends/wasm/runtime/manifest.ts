@@ -84,11 +84,17 @@ export interface DiffusionSampler {
 
 export type Sampler = TextSampler | DiffusionSampler;
 
-export interface WasmPart {
+/** A WebAssembly module, and what an engine needs for it. */
+export interface WasmCode {
   readonly module: string;
+  readonly features: readonly string[];
+}
+
+export interface WasmPart extends WasmCode {
   /** Size of the memory in pages of 64 KiB. */
   readonly memory_pages: number;
-  readonly features: readonly string[];
+  /** Modules that compute the same with more features: the first that the engine can run is taken. */
+  readonly variants: readonly WasmCode[];
 }
 
 /** What the manifests of all targets say about the model. */
@@ -269,10 +275,18 @@ function fileRecord(value: unknown, where: string): FileRecord {
 }
 
 function wasmPart(value: unknown, where: string): WasmPart {
-  const { module, memory_pages, features } = fields(value, where);
+  const { memory_pages, variants } = fields(value, where);
+  return {
+    ...wasmCode(value, where),
+    memory_pages: integer(memory_pages, `${where}.memory_pages`, 0, maxPages),
+    variants: list(variants ?? [], `${where}.variants`, wasmCode),
+  };
+}
+
+function wasmCode(value: unknown, where: string): WasmCode {
+  const { module, features } = fields(value, where);
   return {
     module: fileName(module, `${where}.module`),
-    memory_pages: integer(memory_pages, `${where}.memory_pages`, 0, maxPages),
     features: list(features, `${where}.features`, string),
   };
 }
@@ -406,6 +420,7 @@ function checkReferences(manifest: Manifest): void {
     return record ?? damaged(where, `refers to '${name}', which is not among the files`);
   };
   listed(wasm.module, 'wasm.module');
+  for (const { module } of wasm.variants) listed(module, 'wasm.variants');
   if (tokenizer !== null) listed(tokenizer.file, 'tokenizer.file');
   weights.forEach(({ file, offset, bytes }, index) => {
     const where = `weights[${index}]`;

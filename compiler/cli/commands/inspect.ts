@@ -129,8 +129,9 @@ function flopsTable(flops: readonly Flops[]): string {
 }
 
 function bundleText(summary: BundleSummary): string {
-  const { target, compiler, features, memoryBytes, symbols, files, states, entries } = summary;
-  const head = `${target} (${features.join(', ')}), compiled by hew ${compiler}, memory ${formatBytes(memoryBytes)}\n`;
+  const { target, compiler, features, variants, memoryBytes, symbols, files, states, entries } = summary;
+  const faster = variants.map((variant) => `; faster with ${variant.features.join(', ')}`).join('');
+  const head = `${target} (${features.join(', ')}${faster}), compiled by hew ${compiler}, memory ${formatBytes(memoryBytes)}\n`;
   const byteColumns: Column[] = [{ title: 'name' }, { title: 'bytes', align: right }];
   return sections([
     [summary.name, head],
