@@ -36,12 +36,25 @@ export const fuse = definePass({
       false,
     ),
     attention_epilogues: option('bool', 'attention hands its elements to an epilogue as well', false),
+    constant_operands: option(
+      'bool',
+      'kernels of integer products hold biases and zero points that are one number',
+      false,
+    ),
   },
-  run(module, { epilogues, quantized_rows: quantizedRows, attention_epilogues: attention }) {
+  run(
+    module,
+    {
+      epilogues,
+      quantized_rows: quantizedRows,
+      attention_epilogues: attention,
+      constant_operands: constantOperands,
+    },
+  ) {
     const tally = new Tally();
     const kernels = new KernelTable(module);
     const hosts = new Set<KernelClass>(attention ? [...hostsEpilogue, 'attention'] : hostsEpilogue);
-    const choices = { epilogues, quantizedRows, hosts };
+    const choices = { epilogues, quantizedRows, constantOperands, hosts };
     const callers = [...module.functions.values()].map((func) =>
       func.kernel === undefined ? outline(module, func, choices, kernels, tally) : func,
     );
@@ -53,6 +66,7 @@ export const fuse = definePass({
 interface Choices {
   readonly epilogues: boolean;
   readonly quantizedRows: boolean;
+  readonly constantOperands: boolean;
   /** Classes whose root hands each finished element to an epilogue. */
   readonly hosts: ReadonlySet<KernelClass>;
 }
@@ -67,7 +81,7 @@ interface Group {
 }
 
 function outline(module: Module, func: Func, choices: Choices, kernels: KernelTable, tally: Tally): Func {
-  const inlined = inlinedOps(func);
+  const inlined = inlinedOps(func, choices);
   const groups = groupOps(func, inlined, choices);
   const scope = moduleScope(module, func.loop);
   const { name, loop, outputs } = func;
@@ -106,7 +120,7 @@ function placed(
   return op as unknown as Op;
 }
 
-/** Sources of constants, which pointwise ops make for themselves; ops of other classes read them from memory. */
+/** Sources of constants, which pointwise ops make for themselves; most others read them from memory. */
 function isConstant(op: Op): boolean {
   return op.name === 'full' || op.name === 'dim_size';
 }
@@ -148,11 +162,18 @@ function inlinedWeights(func: Func): Op[] {
   return func.body.filter((op) => op.name === 'dequantize' && !op.results.some((r) => elsewhere.has(r)));
 }
 
-/** What each of its readers makes for itself: such weights, and the constants that only pointwise ops read. */
-function inlinedOps(func: Func): Set<Op> {
+/** Operands that an op takes as constants as well as from memory: bias and zero points. */
+const readsConstants: Partial<Record<Op['name'], readonly number[]>> = { quantized_linear: [4, 5, 6] };
+
+/** What each of its readers makes for itself: such weights, and constants where no reader needs them in memory. */
+function inlinedOps(func: Func, { constantOperands }: Choices): Set<Op> {
   const inMemory = new Set<Value>(func.results);
   for (const op of func.body) {
-    if (opRoles[op.name] !== 'pointwise') for (const operand of op.operands) inMemory.add(operand);
+    if (opRoles[op.name] === 'pointwise') continue;
+    const held = (constantOperands && readsConstants[op.name]) || [];
+    op.operands.forEach((operand, i) => {
+      if (!held.includes(i)) inMemory.add(operand);
+    });
   }
   const constants = func.body.filter((op) => isConstant(op) && !op.results.some((r) => inMemory.has(r)));
   return new Set([...constants, ...inlinedWeights(func)]);

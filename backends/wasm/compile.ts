@@ -9,7 +9,8 @@ import { legalise } from './legalise.js';
 import { scheduleModule, type WasmSchedule, type WeightLayouts } from './schedule.js';
 
 /** Passes that follow legalisation; they end in a module whose work is all in kernels. */
-const loweringPipeline = 'canonicalize,cse,dce,fuse{quantized_rows,attention_epilogues},dce';
+const loweringPipeline =
+  'canonicalize,cse,dce,fuse{quantized_rows,attention_epilogues,constant_operands},dce';
 
 /** Pages of a 32-bit memory. */
 const maxPages = 65536;

@@ -5,12 +5,17 @@ import { byteDotOffset } from '../../backends/wasm/runtime/byte-dot.js';
 import type { Model } from '../../backends/wasm/runtime/model.js';
 import { loadModule, openModel, parsePipeline, runPipeline, standardPipeline } from '../../compiler/api.js';
 import { emitModule, lowerModule } from '../../compiler/build.js';
+import { runDataPipeline } from '../../compiler/data-pipeline.js';
+import { calibrateOnSamples } from '../../compiler/diffusion-calibration.js';
+import type { Module } from '../../ir/module.js';
 import { type Rounding, roundToNearest } from '../quantization/round-to-nearest.js';
 import { compare, printTable } from './measure.js';
 
 interface Variant {
   readonly name: string;
   readonly rounding?: Rounding;
+  /** Passes that quantize with ranges of a calibration. */
+  readonly pipeline?: string;
   readonly byteDots?: boolean;
 }
 
@@ -21,6 +26,10 @@ const variants: readonly Variant[] = [
     name: 'W8A8, without dot products of bytes',
     rounding: { weights: 'i8', group: 0, activations: 'i8' },
     byteDots: false,
+  },
+  {
+    name: 'W8A8, htg with ranges of 10 groups',
+    pipeline: 'htg{groups=10,scale=max},quantize{activations=step}',
   },
   { name: 'W4A8, dynamic per token', rounding: { weights: 'i4', group: 0, activations: 'i8' } },
   { name: 'W8, weights only', rounding: { weights: 'i8', group: 0, activations: 'f32' } },
@@ -41,9 +50,17 @@ async function benchVariants(
   const opened = openModel({ spec, config: `${path}/config.json`, weights: `${path}/model.safetensors` });
   try {
     const { module } = runPipeline(opened.module, parsePipeline(standardPipeline));
+    const data = await calibrateOnSamples(module, opened.source, { samples: 1, steps: 20 });
+    const quantized = async ({ rounding, pipeline }: Variant): Promise<Module> => {
+      if (rounding !== undefined) return roundToNearest(module, rounding);
+      if (pipeline === undefined) return module;
+      const options = { source: opened.source, data };
+      return (await runDataPipeline(module, parsePipeline(pipeline), options)).module;
+    };
     const loaded: { name: string; model: Model; bytes: number }[] = [];
-    for (const { name, rounding, byteDots } of variants) {
-      const changed = rounding === undefined ? module : roundToNearest(module, rounding);
+    for (const variant of variants) {
+      const { name, byteDots } = variant;
+      const changed = await quantized(variant);
       const model = await loadModule(changed, opened.source, { byteDots });
       const { schedule } = await emitModule((await lowerModule(changed)).module, { optimize: false });
       loaded.push({ name, model, bytes: schedule.bytes.weights });

@@ -12,7 +12,10 @@ test('a list of passes with options', () => {
   expect(text).toBe('canonicalize,fuse{epilogues=false},dce');
   expect(parsePipeline(text).map(({ pass, options }) => [pass.name, options])).toEqual([
     ['canonicalize', {}],
-    ['fuse', { epilogues: false, quantized_rows: false, attention_epilogues: false }],
+    [
+      'fuse',
+      { epilogues: false, quantized_rows: false, attention_epilogues: false, constant_operands: false },
+    ],
     ['dce', {}],
   ]);
 });

@@ -60,10 +60,18 @@ describe('grammar', () => {
     ['  ', []],
     ['dce', ['dce {}']],
     [' cse , dce{ } ', ['cse {}', 'dce {}']],
-    ['fuse', ['fuse {"epilogues":true,"quantized_rows":false,"attention_epilogues":false}']],
+    [
+      'fuse',
+      [
+        'fuse {"epilogues":true,"quantized_rows":false,"attention_epilogues":false,"constant_operands":false}',
+      ],
+    ],
     [
       'fuse{epilogues=false},dce',
-      ['fuse {"epilogues":false,"quantized_rows":false,"attention_epilogues":false}', 'dce {}'],
+      [
+        'fuse {"epilogues":false,"quantized_rows":false,"attention_epilogues":false,"constant_operands":false}',
+        'dce {}',
+      ],
     ],
     ['every-option', ['every-option {"count":3,"ratio":0.5,"strict":false,"scheme":"none"}']],
     [

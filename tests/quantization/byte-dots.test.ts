@@ -1,7 +1,10 @@
 /** Products of integers by dot products of bytes: the same integers as the interpreter, however an engine reads bytes. */
+import binaryen from 'binaryen';
 import { describe, expect, test } from 'vitest';
 import { byteDotOffset, offsetOf } from '../../backends/wasm/runtime/byte-dot.js';
 import { interpretEntry } from '../../ir/interpret.js';
+import { parseModule } from '../../ir/parse.js';
+import { tensor } from '../../ir/tensor.js';
 import {
   arg,
   type CaseOperand,
@@ -59,6 +62,63 @@ describe.each([0, 128])('bytes with %i added, where readings agree', (offset) =>
 
 describe.skipIf(byteDotOffset() === undefined)('as this engine reads them', () => {
   test.each(cases.map((c) => ({ name: c.name, c })))('$name', ({ c }) => check(c, byteDotOffset() as number));
+});
+
+describe('bias and zero points that are one number', () => {
+  const text = (bias: number, wZero: number, xZero: number): string => `module @m {
+    param @w : i8[11, 18] = source("w", i8[11, 18])
+    entry @main(%x: i8[7, 18], %t: f32[11]) -> (y: f32[7, 11]) {
+      %w = param(name=@w) : i8[11, 18]
+      %s = full(value=0.5) : f32[]
+      %b = full(value=${bias}, shape=[11]) : f32[11]
+      %wz = full(value=${wZero}, dtype=i8, shape=[11]) : i8[11]
+      %xz = full(value=${xZero}, dtype=i8, shape=[]) : i8[]
+      %y = quantized_linear(%x, %w, %s, %t, %b, %wz, %xz) : f32[7, 11]
+      return %y
+    }
+  }`;
+  const whole = (count: number, low: number): number[] =>
+    Array.from({ length: count }, (_, i) => low + ((i * 37) % 128));
+  const stored = { dtype: 'i8', shape: [11, 18], bytes: new Uint8Array(whole(198, -64)) } as const;
+  const source = { read: () => stored };
+  const inputs = { x: tensor('i8', [7, 18], whole(126, 0)), t: tensor('f32', [11], whole(11, 1)) };
+
+  test.each([
+    [0, 0, 0],
+    [0, 0, 5],
+    [0, -3, 0],
+    [0.25, 0, -7],
+    [0, -3, 5],
+  ])('%f, %i, %i', (...constants) => {
+    const module = parseModule(text(...constants));
+    const wanted = interpretEntry(module, 'main', inputs, { source });
+    for (const byteDots of [false, true]) {
+      const found = runOnce(module, 'main', inputs, { source, byteDots, dotOffset: 0 });
+      expect(differences(wanted, found, {})).toEqual([]);
+    }
+  });
+});
+
+test('constants of the product leave its epilogue in vectors', () => {
+  const { wasm } = instantiate(
+    parseModule(`module @m {
+      param @w : i8[8, 16] = source("w", i8[8, 16])
+      entry @main(%x: i8[7, 16], %t: f32[8]) -> (y: i8[7, 8]) {
+        %w = param(name=@w) : i8[8, 16]
+        %s = full(value=0.5) : f32[]
+        %b = full(value=0, shape=[8]) : f32[8]
+        %z = full(value=0, dtype=i8, shape=[8]) : i8[8]
+        %p = quantized_linear(%x, %w, %s, %t, %b, %z) : f32[7, 8]
+        %g = gelu_tanh(%p) : f32[7, 8]
+        %y = quantize(%g, %s) : i8[7, 8]
+        return %y
+      }
+    }`),
+    { source: { read: () => ({ dtype: 'i8', shape: [8, 16], bytes: new Uint8Array(128) }) } },
+  );
+  const text = binaryen.readBinary(wasm.code).emitText();
+  expect(text).toContain('v128.store32_lane');
+  expect(text).not.toMatch(/\(i32\.store8/);
 });
 
 test('modules that multiply bytes import how they are read, others do not', () => {

@@ -87,6 +87,7 @@ describe.each(Object.entries(finishes))('%s', (_name, finish) => {
       epilogues: true,
       quantized_rows: true,
       attention_epilogues: true,
+      constant_operands: true,
     });
     const classes = [...fused.functions.values()].flatMap(({ kernel }) => kernel ?? []);
     expect(classes.filter((name) => name === 'attention')).toHaveLength(1);

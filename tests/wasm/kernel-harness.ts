@@ -207,6 +207,7 @@ export function runKernels(
     epilogues: options.epilogues ?? true,
     quantized_rows: true,
     attention_epilogues: true,
+    constant_operands: true,
   });
   const main = module.functions.get('main') as Func;
   const args = main.args.map((arg) => inputs[arg.name ?? ''] as Tensor);

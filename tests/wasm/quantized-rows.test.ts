@@ -79,6 +79,7 @@ describe.each(Object.entries(makers))('%s', (_name, { make, exact }) => {
         epilogues: true,
         quantized_rows: true,
         attention_epilogues: true,
+        constant_operands: true,
       });
       const kernels = [...fused.functions.values()].filter(({ kernel }) => kernel !== undefined);
       expect(kernels.map(({ kernel }) => kernel)).toEqual(['row']);
@@ -111,6 +112,7 @@ test('a row that is read elsewhere too stays in memory', () => {
     epilogues: true,
     quantized_rows: true,
     attention_epilogues: true,
+    constant_operands: true,
   });
   expect([...fused.functions.values()].filter(({ kernel }) => kernel === 'row')).toHaveLength(2);
 });

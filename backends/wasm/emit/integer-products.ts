@@ -1,6 +1,6 @@
 /** What kernels of integer products share, whichever instruction multiplies: operands, scratch memory, rows of x. */
 import { addDims, constantOf, type Dim, dim, mulDims } from '../../../ir/dim.js';
-import type { Value } from '../../../ir/module.js';
+import { defOf, type Value } from '../../../ir/module.js';
 import { type InnerGroups, panelQuads } from '../integer-packing.js';
 import { panelWidth } from '../packing.js';
 import { type Expr, i32, type Local, type Make, type Size } from './asm.js';
@@ -24,10 +24,16 @@ export interface Operands {
   readonly xZero: Value | undefined;
 }
 
+/** A bias or zero points that the kernel holds as the constant 0 are as if there were none. */
 export function operandsOf(root: { readonly operands: readonly Value[] }): Operands {
   const [x, w, xScale, wScale] = root.operands as [Value, Value, Value, Value];
-  const [, , , , bias, wZero, xZero] = root.operands;
+  const [bias, wZero, xZero] = root.operands.slice(4).map((value) => (isZero(value) ? undefined : value));
   return { x, w, xScale, wScale, bias, wZero, xZero };
+}
+
+function isZero(value: Value): boolean {
+  const op = defOf(value);
+  return op?.name === 'full' && op.attrs.value === 0;
 }
 
 /** Byte addresses of the parts of scratch memory. */

@@ -60,17 +60,17 @@ export function epilogue(
   };
 }
 
-/** Ops that follow the root; ops before it make its operands. */
+/** What makes the results from that of the root; other ops make the operands of the root. */
 function epilogueOps({ func, root }: KernelContext): Op[] {
-  const before = new Set<Value>(root.operands);
-  for (const op of func.body.toReversed())
-    if (op.results.some((r) => before.has(r))) for (const operand of op.operands) before.add(operand);
-  const isBefore = (op: Op): boolean => op.results.some((r) => before.has(r)) && !isConstant(op);
-  return func.body.filter((op) => op !== root && !isBefore(op));
-}
-
-function isConstant(op: Op): boolean {
-  return op.operands.length === 0;
+  const needed = new Set<Value>(func.results);
+  return func.body
+    .toReversed()
+    .filter((op) => {
+      if (op === root || !op.results.some((result) => needed.has(result))) return false;
+      for (const operand of op.operands) needed.add(operand);
+      return true;
+    })
+    .reverse();
 }
 
 /** Arguments that the epilogue reads, without those only the root reads. */
