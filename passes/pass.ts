@@ -86,6 +86,8 @@ export interface DataCalls {
     /** The timestep that all samples of the call share, for diffusion models. */
     readonly timestep?: number | undefined;
   }[];
+  /** Tokens of each call, for models that predict the next one. */
+  readonly windows?: readonly ArrayLike<number>[] | undefined;
 }
 
 /** A compiled module whose states are zero. */

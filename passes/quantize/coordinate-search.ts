@@ -3,28 +3,37 @@
  * weight are changed one at a time, each to what makes Σ ‖(W - Ŵ) x‖² = Σ_rows r H rᵀ least while all others stay. With
  * r = w - ŵ and g = H r, the best value of element j is ŵ_j + g_j / H_jj, and the best scale of a group with codes c
  * (zero points subtracted) is larger by c·g / c·H c.
+ *
+ * With a factor A of the outputs the sum is tr(A R H Rᵀ). All other rows staying, row i is best rounded as if it were
+ * w_i + Σ_k≠i (A_ik / A_ii) r_k.
  */
 import {
   codeRange,
+  errorOfRow,
   type QuantizedWeight,
   type Quantizer,
   roundToCode,
   type WeightScheme,
 } from './rounding.js';
 
-/** `gram` is H [columns, columns] with its damping. The error of the result is at most that of `weight`. */
+/** `gram` is H [columns, columns] and `outputs` A [rows, rows], with their damping. The error of the result is at most that of `weight`. */
 export function searchCoordinates(
   w: Float64Array,
   weight: QuantizedWeight,
   gram: Float64Array,
   scheme: WeightScheme,
   sweeps: number,
+  outputs?: Float64Array,
 ): QuantizedWeight {
   const result = {
     ...weight,
     codes: Int8Array.from(weight.codes),
     scales: Float64Array.from(weight.scales),
   };
+  if (outputs !== undefined) {
+    for (let sweep = 0; sweep < sweeps; sweep++) if (!searchRows(w, result, gram, outputs, scheme)) break;
+    return result;
+  }
   for (let row = 0; row < weight.rows; row++) {
     const search = new RowSearch(w, result, gram, row);
     for (let sweep = 0; sweep < sweeps; sweep++) {
@@ -33,6 +42,37 @@ export function searchCoordinates(
     }
   }
   return result;
+}
+
+/** One sweep over rows that make up for each other; whether anything changed. */
+function searchRows(
+  w: Float64Array,
+  weight: QuantizedWeight,
+  gram: Float64Array,
+  outputs: Float64Array,
+  scheme: WeightScheme,
+): boolean {
+  const { rows, columns } = weight;
+  const errors = Array.from({ length: rows }, (_, row) => {
+    const error = new Float64Array(columns);
+    errorOfRow(w, weight, row, error);
+    return error;
+  });
+  const target = Float64Array.from(w);
+  let changed = false;
+  for (const [row, error] of errors.entries()) {
+    const own = target.subarray(row * columns, (row + 1) * columns);
+    for (const [k, other] of errors.entries()) {
+      const factor = (outputs[row * rows + k] as number) / (outputs[row * rows + row] as number);
+      if (k !== row)
+        for (let j = 0; j < columns; j++) own[j] = (own[j] as number) + factor * (other[j] as number);
+    }
+    const search = new RowSearch(target, weight, gram, row);
+    const scaled = search.improveScales();
+    changed = search.improveCodes(scheme) || scaled || changed;
+    errorOfRow(w, weight, row, error);
+  }
+  return changed;
 }
 
 /** One row of a weight and g = H (w - ŵ) for it. */

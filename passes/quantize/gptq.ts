@@ -8,6 +8,7 @@ import { searchCoordinates } from './coordinate-search.js';
 import {
   codeRange,
   emptyWeight,
+  errorOfRow,
   fitQuantizer,
   type QuantizedWeight,
   type Quantizer,
@@ -22,9 +23,14 @@ export interface GptqOptions {
   readonly actOrder?: boolean | undefined;
   /** Sweeps of the search over codes and scales that follows (coordinate-search.ts). */
   readonly sweeps?: number | undefined;
+  /** A [rows, rows]: what is made small is tr(A E H Eᵀ) of the error E (output-factors.ts); the identity by default. */
+  readonly outputs?: Float64Array | undefined;
 }
 
 /**
+ * With a factor A of the outputs rows are rounded one after the other as columns are: with A⁻¹ = Vᵀ V what a row lost is made
+ * up for by the rows behind it, which lose e_i V_ik / V_ii.
+ *
  * W [rows, columns] and H [columns, columns], both row-major and left as they are; undefined when H stays singular in
  * spite of the damping.
  */
@@ -34,20 +40,21 @@ export function gptq(
   columns: number,
   gram: Float64Array,
   scheme: WeightScheme,
-  { damp, actOrder, sweeps = 0 }: GptqOptions,
+  { damp, actOrder, sweeps = 0, outputs }: GptqOptions,
 ): QuantizedWeight | undefined {
-  const order = actOrder ? byDescendingInput(gram, columns) : undefined;
+  const order = actOrder ? byDescendingDiagonal(gram, columns) : undefined;
   const at = (i: number): number => order?.[i] ?? i;
   const damped = withDamping(gram, columns, damp);
   const u = inverseFactor(damped, columns, at);
   if (u === undefined) return undefined;
   const result = emptyWeight(rows, columns, scheme);
   const importance = Float64Array.from({ length: columns }, (_, i) => gram[i * columns + i] as number);
-  for (let top = 0; top < rows; top += strip) {
-    const count = Math.min(strip, rows - top);
-    roundStrip(w, top, count, { u, at, scheme, importance, result, fixed: order !== undefined });
-  }
-  return sweeps === 0 ? result : searchCoordinates(w, result, damped, scheme, sweeps);
+  const rounding = { u, at, scheme, importance, result, fixed: order !== undefined };
+  const minded = outputs && withDamping(outputs, rows, damp);
+  if (minded === undefined) {
+    for (let top = 0; top < rows; top += strip) roundStrip(w, top, Math.min(strip, rows - top), rounding);
+  } else if (!roundRows(w, rows, minded, rounding)) return undefined;
+  return sweeps === 0 ? result : searchCoordinates(w, result, damped, scheme, sweeps, minded);
 }
 
 /** Rows that are rounded together, so that a row of U is used while it is in the cache. */
@@ -109,7 +116,28 @@ function roundStrip(
   }
 }
 
-function byDescendingInput(gram: Float64Array, n: number): number[] {
+/** Row by row, those that matter most first; false when A stays singular. */
+function roundRows(w: Float64Array, rows: number, outputs: Float64Array, rounding: Rounding): boolean {
+  const order = byDescendingDiagonal(outputs, rows);
+  const v = inverseFactor(outputs, rows, (i) => order[i] as number);
+  if (v === undefined) return false;
+  const { columns } = rounding.result;
+  const rest = Float64Array.from(w);
+  const lost = new Float64Array(columns);
+  for (const [i, row] of order.entries()) {
+    roundStrip(rest, row, 1, rounding);
+    errorOfRow(rest, rounding.result, row, lost);
+    for (let k = i + 1; k < rows; k++) {
+      const factor = (v[i * rows + k] as number) / (v[i * rows + i] as number);
+      const base = (order[k] as number) * columns;
+      for (let j = 0; j < columns; j++)
+        rest[base + j] = (rest[base + j] as number) - factor * (lost[j] as number);
+    }
+  }
+  return true;
+}
+
+function byDescendingDiagonal(gram: Float64Array, n: number): number[] {
   const diagonal = (i: number): number => gram[i * n + i] as number;
   return Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal(b) - diagonal(a));
 }

@@ -5,26 +5,40 @@ import { dce } from '../dce.js';
 import type { PassData, PassReport, PassResult } from '../pass.js';
 import { addInputQuantizers, emitDequantized, emitQuantized, type InputQuantizer } from './emit.js';
 import type { Layer } from './layers.js';
-import { type QuantizedLayer, quantizeWeight, sizeOf } from './quantize-weights.js';
+import {
+  gptqRounder,
+  type QuantizedLayer,
+  quantizeWeight,
+  type Rounder,
+  sizeOf,
+} from './quantize-weights.js';
 import { type Settings, schemeOf } from './scheme.js';
 import { withTimestep } from './timestep.js';
 
-/** Every layer by its scheme; `bits` are those of weights that differ from the scheme's. */
+export interface LayerChoices {
+  /** Of weights that differ from the scheme's. */
+  readonly bits?: ReadonlyMap<string, number>;
+  /** For the report: layers that are left alone, and why. */
+  readonly skipped?: readonly string[];
+  /** How weights are rounded by statistics; GPTQ by default. */
+  readonly round?: Rounder;
+}
+
+/** Every layer by its scheme. */
 export function quantizeLayers(
   module: Module,
   layers: readonly Layer[],
   settings: Settings,
   data: PassData,
-  bits: ReadonlyMap<string, number>,
-  skipped: readonly string[] = [],
+  { bits, skipped = [], round = gptqRounder(settings, data) }: LayerChoices = {},
 ): PassResult {
   const params = new Map(module.params);
   const done: QuantizedLayer[] = [];
   const inputs = new Map<string, InputQuantizer>();
   for (const [i, layer] of layers.entries()) {
-    const scheme = schemeOf(layer, settings, bits.get(layer.weight));
+    const scheme = schemeOf(layer, settings, bits?.get(layer.weight));
     if (scheme === undefined) continue;
-    const quantized = quantizeWeight(module, params, layer, scheme, settings, data);
+    const quantized = quantizeWeight(module, params, layer, scheme, settings, data, round);
     done.push(quantized);
     inputs.set(layer.weight, addInputQuantizers(module, params, quantized, settings, data));
     data.progress(i + 1, layers.length);

@@ -7,7 +7,7 @@ import type { PassData } from '../pass.js';
 import type { StatisticName } from '../probe.js';
 import { constantRecipe, opRecipe, recipeAt, turnsOf, widen } from '../recipes.js';
 import { roundExperts } from './expert-rounding.js';
-import { type GptqOptions, gptq } from './gptq.js';
+import { gptq } from './gptq.js';
 import { type Layer, observationOf } from './layers.js';
 import { dequantizeWeight, type QuantizedWeight, roundWeight } from './rounding.js';
 import { type LayerScheme, type Settings, schemeOf } from './scheme.js';
@@ -51,6 +51,7 @@ export function quantizeWeight(
   scheme: LayerScheme,
   settings: Settings,
   data: PassData,
+  round: Rounder,
 ): QuantizedLayer {
   const { loop, weight, columns } = layer;
   const turns = turnsOf(module, loop)?.length ?? 1;
@@ -63,7 +64,7 @@ export function quantizeWeight(
   for (let turn = 0; turn < turns; turn++) {
     const w = data.weight(module, weight, loop === undefined ? undefined : turn).data;
     const rows = w.length / columns;
-    const found = usesGram(layer, settings) ? gptqOf(w, layer, scheme, settings, data, turn) : undefined;
+    const found = usesGram(layer, settings) ? round(w, layer, scheme, turn) : undefined;
     if (found !== undefined && found.sparse.length > 0) sparse.push(found.sparse.length);
     const rounded = found?.weight ?? roundWeight(w, rows, columns, scheme.weight);
     parts.add(rounded, found !== undefined);
@@ -100,26 +101,37 @@ export const gramStatistics = {
   grouped_linear: ['routed_moment', 'routed_rows'],
 } as const satisfies Record<Layer['kind'], readonly StatisticName[]>;
 
-/** Rounded by GPTQ; undefined where the Gram matrix stays singular. */
-function gptqOf(
+/** Rounds a weight in one turn for what it reads; undefined where the data does not say enough. */
+export type Rounder = (
   w: Float64Array,
   layer: Layer,
-  { weight: scheme }: LayerScheme,
-  settings: Settings,
-  data: PassData,
+  scheme: LayerScheme,
   turn: number,
-): { readonly weight: QuantizedWeight; readonly sparse: readonly number[] } | undefined {
-  const options = settings.gptq as GptqOptions;
-  const { columns } = layer;
-  const sums = (statistic: StatisticName): Float64Array =>
-    observationOf(data, layer, statistic).sums[turn] as Float64Array;
-  if (layer.kind === 'grouped_linear') {
-    const inputs = { grams: sums('routed_moment'), tokens: sums('routed_rows') };
-    return roundExperts(w, columns, inputs, scheme, options);
-  }
-  const weight = gptq(w, w.length / columns, columns, sums('moment'), scheme, options);
-  return weight && { weight, sparse: [] };
-}
+) => { readonly weight: QuantizedWeight; readonly sparse: readonly number[] } | undefined;
+
+/** GPTQ. `outputs` says how much errors of the outputs of a linear layer matter, where that is known. */
+export const gptqRounder =
+  (
+    { gptq: options }: Settings,
+    data: PassData,
+    outputs: (layer: Layer, turn: number) => Float64Array | undefined = () => undefined,
+  ): Rounder =>
+  (w, layer, { weight: scheme }, turn) => {
+    if (options === undefined) return undefined;
+    const { columns } = layer;
+    const sums = (statistic: StatisticName): Float64Array =>
+      observationOf(data, layer, statistic).sums[turn] as Float64Array;
+    if (layer.kind === 'grouped_linear') {
+      const inputs = { grams: sums('routed_moment'), tokens: sums('routed_rows') };
+      return roundExperts(w, columns, inputs, scheme, options);
+    }
+    const rows = w.length / columns;
+    const weight = gptq(w, rows, columns, sums('moment'), scheme, {
+      ...options,
+      outputs: outputs(layer, turn),
+    });
+    return weight && { weight, sparse: [] };
+  };
 
 export const correctsBias = (layer: Layer, settings: Settings): boolean =>
   settings.biasCorrection && layer.kind === 'linear' && layer.place === 'body';

@@ -10,6 +10,7 @@ import type { Probe } from '../probe.js';
 import { type Layer, layersOf, probeOf } from './layers.js';
 import { quantizeLayers } from './quantize-layers.js';
 import { correctsBias, gramStatistics, usesGram } from './quantize-weights.js';
+import { reconstructBlocks } from './reconstruct.js';
 import { type RoutingChange, routingChanges } from './routing.js';
 import { quantizeOptions, readSettings, type Settings, schemeOf } from './scheme.js';
 import { keepSensitive } from './sensitivity.js';
@@ -33,7 +34,11 @@ export const quantize = definePass({
         settings.targetBits === undefined
           ? new Map<string, number>()
           : await keepSensitive(module, layers, settings, data, settings.targetBits);
-      const result = quantizeLayers(module, layers, settings, data, bits, skipped);
+      const choices = { bits, skipped };
+      const result =
+        settings.reconstruct === 'none'
+          ? quantizeLayers(module, layers, settings, data, choices)
+          : await reconstructBlocks(module, layers, settings, data, choices);
       return withRouting(result, await routingChanges(module, result.module, data));
     },
   },

@@ -143,3 +143,17 @@ export function dequantizeWeight({ codes, scales, zeros, group }: QuantizedWeigh
   }
   return values;
 }
+
+/** w - ŵ of one row. */
+export function errorOfRow(
+  w: Float64Array,
+  { codes, scales, zeros, columns, group }: QuantizedWeight,
+  row: number,
+  error: Float64Array,
+): void {
+  for (let j = 0; j < columns; j++) {
+    const i = row * columns + j;
+    const own = Math.floor(i / group);
+    error[j] = (w[i] as number) - (scales[own] as number) * ((codes[i] as number) - (zeros[own] as number));
+  }
+}

@@ -30,6 +30,11 @@ export const quantizeOptions = {
   ),
   act_order: option('bool', 'large inputs first (rounding=gptq)', false),
   sweeps: option('int', 'of coordinate search over codes and scales behind GPTQ (rounding=gptq)', 0),
+  reconstruct: option(
+    'string',
+    'what rounding keeps near: the outputs of each layer (none), of its block or of the model (rounding=gptq)',
+    'none',
+  ),
   every: option('int', 'take every n-th call of the calibration for Gram matrices (rounding=gptq)', 5),
   bias_correction: option('bool', 'correct biases by the mean error that rounding the weights makes', false),
   condition: option(
@@ -61,11 +66,16 @@ export interface Settings {
   readonly narrow: Omit<WeightScheme, 'bits'>;
   readonly gptq: GptqOptions | undefined;
   readonly every: number;
+  readonly reconstruct: Reconstruction;
   readonly biasCorrection: boolean;
   readonly condition: Exception;
   readonly edges: Exception;
   readonly targetBits: number | undefined;
 }
+
+/** Whose outputs rounding keeps near those of the unquantized model. */
+export type Reconstruction = (typeof reconstructions)[number];
+const reconstructions = ['none', 'block', 'model'] as const;
 
 /** What is done with layers that are no part of a loop's body: weights alone, as the others, or nothing. */
 export type Exception = (typeof exceptions)[number];
@@ -90,6 +100,7 @@ export function readSettings(given: QuantizeOptions, module: Module): Settings {
         ? { damp, actOrder, sweeps }
         : undefined,
     every: given.every,
+    reconstruct: word('reconstruct', given.reconstruct, reconstructions),
     biasCorrection: given.bias_correction,
     condition: word('condition', given.condition, exceptions),
     edges: edgesOf(word('edges', given.edges, ['auto', ...exceptions]), module),
@@ -111,8 +122,18 @@ function word<const W extends string>(option: string, given: string, known: read
   );
 }
 
-function checkNumbers({ groups, group, damp, sweeps, every, target_bits: target }: QuantizeOptions): void {
+function checkNumbers({
+  rounding,
+  reconstruct,
+  groups,
+  group,
+  damp,
+  sweeps,
+  every,
+  target_bits: target,
+}: QuantizeOptions): void {
   const refuse = (what: string): never => fail('HEW6121', `quantize: ${what}`);
+  if (reconstruct !== 'none' && rounding !== 'gptq') refuse(`reconstruct=${reconstruct} needs rounding=gptq`);
   if (groups < 1) refuse(`groups=${groups} is not positive`);
   if (group < 0 || group === 1) refuse(`group=${group} is no number of inputs`);
   if (!(damp >= 0)) refuse(`damp=${damp} is negative`);

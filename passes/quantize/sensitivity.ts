@@ -25,7 +25,7 @@ export async function keepSensitive(
   const costs = new Map<Layer, number>();
   const weightsOnly = { ...settings, activations: undefined };
   for (const layer of narrow) {
-    const { module: candidate } = quantizeLayers(module, [layer], weightsOnly, data, new Map());
+    const { module: candidate } = quantizeLayers(module, [layer], weightsOnly, data);
     costs.set(layer, await data.evaluate(candidate, { first: callsJudged }));
   }
   const base = await data.evaluate(module, { first: callsJudged });

@@ -21,7 +21,7 @@ export function placeOf(module: Module, data: PassData): Place {
   if (stream === undefined || others.length > 0) {
     return fail(
       'HEW6010',
-      `refit follows one residual stream, entry ${entry.name} has ${others.length + (stream ? 1 : 0)}`,
+      `passes follow one residual stream, entry ${entry.name} has ${others.length + (stream ? 1 : 0)}`,
     );
   }
   return { module, entry, stream };

@@ -28,6 +28,7 @@ interface Case {
 const balanced = 'htg{groups=10,scale=max}';
 const gptq = 'rounding=gptq';
 const search = 'sweeps=4';
+const whole = 'reconstruct=model';
 const narrow = 'group=64,asymmetric';
 
 /** Inputs of 8 bits, and weights of 8. */
@@ -91,6 +92,11 @@ const w8a8: readonly Case[] = [
     id: 'best',
     what: 'HTG by maximum, dynamic per token, GPTQ',
     pipeline: `${balanced},quantize{activations=token,${gptq}}`,
+  },
+  {
+    id: 'best-model',
+    what: 'the same reconstructed for the output of the model',
+    pipeline: `${balanced},quantize{activations=token,${gptq},${whole}}`,
   },
 ];
 
@@ -182,6 +188,11 @@ const w4a8: readonly Case[] = [
     pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,bias_correction,${search}}`,
   },
   {
+    id: 'htg-dynamic-gptq-model',
+    what: 'the same reconstructed for the output of the model',
+    pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,bias_correction,${whole}}`,
+  },
+  {
     id: 'htg-gptq-64',
     what: 'HTG by maximum and ranges, GPTQ, groups of 64, asymmetric',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=step,${gptq},${narrow}}`,
@@ -191,6 +202,11 @@ const w4a8: readonly Case[] = [
     id: 'best-static',
     what: 'HTG by maximum and ranges, GPTQ, groups of 64, asymmetric, large inputs first, condition in 4 bits',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=step,${gptq},act_order,${narrow},condition=w4}`,
+  },
+  {
+    id: 'best-static-model',
+    what: 'the same reconstructed for the output of the model',
+    pipeline: `${balanced},quantize{scheme=w4a8,activations=step,${gptq},act_order,${narrow},condition=w4,${whole}}`,
   },
   {
     id: 'htg-dynamic-gptq-64',
@@ -206,6 +222,16 @@ const w4a8: readonly Case[] = [
     id: 'best-search',
     what: 'the same with coordinate search',
     pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,${narrow},condition=w4,${search}}`,
+  },
+  {
+    id: 'best-block',
+    what: 'reconstructed for the outputs of blocks, no coordinate search',
+    pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,${narrow},condition=w4,reconstruct=block}`,
+  },
+  {
+    id: 'best-model',
+    what: 'reconstructed for the output of the model, no coordinate search',
+    pipeline: `${balanced},quantize{scheme=w4a8,activations=token,${gptq},act_order,${narrow},condition=w4,${whole}}`,
   },
 ];
 

@@ -1,7 +1,7 @@
 /** The formulas of quantization against direct computations: groups, scales, salience, rounding, GPTQ. */
 import { describe, expect, test } from 'vitest';
 import { randomNumbers } from '../../passes/prune/scores.js';
-import { gptq } from '../../passes/quantize/gptq.js';
+import { type GptqOptions, gptq } from '../../passes/quantize/gptq.js';
 import {
   codeRange,
   dequantizeWeight,
@@ -9,6 +9,7 @@ import {
   type QuantizedWeight,
   roundToCode,
   roundWeight,
+  type WeightScheme,
 } from '../../passes/quantize/rounding.js';
 import { averageRanks, calibratedSalience, spearman, stepWeights } from '../../passes/quantize/salience.js';
 import {
@@ -244,6 +245,82 @@ describe('GPTQ', () => {
       });
     },
   );
+
+  describe('with a factor of the outputs', () => {
+    // Rows 0 .. 4 have much in common, and row 3 matters most.
+    const half = randomMatrix(rows * rows, 13).map((v, i) => v + (i % rows === 1 ? 2 : 0));
+    const outputs = new Float64Array(rows * rows);
+    for (let i = 0; i < rows; i++)
+      for (let k = 0; k < rows; k++)
+        for (let j = 0; j < rows; j++)
+          outputs[i * rows + k] =
+            (outputs[i * rows + k] as number) +
+            (half[i * rows + j] as number) * (half[k * rows + j] as number);
+    const damp = 1e-9;
+    /** tr(A E H Eᵀ) */
+    const errorOf = (q: QuantizedWeight): number => {
+      const values = dequantizeWeight(q);
+      const error = w.map((value, i) => value - (values[i] as number));
+      let sum = 0;
+      for (let i = 0; i < rows; i++)
+        for (let k = 0; k < rows; k++)
+          for (let a = 0; a < columns; a++)
+            for (let b = 0; b < columns; b++)
+              sum +=
+                (outputs[i * rows + k] as number) *
+                (error[i * columns + a] as number) *
+                (gram[a * columns + b] as number) *
+                (error[k * columns + b] as number);
+      return sum;
+    };
+    const of = (scheme: WeightScheme, options: Partial<GptqOptions>): QuantizedWeight =>
+      gptq(w, rows, columns, gram, scheme, { damp, ...options }) as QuantizedWeight;
+
+    test.each([{ bits: 4 }, { bits: 4, group: 8 }, { bits: 4, group: 8, asymmetric: true }])(
+      'rows make up for each other, and search betters that until nothing helps: %o',
+      (scheme) => {
+        for (const actOrder of [false, true]) {
+          const [alone, together, searched, last] = [
+            {},
+            { outputs },
+            { outputs, sweeps: 1 },
+            { outputs, sweeps: 300 },
+          ].map((options) => of(scheme, { actOrder, ...options })) as [
+            QuantizedWeight,
+            QuantizedWeight,
+            QuantizedWeight,
+            QuantizedWeight,
+          ];
+          expect(errorOf(together)).toBeLessThan(errorOf(alone) * 0.7);
+          expect(errorOf(searched)).toBeLessThanOrEqual(errorOf(together));
+          const least = errorOf(last);
+          expect(least).toBeLessThanOrEqual(errorOf(searched));
+          const { low, high } = codeRange(scheme);
+          last.codes.forEach((code, i) => {
+            for (const other of [code - 1, code + 1].filter((c) => c >= low && c <= high))
+              expect(errorOf({ ...last, codes: last.codes.with(i, other) })).toBeGreaterThanOrEqual(
+                least * (1 - 1e-6),
+              );
+          });
+        }
+      },
+    );
+
+    test('outputs that have nothing in common are rounded each by itself', () => {
+      const apart = Float64Array.from({ length: rows * rows }, (_, i) =>
+        i % (rows + 1) === 0 ? 1 + (i % 3) : 0,
+      );
+      for (const sweeps of [0, 2]) {
+        const found = of({ bits: 4, group: 8 }, { outputs: apart, sweeps });
+        expect(found).toEqual(of({ bits: 4, group: 8 }, { sweeps }));
+      }
+    });
+
+    test('it is undefined where the damping does not help', () => {
+      const wrong = Float64Array.from({ length: rows * rows }, (_, i) => (i === 0 ? -1 : 0));
+      expect(gptq(w, rows, columns, gram, { bits: 4 }, { damp: 0.01, outputs: wrong })).toBeUndefined();
+    });
+  });
 
   test('is rounding to nearest when inputs are not correlated', () => {
     const identity = Float64Array.from({ length: columns * columns }, (_, i) =>
