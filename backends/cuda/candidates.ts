@@ -11,7 +11,7 @@ import {
   type Tuning,
 } from './tuning.js';
 
-/** All that emitters ask for while a lowered module is emitted. */
+/** All that emitters ask for while a lowered module is emitted, where there is anything to choose. */
 export function requestsOf(module: Module): Request[] {
   const asked = new Map<string, Request>();
   const record = (request: Request): undefined => {
@@ -19,7 +19,7 @@ export function requestsOf(module: Module): Request[] {
     asked.set(key, request);
   };
   emitCuda(module, { tuning: record });
-  return [...asked.values()];
+  return [...asked.values()].filter(({ kind, shape }) => choicesOf(kind, shape).length > 1);
 }
 
 export interface Candidates<K extends KindName = KindName> extends Isolated {

@@ -8,6 +8,16 @@
 import type { Dim } from '../../ir/dim.js';
 import type { Func } from '../../ir/module.js';
 import { type DType, dtypes } from '../../ir/type.js';
+import {
+  type PointwiseShape,
+  pointwiseCandidates,
+  type ReduceShape,
+  type RowShape,
+  reduceCandidates,
+  rowCandidates,
+  type Sharing,
+  standardRow,
+} from './row-tuning.js';
 import { tiles } from './tiles.js';
 
 /** Blocks of a multiprocessor at once, which bounds the registers of a thread; 0 leaves both to the compiler. */
@@ -65,6 +75,25 @@ export interface TileShape {
   readonly reads: number;
 }
 
+/** Attention of many queries; sizes are 0 where run-time symbols decide. */
+export interface FlashShape {
+  /** Channels of a head. */
+  readonly width: number;
+  readonly heads: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly mask: 'causal' | 'none';
+}
+
+/** Products of slots that have chosen a weight each. */
+export interface GroupedShape {
+  readonly slots: number;
+  readonly experts: number;
+  readonly columns: number;
+  readonly inner: number;
+  readonly dtype: DType;
+}
+
 interface Kinds {
   /** Products of few rows with floats, on the ordinary units. `perWarp`: columns of a warp. */
   readonly vector: {
@@ -95,6 +124,21 @@ interface Kinds {
   };
   /** Products of many rows on Hopper. `tile`: a name of tiles.ts; `auto` leaves the choice to the runtime. */
   readonly tile: { readonly shape: TileShape; readonly parameters: { readonly tile: string } };
+  /** Attention of many queries on tensor cores. `keys`: of a tile. */
+  readonly flash: {
+    readonly shape: FlashShape;
+    readonly parameters: Residence & { readonly keys: number };
+  };
+  /** Products of few slots with the experts they chose. `perWarp`: columns of a warp. */
+  readonly grouped: {
+    readonly shape: GroupedShape;
+    readonly parameters: Residence & { readonly perWarp: number };
+  };
+  /** Norms and softmax. */
+  readonly row: { readonly shape: RowShape; readonly parameters: Sharing };
+  readonly reduce: { readonly shape: ReduceShape; readonly parameters: Sharing };
+  /** `turns`: how often a thread takes four elements. */
+  readonly pointwise: { readonly shape: PointwiseShape; readonly parameters: { readonly turns: number } };
 }
 
 export type KindName = keyof Kinds;
@@ -244,7 +288,59 @@ const tile: Kind<'tile'> = {
   candidates: () => tiles.map(({ name }) => ({ tile: name })),
 };
 
-export const kinds: { readonly [K in KindName]: Kind<K> } = { vector, packed, batch, decode, tile };
+// ---- attention of many queries
+
+/** Channels of a head for whose sums half of the registers are enough. */
+const narrowHead = 80;
+
+/** Bytes that a tile of keys, or of values, takes: see device/flash-attention.ts. */
+const keyTileBytes = (width: number, keys: number): number => keys * (32 * Math.ceil(width / 16) + 16);
+
+const flash: Kind<'flash'> = {
+  needs: 'any',
+  standard: ({ width }) => ({ keys: 64, resident: width <= narrowHead ? 2 : 1 }),
+  candidates: ({ width }) =>
+    [32, 64, 128]
+      .filter((keys) => 2 * keyTileBytes(width, keys) <= sharedBytes)
+      .flatMap((keys) => [1, 2].map((resident) => ({ keys, resident }))),
+};
+
+// ---- experts
+
+const grouped: Kind<'grouped'> = {
+  needs: 'any',
+  standard: ({ columns }) => ({ perWarp: columnsPerWarp(columns), resident: 0 }),
+  candidates: () => [1, 2, 4].flatMap((perWarp) => residences.map((resident) => ({ perWarp, resident }))),
+};
+
+// ---- the rest
+
+const row: Kind<'row'> = { needs: 'any', standard: standardRow, candidates: rowCandidates };
+
+const reduce: Kind<'reduce'> = {
+  needs: 'any',
+  standard: () => ({ warps: 1 }),
+  candidates: reduceCandidates,
+};
+
+const pointwise: Kind<'pointwise'> = {
+  needs: 'any',
+  standard: () => ({ turns: 1 }),
+  candidates: pointwiseCandidates,
+};
+
+export const kinds: { readonly [K in KindName]: Kind<K> } = {
+  vector,
+  packed,
+  batch,
+  decode,
+  tile,
+  flash,
+  grouped,
+  row,
+  reduce,
+  pointwise,
+};
 
 /** The least power of two that is not below the number of rows; choices for rows of one bucket are the same. */
 export const rowBucket = (rows: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, rows)));

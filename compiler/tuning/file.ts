@@ -52,6 +52,7 @@ export type TuningFile = Readonly<z.infer<typeof file>>;
 const count = z.int().nonnegative();
 const size = z.int().positive();
 const dtype = z.enum(Object.keys(dtypes) as [DType, ...DType[]]);
+const name = z.string().min(1);
 const fewRows = {
   columns: size,
   inner: size,
@@ -75,6 +76,17 @@ const shapes: { readonly [K in KindName]: z.ZodType<ShapeOf<K>> } = {
     result: dtype,
     reads: count,
   }),
+  flash: z.strictObject({
+    width: size,
+    heads: count,
+    queries: count,
+    keys: count,
+    mask: z.enum(['causal', 'none']),
+  }),
+  grouped: z.strictObject({ slots: size, experts: size, columns: size, inner: size, dtype }),
+  row: z.strictObject({ op: name, width: size, rows: count, reads: count, dtype, result: dtype }),
+  reduce: z.strictObject({ op: name, inner: count, outputs: count, reads: count, dtype }),
+  pointwise: z.strictObject({ ops: name, columns: size, elements: count, reads: count, result: dtype }),
 };
 
 /** Fails with HEW3001, and as `parseTuning` does. */

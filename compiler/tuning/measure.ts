@@ -3,6 +3,7 @@ import { type Candidates, candidatesOf } from '../../backends/cuda/candidates.js
 import { packageCuda } from '../../backends/cuda/package.js';
 import {
   type DecodeShape,
+  type GroupedShape,
   kinds,
   type Request,
   recordText,
@@ -79,8 +80,9 @@ function measureOpened(
   const position = options.position ?? positionOf(request);
   for (const { name, dtype, shape } of manifest.states)
     opened.writeState(name, madeUp(dtype, elementsOf({ shape }, {}), 0));
+  const indices = request.kind === 'grouped' ? { below: (request.shape as GroupedShape).experts } : 0;
   const calls = copies.map(({ entry }) =>
-    callOf(manifest.entries[entry] as NativeEntry, entry, position, options),
+    callOf(manifest.entries[entry] as NativeEntry, entry, position, indices, options),
   );
   const exact = sumsAreIntegers(request);
   const slots = (manifest.entries[(copies[0] as { entry: string }).entry] as NativeEntry).outputs;
@@ -134,6 +136,7 @@ function callOf(
   { inputs, symbols }: NativeEntry,
   entry: string,
   position: number,
+  indices: Parameters<typeof madeUp>[2],
   options: MeasureOptions,
 ): KernelCall {
   const own = Object.fromEntries(symbols.map((name) => [name, options.symbols[name] as number]));
@@ -142,7 +145,7 @@ function callOf(
     symbols: own,
     inputs: inputs.map((slot) => {
       const elements = elementsOf(slot, own);
-      return { name: slot.name, data: madeUp(slot.dtype, elements, elements === 1 ? position : 0) };
+      return { name: slot.name, data: madeUp(slot.dtype, elements, elements === 1 ? position : indices) };
     }),
   };
 }

@@ -22,8 +22,12 @@ export function elementsOf({ shape }: Pick<NativeSlot, 'shape'>, symbols: Symbol
 /** Random numbers repeat after so many, which no cache line and no tile notices. */
 const period = 2 ** 16;
 
-/** Floats around zero and bytes of any value; integers that may be indices are all `integer`. */
-export function madeUp(dtype: DType, elements: number, integer: number): Uint8Array {
+/** Floats around zero and bytes of any value; integers that may be indices are below `integers`, or all the one given. */
+export function madeUp(
+  dtype: DType,
+  elements: number,
+  integer: number | { readonly below: number },
+): Uint8Array {
   const own = Math.min(elements, period + 1);
   const bytes = encodeBytes(dtype, Array.from({ length: own }, valuesOf(dtype, integer)));
   const all = new Uint8Array(storedBytes(dtype, elements));
@@ -32,7 +36,7 @@ export function madeUp(dtype: DType, elements: number, integer: number): Uint8Ar
   return all;
 }
 
-function valuesOf(dtype: DType, integer: number): () => number {
+function valuesOf(dtype: DType, integer: number | { readonly below: number }): () => number {
   let state = 0x9e3779b9;
   const unit = (): number => {
     state = (Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x3c6ef372) >>> 0;
@@ -40,7 +44,8 @@ function valuesOf(dtype: DType, integer: number): () => number {
   };
   if (isFloat(dtype)) return () => 2 * unit() - 1;
   if (dtype === 'bool') return () => 1;
-  if (dtype === 'i32' || dtype === 'i64') return () => integer;
+  if (dtype === 'i32' || dtype === 'i64')
+    return typeof integer === 'number' ? () => integer : () => Math.floor(unit() * integer.below);
   const { bits } = dtypes[dtype];
   const least = dtype.startsWith('i') ? -(2 ** (bits - 1)) : 0;
   return () => least + Math.floor(unit() * 2 ** bits);

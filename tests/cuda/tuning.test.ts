@@ -12,6 +12,7 @@ import {
   type TuningDevice,
   type TuningFile,
   tune,
+  tuneModule,
 } from 'hew';
 import { describe, expect, test, vi } from 'vitest';
 import { candidatesOf, requestsOf } from '../../backends/cuda/candidates.js';
@@ -32,19 +33,22 @@ import { encodeBytes } from '../../ir/numeric.js';
 import { codeOf } from '../checkpoint/hew-errors.js';
 import { hew, scratchDirectory } from '../cli/run-cli.js';
 import { layerCases, productCases } from './decoding.js';
+import { streamingCases } from './streaming.js';
 
 const directory = scratchDirectory();
 const spec = 'examples/pangu-2m/model.hew';
 const hopper: Gpu = { name: 'made up', architecture: 'sm_90a', multiprocessors: 132 };
 
+const cases = [...layerCases, ...productCases, ...streamingCases];
+
 const lowered = (name: string): Module => {
-  const found = [...layerCases, ...productCases].find((c) => c.name.startsWith(name));
+  const found = cases.find((c) => c.name.startsWith(name));
   return lower((found ?? fail('HEW9001', name)).module, 'bf16').module;
 };
 
 describe('the table of parameters', () => {
   test('choices are distinct, and the default is the first', () => {
-    for (const { module } of [...layerCases, ...productCases])
+    for (const { module } of cases)
       for (const { kind, shape } of requestsOf(lower(module, 'bf16').module)) {
         const texts = choicesOf(kind, shape).map(recordText);
         expect(new Set(texts).size, requestKey(kind, shape)).toBe(texts.length);
@@ -116,6 +120,38 @@ describe('candidates', () => {
   });
 });
 
+/** The kernel of a copy in the source of a module of candidates. */
+function copyOf(source: string, i: number): string {
+  const from = source.indexOf(` kernel_${i}(`);
+  const to = source.indexOf(` kernel_${i + 1}(`, from);
+  return source.slice(from, to < 0 ? undefined : to);
+}
+
+describe.each([
+  ['row', 'layer_norm: long rows', { warps: 4 }, ['threadIdx.x / 128', '= group_sum<4>(']],
+  ['row', 'softmax: odd rows', { warps: 2 }, ['threadIdx.x / 64', '= group_max<2>(']],
+  ['row', 'rms_norm: few rows', { warps: 4 }, ['own[5][4]']],
+  ['reduce', 'reduce_max: of all', { warps: 8 }, ['element += 256', 'group_reduce<8>(total, ']],
+  ['pointwise', 'mul: rows of fours', { turns: 4 }, ['values[4][4]', 'if (quad >= (T * 18)) continue;']],
+  ['flash', 'attention: many queries behind', { keys: 128, resident: 1 }, ['attend_tile<32, 128>(']],
+  ['grouped', 'grouped_linear: few slots', { perWarp: 2, resident: 3 }, ['vector_product<1, N, K, 2>(']],
+] as const)('a choice of kind %s for %s', (kind, name, choice, code) => {
+  test('is what its kernel is made of', () => {
+    const module = lowered(name);
+    const request = requestsOf(module).find((own) => own.kind === kind) ?? fail('HEW9001', 'no request');
+    const { choices, cuda } = candidatesOf(module, request, untuned);
+    const at = choices.findIndex((other) => recordText(other) === recordText(choice));
+    for (const part of code) expect(copyOf(cuda.source, at)).toContain(part);
+    for (const part of code) expect(copyOf(cuda.source, 0)).not.toContain(part);
+    const launched = (entry: string): unknown[] =>
+      (cuda.plans.get(entry) ?? []).flatMap((step: PlanStep) => ('kernel' in step ? [step.grid] : []));
+    expect(launched('candidate_0').length).toBeGreaterThan(0);
+    const sameGrid = kind === 'flash';
+    if (sameGrid) expect(launched(`candidate_${at}`)).toEqual(launched('candidate_0'));
+    else expect(launched(`candidate_${at}`)).not.toEqual(launched('candidate_0'));
+  });
+});
+
 describe('results', () => {
   const of = (dtype: 'f32' | 'i8', ...values: number[]): Uint8Array => encodeBytes(dtype, values);
 
@@ -133,6 +169,8 @@ describe('results', () => {
 
   test('operands are made up', () => {
     expect(new Int32Array(madeUp('i32', 3, 7).buffer)).toEqual(Int32Array.of(7, 7, 7));
+    const indices = new Set(new Int32Array(madeUp('i32', 200, { below: 6 }).buffer));
+    expect(indices).toEqual(new Set([0, 1, 2, 3, 4, 5]));
     const floats = new Float32Array(madeUp('f32', 200_000, 0).buffer);
     expect(Math.max(...floats.subarray(0, 1000))).toBeGreaterThan(0.9);
     expect(new Set(floats).size).toBeGreaterThan(60_000);
@@ -189,6 +227,35 @@ describe('measuring', () => {
     expect(made.measured.filter((name) => name === 'candidate_3')).toHaveLength(3);
     expect(made.open).toBe(0);
     expect(made.states).toBe(32);
+    expect(readTuning(report.output).entries).toEqual(report.entries);
+  });
+
+  test('slots choose among all experts', async () => {
+    const { device } = fakeDevice(1, -1);
+    const chosen: number[] = [];
+    const compile: TuningDevice['compile'] = async (...args) => {
+      const kernels = await device.compile(...args);
+      const open: CompiledKernels['open'] = async () => {
+        const opened = await kernels.open();
+        const run: typeof opened.run = (call, ...more) => {
+          for (const { data } of call.inputs)
+            if (data.byteLength === 16) chosen.push(...new Int32Array(data.buffer));
+          return opened.run(call, ...more);
+        };
+        return { ...opened, run };
+      };
+      return { open };
+    };
+    const name = 'grouped_linear: few slots';
+    const { module } = cases.find((c) => c.name === name) ?? fail('HEW9001', name);
+    const report = await tuneModule(
+      module,
+      { output: join(directory, 'grouped.json'), kinds: ['grouped'] },
+      { ...device, compile },
+    );
+    expect(report.entries.map(({ kind }) => kind)).toEqual(['grouped']);
+    expect(new Set(chosen).size).toBeGreaterThan(1);
+    expect(Math.max(...chosen)).toBeLessThan(6);
     expect(readTuning(report.output).entries).toEqual(report.entries);
   });
 

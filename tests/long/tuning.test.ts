@@ -10,6 +10,7 @@ import { lower } from '../../backends/cuda/compile.js';
 import { untuned } from '../../backends/cuda/tuning.js';
 import { compileSource } from '../../compiler/cuda.js';
 import { layerCases, productCases } from '../cuda/decoding.js';
+import { streamingCases } from '../cuda/streaming.js';
 
 const has = (tool: string): boolean => spawnSync(tool, ['--version']).status === 0;
 const main = 'dist/compiler/cli/main.js';
@@ -18,6 +19,8 @@ if (!nvcc) console.log('skipping the compilation of candidates: nvcc is not inst
 if (!compiler)
   console.log('skipping hew tune on a driver without a GPU: it needs g++, Linux and npm run build');
 
+const cases = [...layerCases, ...productCases, ...streamingCases];
+
 /** One case for each kind of kernel. */
 const sample = [
   'layer of 1 x 64',
@@ -25,17 +28,23 @@ const sample = [
   'product of 17 x 1024 with i8',
   'product of 1 x 1024 with i4',
   'product of 33 x 1056',
+  'layer_norm: long rows',
+  'softmax: odd rows',
+  'reduce_mean: two axes',
+  'add: rows of fours in bf16',
+  'attention: many queries of wide heads',
+  'grouped_linear: few slots',
 ];
 
 test.skipIf(!nvcc).each(sample)('nvcc takes every candidate for: %s', async (name) => {
-  const found = [...layerCases, ...productCases].find((c) => c.name.startsWith(name));
-  const module = lower((found as (typeof layerCases)[number]).module, 'bf16').module;
+  const found = cases.find((c) => c.name.startsWith(name));
+  const module = lower((found as (typeof cases)[number]).module, 'bf16').module;
   const requests = new Map(requestsOf(module).map((request) => [request.kind, request]));
   expect(requests.size).toBeGreaterThan(0);
   for (const request of requests.values()) {
     const { cuda } = candidatesOf(module, request, untuned);
     const binary = await compileSource(cuda.source, ['arch=compute_90a,code=sm_90a']);
-    expect(binary?.length).toBeGreaterThan(10_000);
+    expect(binary?.length).toBeGreaterThan(5_000);
   }
 });
 
@@ -61,7 +70,9 @@ describe.skipIf(!compiler)('hew tune', () => {
     expect(first.status, first.stderr).toBe(0);
     const { gpu, entries } = readTuning(output);
     expect(gpu).toEqual({ name: 'fake GPU', architecture: 'sm_90a', multiprocessors: 132 });
-    expect(new Set(entries.map(({ kind }) => kind))).toEqual(new Set(['decode', 'tile', 'vector']));
+    expect(new Set(entries.map(({ kind }) => kind))).toEqual(
+      new Set(['decode', 'flash', 'pointwise', 'row', 'tile', 'vector']),
+    );
     // This driver takes a millisecond for everything, and all results are the same.
     for (const { choice, measured } of entries) {
       expect(choice).toEqual(measured[0]?.parameters);

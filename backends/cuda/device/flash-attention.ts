@@ -3,10 +3,9 @@
  * an online softmax (Dao et al. 2022), so that no matrix of scores is ever in memory.
  */
 
-export const flashAttention = `// ---- attention of many queries: a block takes 128 queries of a head, a warp 16 of them, 64 keys at a time ----
+export const flashAttention = `// ---- attention of many queries: a block takes 128 queries of a head, a warp 16 of them, so many keys at a time ----
 
 constexpr int kQueryTile = 128;
-constexpr int kKeyTile = 64;
 constexpr int kMostStaticShared = 48 * 1024;
 
 // Rows 'stride' elements apart, from the first token and the head in question on.
@@ -36,7 +35,7 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(kFullWarp, x, 2);
 }
 
-template <int Width, class T>
+template <int Width, int kKeyTile, class T>
 __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T> q, Rows<const T> k, Rows<const T> v, Visible visible, float scale, Rows<T> out) {
   constexpr int kDepth = (Width + 15) / 16;  // pieces of 16 channels
   constexpr int kColumns = Width / 8;

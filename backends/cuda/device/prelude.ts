@@ -260,6 +260,24 @@ template <class T, class Combine> __device__ __forceinline__ T warp_reduce(T x, 
 __device__ __forceinline__ float warp_sum(float x) { return warp_reduce(x, [](float a, float b) { return a + b; }); }
 __device__ __forceinline__ float warp_max(float x) { return warp_reduce(x, [](float a, float b) { return maximum(a, b); }); }
 
+// Over 'Warps' neighbouring warps of a block, which meet at a barrier of their own; all of their threads take part.
+template <int Warps, class T, class Combine> __device__ __forceinline__ T group_reduce(T x, T neutral, Combine combine) {
+  x = warp_reduce(x, combine);
+  if constexpr (Warps == 1) return x;
+  __shared__ T partial[kWarps];
+  const int warp = threadIdx.x / 32, group = warp / Warps, lane = threadIdx.x % 32;
+  asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(32 * Warps) : "memory");
+  if (lane == 0) partial[warp] = x;
+  asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(32 * Warps) : "memory");
+  return warp_reduce(lane < Warps ? partial[group * Warps + lane] : neutral, combine);
+}
+template <int Warps> __device__ __forceinline__ float group_sum(float x) {
+  return group_reduce<Warps>(x, 0.0f, [](float a, float b) { return a + b; });
+}
+template <int Warps> __device__ __forceinline__ float group_max(float x) {
+  return group_reduce<Warps>(x, -infinity(), [](float a, float b) { return maximum(a, b); });
+}
+
 template <class T, class Combine> __device__ __forceinline__ T block_reduce(T x, T neutral, Combine combine) {
   __shared__ T partial[kWarps];
   x = warp_reduce(x, combine);

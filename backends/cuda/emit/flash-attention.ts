@@ -12,8 +12,6 @@ import { viewed } from './view.js';
 const queryTile = 128;
 /** Channels of a head whose tiles fit into shared memory and registers. */
 const widestHead = 128;
-/** Channels of a head for whose sums half of the registers are enough. */
-const narrowHead = 80;
 /** Of fewer queries a tile would be almost empty. */
 const fewestQueries = 16;
 
@@ -66,13 +64,21 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
   code.line(
     `const Visible visible{${context.size(k.type.shape.at(-3) as Dim)}, ${causal ? first : '0'}, ${window}, ${causal}};`,
   );
-  const width = constantOf(context.resolve(shape.at(-1) as Dim));
+  const sizeOf = (size: Dim): number => constantOf(context.resolve(size)) ?? 0;
+  const width = sizeOf(shape.at(-1) as Dim);
+  const { keys, resident } = context.parameters('flash', {
+    width,
+    heads: sizeOf(productOfDims([...outer, heads])),
+    queries: sizeOf(tokens),
+    keys: sizeOf(k.type.shape.at(-3) as Dim),
+    mask: causal ? 'causal' : 'none',
+  });
   code.line(
-    `attend_tile<${width}>(tile, ${context.size(tokens)}, queries, keys, values, visible, ${floatLiteral(scale)}, out);`,
+    `attend_tile<${width}, ${keys}>(tile, ${context.size(tokens)}, queries, keys, values, visible, ${floatLiteral(scale)}, out);`,
   );
   const grid: Grid = [
     { count: productOfDims([...outer, heads]), per: 1 },
     { count: tokens, per: queryTile },
   ];
-  return [{ suffix: '', grid, code, resident: (width as number) <= narrowHead ? 2 : 1 }];
+  return [{ suffix: '', grid, code, resident }];
 }

@@ -9,7 +9,6 @@ import { defOf, type OpOf, type Value } from '../../../ir/module.js';
 import { dtypes, isFloat } from '../../../ir/type.js';
 import type { Grid } from '../../native/plan.js';
 import { fewRows, mostVectorRows } from '../few-rows.js';
-import { columnsPerWarp } from '../tuning.js';
 import { roundedTo } from './elementwise.js';
 import { declareIndex, Expressions, storeResult } from './expression.js';
 import { emitFewRows, emitSiblings } from './few-rows.js';
@@ -217,7 +216,13 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
   if (slotCount !== undefined && slotCount <= 4 * mostVectorRows && defOf(w) === undefined) {
     const weights = context.pointer(w);
     context.libraries.add('vectorProduct');
-    const perWarp = columnsPerWarp(columns);
+    const { perWarp, resident } = context.parameters('grouped', {
+      slots: slotCount,
+      experts,
+      columns,
+      inner,
+      dtype: w.type.dtype,
+    });
     code.line(`constexpr int kBlocks = (N + ${8 * perWarp - 1}) / ${8 * perWarp};`);
     code.line('const int slot = block / kBlocks;');
     code.line('await_predecessor();');
@@ -232,10 +237,11 @@ export const emitGroupedLinear: KernelEmitter = (context) => {
     code.line(
       `vector_product<1, N, K, ${perWarp}>(block % kBlocks, own, ${out} + (long long)slot * N, rows, own_element);`,
     );
-    return [
+    const grid = [
       { count: slots, per: 1 },
       { count: dim(columns), per: 8 * perWarp },
     ];
+    return [{ suffix: '', grid, code, resident }];
   }
   context.libraries.add('tiledProduct');
   code.line('await_predecessor();');

@@ -27,43 +27,79 @@ export const emitPointwise: KernelEmitter = (context) => {
   const types = [...context.func.args, result].map((value) => value.type);
   const last = constantOf(context.resolve(result.type.shape.at(-1) ?? dim(1)));
   if (last !== undefined && last > 0 && last % 4 === 0 && isUnconditional(context.func))
-    return fourPerThread(context);
+    return fourPerThread(context, last);
   return threadPerElement(context, result.type.shape, context.indexType(...types), (index) =>
     storeResult(context, result, index),
   );
 };
 
-/** Four elements of a row per thread, where rows are multiples of four: what they have in common is made once. */
-function fourPerThread(context: KernelContext): Grid {
-  const { code } = context;
-  const [result] = context.func.results as [Value];
+/**
+ * Four elements of a row per thread, where rows are multiples of four, once or in several turns: what they have in common is made
+ * once. All turns are computed before the first is stored, so that all that they read is requested at once.
+ */
+function fourPerThread(context: KernelContext, columns: number): Grid {
+  const { code, func } = context;
+  const [result] = func.results as [Value];
   const { shape, dtype } = result.type;
-  const indexType = context.indexType(...[...context.func.args, result].map(({ type }) => type));
+  const { turns } = context.parameters('pointwise', {
+    ops: func.body.map(({ name }) => name).join('+'),
+    columns,
+    elements: constantOf(context.resolve(productOfDims(shape))) ?? 0,
+    reads: func.args.length,
+    result: dtype,
+  });
+  const indexType = context.indexType(...[...func.args, result].map(({ type }) => type));
   const count = divDims(productOfDims(shape), dim(4));
   const quads = shape.with(-1, divDims(shape.at(-1) as Dim, dim(4)));
+  const wide = `static_cast<${indexType}>(block)`;
+  const [first, leave, values] =
+    turns === 1 ? [wide, 'return', 'values'] : [`(${wide} * ${turns} + turn)`, 'continue', 'values[turn]'];
+  const overTurns = (each: () => void): void => {
+    code.line('#pragma unroll');
+    code.block(`for (int turn = 0; turn < ${turns}; turn++)`, each);
+  };
+  const place = (): string[] => {
+    code.line(`const ${indexType} quad = ${first} * kThreads + threadIdx.x;`);
+    code.line(`if (quad >= ${context.size(count)}) ${leave};`);
+    const index = declareIndex(
+      context,
+      quads.map((d) => context.size(d)),
+      'quad',
+      indexType,
+    );
+    code.line(`const ${indexType} column = ${index.at(-1)} * 4;`);
+    return index;
+  };
+  const declareValues = (): void =>
+    code.line(`${registerType[dtype]} values${turns === 1 ? '' : `[${turns}]`}[4];`);
+  const compute = (index: readonly string[]): void => {
+    const [row, reads, each] = [code.part(0), code.part(0), code.part(1)];
+    const levels = { row, reads, place: 'at', first: 'column', lane: 'j' };
+    const expressions = new Expressions({ ...context, code: each }, new Map(), levels);
+    const value = expressions.value(result, index.with(-1, 'at'));
+    each.line(`${values}[j] = ${value};`);
+    if (turns === 1) declareValues();
+    code.add(row);
+    code.add(reads);
+    code.line('#pragma unroll');
+    code.block('for (int j = 0; j < 4; j++)', () => {
+      code.line(`const ${indexType} at = column + j;`);
+      code.add(each);
+    });
+  };
+  const store = (index: readonly string[]): void => {
+    const to = new Expressions(context).element(result, index.with(-1, 'column'));
+    code.line(`store_four(&${to}, ${values});`);
+  };
   code.line('await_predecessor();');
-  code.line(`const ${indexType} quad = static_cast<${indexType}>(block) * kThreads + threadIdx.x;`);
-  code.line(`if (quad >= ${context.size(count)}) return;`);
-  const index = declareIndex(
-    context,
-    quads.map((d) => context.size(d)),
-    'quad',
-    indexType,
-  );
-  code.line(`const ${indexType} column = ${index.at(-1)} * 4;`);
-  const [row, reads, each] = [code.part(0), code.part(0), code.part(1)];
-  const levels = { row, reads, place: 'at', first: 'column', lane: 'j' };
-  const expressions = new Expressions({ ...context, code: each }, new Map(), levels);
-  const value = expressions.value(result, index.with(-1, 'at'));
-  each.line(`values[j] = ${value};`);
-  code.line(`${registerType[dtype]} values[4];`);
-  code.add(row);
-  code.add(reads);
-  code.line('#pragma unroll');
-  code.block('for (int j = 0; j < 4; j++)', () => {
-    code.line(`const ${indexType} at = column + j;`);
-    code.add(each);
-  });
-  code.line(`store_four(&${new Expressions(context).element(result, index.with(-1, 'column'))}, values);`);
-  return [{ count, per: threads }];
+  if (turns === 1) {
+    const index = place();
+    compute(index);
+    store(index);
+  } else {
+    declareValues();
+    overTurns(() => compute(place()));
+    overTurns(() => store(place()));
+  }
+  return [{ count, per: turns * threads }];
 }

@@ -1,5 +1,5 @@
-/** Reductions over axes: a warp per element of the result, whose lanes share the elements that are reduced. */
-import { productOfDims } from '../../../ir/dim.js';
+/** Reductions over axes: a warp or more per element of the result, whose lanes share the elements that are reduced. */
+import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { Op, Value } from '../../../ir/module.js';
 import { castTo } from '../../../ir/numeric.js';
 import { type DType, isFloat } from '../../../ir/type.js';
@@ -7,6 +7,7 @@ import type { Grid } from '../../native/plan.js';
 import { floatLiteral, literal } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
 import { type KernelContext, type KernelEmitter, warps } from './kernel.js';
+import { sharedBy } from './row-body.js';
 import { registerType, storageType } from './size.js';
 
 interface Fold {
@@ -38,21 +39,25 @@ function reducedAxes(op: Op): number[] {
   return (op.attrs as unknown as { axes: readonly number[] }).axes.map((axis) => (axis + rank) % rank);
 }
 
-/** A warp per element of `shape`, with `output` and its index declared. */
+/** A warp per element of `shape`, or several of a block, with `output` and its index declared. */
 export function warpPerElement(
   context: KernelContext,
   shape: Value['type']['shape'],
   indexType: 'int' | 'long long',
   body: (index: string[]) => void,
+  sharing = 1,
 ): Grid {
   const { code } = context;
   const count = productOfDims(shape);
   code.line('await_predecessor();');
-  code.line('const int lane = threadIdx.x % 32;');
-  code.line(`const ${indexType} output = static_cast<${indexType}>(block) * kWarps + threadIdx.x / 32;`);
+  const each = sharing === 1 ? 'kWarps' : warps / sharing;
+  code.line(`const int lane = ${sharedBy(sharing).start};`);
+  code.line(
+    `const ${indexType} output = static_cast<${indexType}>(block) * ${each} + threadIdx.x / ${32 * sharing};`,
+  );
   code.line(`if (output >= ${context.size(count)}) return;`);
   body(declareIndex(context, shape.map(context.size), 'output', indexType));
-  return [{ count, per: warps }];
+  return [{ count, per: warps / sharing }];
 }
 
 export const emitReduction: KernelEmitter = (context) => {
@@ -66,10 +71,18 @@ export const emitReduction: KernelEmitter = (context) => {
   const reduced = axes.toSorted((a, b) => a - b).map((axis) => shape[axis] as (typeof shape)[number]);
   const indexType = context.indexType(x.type);
   const register = registerType[dtype];
-  return warpPerElement(context, kept, indexType, (outer) => {
+  const sizeOf = (dims: readonly Dim[]): number => constantOf(context.resolve(productOfDims(dims))) ?? 0;
+  const { warps: sharing } = context.parameters('reduce', {
+    op: root.name,
+    inner: sizeOf(reduced),
+    outputs: sizeOf(kept),
+    reads: context.func.args.length,
+    dtype,
+  });
+  const reduce = (outer: string[]): void => {
     const count = context.size(productOfDims(reduced));
     code.line(`${register} total = ${fold.start(dtype)};`);
-    code.block(`for (${indexType} element = lane; element < ${count}; element += 32)`, () => {
+    code.block(`for (${indexType} element = lane; element < ${count}; element += ${32 * sharing})`, () => {
       const inner = declareIndex(context, reduced.map(context.size), 'element', indexType);
       const [fromOuter, fromInner] = [[...outer], [...inner]];
       const index = shape.map(
@@ -79,10 +92,13 @@ export const emitReduction: KernelEmitter = (context) => {
       code.line(`total = ${fold.combine('total', value, dtype)};`);
     });
     const combine = `[](${register} a, ${register} b) { return ${fold.combine('a', 'b', dtype)}; }`;
-    code.line(`total = warp_reduce(total, ${combine});`);
+    const neutral = `, ${fold.start(dtype)}`;
+    const by = sharing === 1 ? 'warp_reduce(total' : `group_reduce<${sharing}>(total${neutral}`;
+    code.line(`total = ${by}, ${combine});`);
     const finished = fold.finish?.('total', count) ?? 'total';
     code.line(
       `if (lane == 0) ${context.pointer(result)}[output] = convert<${storageType[result.type.dtype]}>(${finished});`,
     );
-  });
+  };
+  return warpPerElement(context, kept, indexType, reduce, sharing);
 };

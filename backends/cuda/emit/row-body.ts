@@ -1,9 +1,8 @@
 /** The ops of rows: what is reduced over a row, and what each element becomes. */
 import type { Op, OpOf, Value } from '../../../ir/module.js';
+import { mostOwn } from '../row-tuning.js';
 import { floatLiteral } from './elementwise.js';
-
-/** Most elements of a thread that stay in registers. */
-const mostOwn = 40;
+import { warps } from './kernel.js';
 
 /** Elements of a row that a thread keeps in registers, so that it reads them once and all at a time. */
 export function ownElements(
@@ -12,6 +11,17 @@ export function ownElements(
 ): { count: number; exact: boolean } | undefined {
   if (width === undefined || width === 0 || width > mostOwn * step) return undefined;
   return { count: Math.ceil(width / step), exact: width % step === 0 };
+}
+
+/** Warps that share a row: where their threads begin, and by how much they go on. */
+export function sharedBy(sharing: number): { readonly start: string; readonly step: number } {
+  return { start: sharing === warps ? 'threadIdx.x' : `threadIdx.x % ${32 * sharing}`, step: 32 * sharing };
+}
+
+/** The function that reduces a float over the warps that share a row. */
+export function reduction(sharing: number, by: 'sum' | 'max'): string {
+  if (sharing === 1) return `warp_${by}`;
+  return sharing === warps ? `block_${by}` : `group_${by}<${sharing}>`;
 }
 
 export interface Row {

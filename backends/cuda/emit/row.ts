@@ -1,21 +1,18 @@
-/** Row kernels: rms_norm, layer_norm and softmax over the last axis. A warp or, for long rows, a block takes a row. */
+/** Row kernels: rms_norm, layer_norm and softmax over the last axis. One or more warps of a block take a row. */
 import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { Op, Value } from '../../../ir/module.js';
 import { opRoles } from '../../../passes/kernel-class.js';
+import type { RowShape } from '../row-tuning.js';
 import { declareIndex, Expressions, type Known, storeResult } from './expression.js';
-import { type KernelContext, type KernelEmitter, threads, warps } from './kernel.js';
-import { ownElements, rowBody } from './row-body.js';
+import { type KernelContext, type KernelEmitter, warps } from './kernel.js';
+import { ownElements, reduction, rowBody, sharedBy } from './row-body.js';
 import { storageType } from './size.js';
 import { overWideRow } from './wide-row.js';
 
-/** Rows up to this length are a warp's; of few rows only shorter ones, so that there is work for all of a GPU. */
-const longestOfWarp = 1280;
-const longestOfFew = 512;
-const fewRows = 64;
-
 /** Who computes a row, and where its elements go. */
 interface RowPlace {
-  readonly byWarp: boolean;
+  /** Warps that share it. */
+  readonly warps: number;
   readonly indexType: 'int' | 'long long';
   /** The row's index, declared after the kernels before have ended. */
   outer(): readonly string[];
@@ -28,10 +25,9 @@ function overRow(context: KernelContext, root: Op, place: RowPlace): void {
   const [x, ...parameters] = root.operands as [Value, ...Value[]];
   const last = x.type.shape.at(-1) as Dim;
   const constant = constantOf(context.resolve(last));
-  const { byWarp } = place;
   const width = context.size(last);
-  const [start, step] = byWarp ? ['threadIdx.x % 32', '32'] : ['threadIdx.x', 'kThreads'];
-  const own = ownElements(constant, byWarp ? 32 : threads);
+  const { start, step } = sharedBy(place.warps);
+  const own = ownElements(constant, step);
   const overOwn = (each: () => void): void => {
     code.line('#pragma unroll');
     code.block(`for (int j = 0; j < ${own?.count}; j++)`, () => {
@@ -76,7 +72,7 @@ function overRow(context: KernelContext, root: Op, place: RowPlace): void {
           by === 'sum' ? `${partial} += ${term(v)};` : `${partial} = maximum(${partial}, ${term(v)});`,
         ),
       );
-      code.line(`const float ${name} = ${byWarp ? 'warp' : 'block'}_${by}(${partial});`);
+      code.line(`const float ${name} = ${reduction(place.warps, by)}(${partial});`);
     },
     define: (name, value) => code.line(`const float ${name} = ${value};`),
     write: (finish) =>
@@ -88,6 +84,19 @@ function overRow(context: KernelContext, root: Op, place: RowPlace): void {
   });
 }
 
+function rowShape({ root, func, resolve }: KernelContext, width: number): RowShape {
+  const [x] = root.operands as [Value];
+  const [result] = func.results as [Value];
+  return {
+    op: root.name,
+    width,
+    rows: constantOf(resolve(productOfDims(x.type.shape.slice(0, -1)))) ?? 0,
+    reads: func.args.length,
+    dtype: func.args[0]?.type.dtype ?? x.type.dtype,
+    result: result.type.dtype,
+  };
+}
+
 /** A kernel of rows. */
 export const emitRows: KernelEmitter = (context) => {
   const { code, root, func } = context;
@@ -96,22 +105,24 @@ export const emitRows: KernelEmitter = (context) => {
   const lead = x.type.shape.slice(0, -1);
   const rows = productOfDims(lead);
   const constant = constantOf(context.resolve(x.type.shape.at(-1) as Dim));
-  const rowCount = constantOf(context.resolve(rows));
-  const longest = rowCount !== undefined && rowCount <= fewRows ? longestOfFew : longestOfWarp;
-  const byWarp = constant !== undefined && constant <= longest;
+  const sharing =
+    constant === undefined ? warps : context.parameters('row', rowShape(context, constant)).warps;
   const indexType = context.indexType(x.type, result.type);
-  if (byWarp) {
-    code.line(`const ${indexType} row = static_cast<${indexType}>(block) * kWarps + threadIdx.x / 32;`);
-    code.line(`if (row >= ${context.size(rows)}) return;`);
-  } else {
+  if (sharing === warps) {
     code.line(`const ${indexType} row = block;`);
+  } else {
+    const each = sharing === 1 ? 'kWarps' : warps / sharing;
+    code.line(
+      `const ${indexType} row = static_cast<${indexType}>(block) * ${each} + threadIdx.x / ${32 * sharing};`,
+    );
+    code.line(`if (row >= ${context.size(rows)}) return;`);
   }
   const outer = () => declareIndex(context, lead.map(context.size), 'row', indexType);
-  if (!overWideRow(context, root, result, byWarp, outer)) {
+  if (!overWideRow(context, root, result, sharing, outer)) {
     const store = (index: string[], known: Known): void => storeResult(context, result, index, known);
-    overRow(context, root, { byWarp, indexType, outer, store });
+    overRow(context, root, { warps: sharing, indexType, outer, store });
   }
-  return [{ count: rows, per: byWarp ? warps : 1 }];
+  return [{ count: rows, per: warps / sharing }];
 };
 
 /**
@@ -129,7 +140,7 @@ export function declareRows(context: KernelContext, made: Value, rows: number): 
     () => {
       code.block(`for (int row = 0; row < ${rows}; row++)`, () =>
         overRow(context, root, {
-          byWarp: false,
+          warps,
           indexType: 'int',
           outer: () => declareIndex(context, made.type.shape.slice(0, -1).map(context.size), 'row', 'int'),
           store: (index, known) => {

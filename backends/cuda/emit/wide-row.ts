@@ -6,16 +6,16 @@ import { constantOf, type Dim } from '../../../ir/dim.js';
 import type { Op, Value } from '../../../ir/module.js';
 import type { Code } from './code.js';
 import { Expressions, isUnconditional } from './expression.js';
-import { type KernelContext, threads } from './kernel.js';
-import { ownElements, rowBody } from './row-body.js';
+import type { KernelContext } from './kernel.js';
+import { ownElements, reduction, rowBody, sharedBy } from './row-body.js';
 import { registerType } from './size.js';
 
 /** Elements of a row, where it can be read so. */
-function wideRow(context: KernelContext, root: Op, result: Value, byWarp: boolean): number | undefined {
+function wideRow(context: KernelContext, root: Op, result: Value, step: number): number | undefined {
   const [width, written] = [root.operands[0] as Value, result].map((value) =>
     constantOf(context.resolve(value.type.shape.at(-1) as Dim)),
   );
-  const fits = ownElements(width, byWarp ? 32 : threads) !== undefined && width === written;
+  const fits = ownElements(width, step) !== undefined && width === written;
   return fits && (width as number) % 4 === 0 && isUnconditional(context.func) ? width : undefined;
 }
 
@@ -24,13 +24,13 @@ export function overWideRow(
   context: KernelContext,
   root: Op,
   result: Value,
-  byWarp: boolean,
+  sharing: number,
   declareOuter: () => readonly string[],
 ): boolean {
-  const width = wideRow(context, root, result, byWarp);
+  const { start, step } = sharedBy(sharing);
+  const width = wideRow(context, root, result, step);
   if (width === undefined) return false;
   const { code } = context;
-  const [start, step] = byWarp ? ['threadIdx.x % 32', 32] : ['threadIdx.x', threads];
   const quads = Math.ceil(width / (4 * step));
   const [x, ...parameters] = root.operands as [Value, ...Value[]];
   const overQuads = (each: () => void): void => {
@@ -79,7 +79,7 @@ export function overWideRow(
       overElements((each) =>
         each.line(by === 'sum' ? `${partial} += ${next};` : `${partial} = maximum(${partial}, ${next});`),
       );
-      code.line(`const float ${name} = ${byWarp ? 'warp' : 'block'}_${by}(${partial});`);
+      code.line(`const float ${name} = ${reduction(sharing, by)}(${partial});`);
     },
     define: (name, value) => code.line(`const float ${name} = ${value};`),
     write: (finish) => {

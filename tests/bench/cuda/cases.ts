@@ -1,13 +1,24 @@
 /**
  * Writes the conformance suite for a GPU: `cases.ts OUTPUT`, or those cases whose names match: `cases.ts OUTPUT PATTERN`. Each case is a bundle without code of its own; their kernels
  * stand together in a few sources, which nvcc compiles here or on the machine with the GPU (see check.py). The inputs,
- * and what the interpreter makes of them, go to one file of data.
+ * and what the interpreter makes of them, go to one file of data. Cases whose kernels have parameters are there twice: with the
+ * defaults, and with another of the choices that `hew tune` has, all of which are taken in turn.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { requestsOf } from '../../../backends/cuda/candidates.js';
 import { supports } from '../../../backends/cuda/capabilities.js';
 import { emitCuda, lower } from '../../../backends/cuda/compile.js';
 import { packageCuda } from '../../../backends/cuda/package.js';
+import {
+  choicesOf,
+  type KindName,
+  recordText,
+  requestKey,
+  type Tuning,
+  tuningOf,
+  untuned,
+} from '../../../backends/cuda/tuning.js';
 import { type ComputeDType, computeDTypes } from '../../../backends/narrow.js';
 import { weightFiles } from '../../../backends/native/package.js';
 import { bindSymbols, interpretEntry } from '../../../ir/interpret.js';
@@ -21,6 +32,7 @@ import { moduleCases } from '../../conformance/cases/structure.js';
 import { opCases } from '../../conformance/cases.js';
 import { layerCases, productCases } from '../../cuda/decoding.js';
 import { quantizedCases } from '../../cuda/quantized.js';
+import { streamingCases } from '../../cuda/streaming.js';
 
 interface Call {
   readonly entry: string;
@@ -66,7 +78,7 @@ function* suite(pattern: RegExp): Generator<DeviceCase> {
     for (const compute of ['f32', 'bf16'] as const)
       yield { name: `${name}, ${compute}`, compute, module, calls: made, tolerance };
   }
-  for (const { name, module, calls } of wanted([...layerCases, ...productCases])) {
+  for (const { name, module, calls } of wanted([...layerCases, ...productCases, ...streamingCases])) {
     const made = interpreted(module, calls);
     for (const compute of computeDTypes)
       yield { name: `${name}, ${compute}`, compute, module, calls: made, tolerance: longSums };
@@ -91,17 +103,26 @@ function isSupported(c: OpCase): boolean {
   return [...module.functions.values()].every(({ body }) => body.every((op) => supports(op) === true));
 }
 
+interface Place {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 /** One file of tensors, each at a multiple of eight bytes. */
 class Data {
   private readonly chunks: Uint8Array[] = [];
+  private readonly places = new Map<Tensor, Place>();
   private bytes = 0;
 
-  add({ dtype, shape, data }: Tensor): {
-    dtype: string;
-    shape: readonly number[];
-    offset: number;
-    bytes: number;
-  } {
+  add(value: Tensor): Place {
+    const place = this.places.get(value) ?? this.append(value);
+    this.places.set(value, place);
+    return place;
+  }
+
+  private append({ dtype, shape, data }: Tensor): Place {
     const encoded = encodeBytes(dtype, data);
     const offset = this.bytes;
     const padding = new Uint8Array((8 - (encoded.length % 8)) % 8);
@@ -115,14 +136,46 @@ class Data {
   }
 }
 
+/** How often a choice of a kind has been taken, so that all have their turn. */
+const turns = new Map<KindName, number>();
+
+/** For every shape that kernels of a module ask parameters for another choice than the default; undefined where there is none. */
+function otherChoices(module: Module): ReadonlyMap<string, object> | undefined {
+  // The tiles of products are variants of one launch, all of which check.py runs.
+  const requests = requestsOf(module).filter(({ kind }) => kind !== 'tile');
+  if (requests.length === 0) return undefined;
+  return new Map(
+    requests.map(({ kind, shape }) => {
+      const others = choicesOf(kind, shape).slice(1);
+      const turn = turns.get(kind) ?? 0;
+      turns.set(kind, turn + 1);
+      return [requestKey(kind, shape), others[turn % others.length] as object];
+    }),
+  );
+}
+
+/** The cases as they are, and with other choices. */
+function* ways(
+  pattern: RegExp,
+): Generator<DeviceCase & { readonly lowered: Module; readonly tuning: Tuning }> {
+  for (const own of suite(pattern)) {
+    const lowered = lower(own.module, own.compute).module;
+    yield { ...own, lowered, tuning: untuned };
+    const choices = otherChoices(lowered);
+    if (choices === undefined) continue;
+    const said = [...choices.values()].map(recordText).join('; ');
+    yield { ...own, name: `${own.name}, with ${said}`, lowered, tuning: tuningOf(choices) };
+  }
+}
+
 function main(output: string, pattern: RegExp): void {
   const data = new Data();
   const sources: string[][] = [];
   const index: unknown[] = [];
   let number = 0;
-  for (const { name, compute, module, calls, tolerance } of suite(pattern)) {
+  for (const { name, compute, module, calls, tolerance, lowered, tuning } of ways(pattern)) {
     const source = Math.floor(number / casesPerSource);
-    const cuda = emitCuda(lower(module, compute).module, { prefix: `c${number}_` });
+    const cuda = emitCuda(lowered, { prefix: `c${number}_`, tuning });
     const directory = join(output, 'cases', String(number));
     mkdirSync(directory, { recursive: true });
     const files: Record<string, number> = {};
@@ -162,7 +215,9 @@ function main(output: string, pattern: RegExp): void {
   });
   writeFileSync(join(output, 'cases.json'), JSON.stringify(index));
   writeFileSync(join(output, 'cases.bin'), data.whole());
-  console.log(`${number} cases in ${sources.length} sources`);
+  console.log(
+    `${number} cases in ${sources.length} sources; choices taken: ${[...turns].map(([kind, count]) => `${kind} ${count}`).join(', ')}`,
+  );
 }
 
 /** Parts of the device library that any case uses, in the order they stand in a source. */

@@ -244,7 +244,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_cast_line
       float parameters0[1];
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v1 = load(in1[column]);
         parameters0[j] = v1;
@@ -253,7 +253,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_cast_line
       float own[1];
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v2 = load(in0[column]);
         own[j] = v2;
@@ -261,7 +261,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_cast_line
       float partial3 = 0.0f;
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         partial3 += own[j] * own[j];
       }
@@ -269,7 +269,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_cast_line
       const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v4 = own[j] * factor * parameters0[j];
         const float v5 = rounded<bf16>(v4);
@@ -310,7 +310,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linears_13m(cons
       float parameters0[1];
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v1 = load(in1[column]);
         parameters0[j] = v1;
@@ -319,7 +319,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linears_13m(cons
       float own[1];
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v2 = load(in0[column]);
         own[j] = v2;
@@ -327,7 +327,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linears_13m(cons
       float partial3 = 0.0f;
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         partial3 += own[j] * own[j];
       }
@@ -335,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linears_13m(cons
       const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v4 = own[j] * factor * parameters0[j];
         const float v5 = rounded<bf16>(v4);
@@ -465,7 +465,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_15m(const
       float parameters0[1];
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v1 = load(in1[column]);
         parameters0[j] = v1;
@@ -474,7 +474,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_15m(const
       float own[1];
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v2 = load(in0[column]);
         own[j] = v2;
@@ -482,7 +482,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_15m(const
       float partial3 = 0.0f;
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         partial3 += own[j] * own[j];
       }
@@ -490,7 +490,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_cast_linear_15m(const
       const float factor = 1.0f / sqrtf(squares / 128 + 0.00000999999975f);
       #pragma unroll
       for (int j = 0; j < 1; j++) {
-        const int column = j * kThreads + threadIdx.x;
+        const int column = j * 256 + threadIdx.x;
         if (column >= 128) continue;
         const float v4 = own[j] * factor * parameters0[j];
         const float v5 = rounded<bf16>(v4);
@@ -853,7 +853,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) attention_1(const bf16* in0
   const Rows<const bf16> values{&in2[key_head * 32], 64};
   const Rows<bf16> out{&out0[head_of_all * 32], 128};
   const Visible visible{2048, in3[0], 0, true};
-  attend_tile<32>(tile, T, queries, keys, values, visible, 0.176776692f, out);
+  attend_tile<32, 64>(tile, T, queries, keys, values, visible, 0.176776692f, out);
 }
 
 // func @linear_cast.1 kernel matmul(%0: bf16[T, hd*heads], %1: bf16[d, hd*heads]) -> (f32[T, d]) {
