@@ -245,6 +245,7 @@ class Planner {
           ? { kind: 'result', index }
           : { kind: 'address', address: outputs[index] as number },
       );
+      if (op.name === 'all_reduce') placeAddend(func, op, fixed);
     });
     return fixed;
   }
@@ -268,6 +269,17 @@ class Planner {
 
 function locate({ address, stride, loop }: Placement): Location {
   return loop === undefined ? { kind: 'address', address } : { kind: 'turn', base: address, stride };
+}
+
+/** What a sum over ranks alone reads is computed in the sum's own place, where the ranks add in place. */
+function placeAddend(func: Func, { operands, results }: Op, fixed: Map<Value, Location>): void {
+  const views: Value[] = [operands[0] as Value];
+  for (let op = defOf(views[0] as Value); op?.name === 'reshape'; op = defOf(views[0] as Value))
+    views.unshift(op.operands[0] as Value);
+  const uses = countUses(func);
+  if (defOf(views[0] as Value)?.name !== 'kernel') return;
+  if (views.some((value) => fixed.has(value) || uses.get(value) !== 1)) return;
+  for (const value of views) fixed.set(value, fixed.get(results[0] as Value) as Location);
 }
 
 /** Whether a value lies where a state or weight does. */

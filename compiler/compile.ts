@@ -228,10 +228,12 @@ async function compileRanks(
   const { tensorParallel = 1, output } = options;
   checkTargetOptions(options);
   if (tensorParallel === 1) return compileOpened(model, options, steps);
+  // What a split head gains was measured on GPUs alone.
+  const head = options.target === 'cuda';
   let report: CompileReport | undefined;
   await writeNewDirectory(output, async (temporary) => {
     for (let rank = 0; rank < tensorParallel; rank++) {
-      const own = [...steps, ...parsePipeline(`shard{tp=${tensorParallel},rank=${rank}}`)];
+      const own = [...steps, ...parsePipeline(`shard{tp=${tensorParallel},rank=${rank},head=${head}}`)];
       report = await compileOpened(model, { ...options, output: join(temporary, `rank-${rank}`) }, own);
     }
   });

@@ -58,4 +58,14 @@ export const collectiveRules: readonly Rule[] = [
       return b.one('all_reduce', [b.one('reduce_sum', [sum.part], op.attrs)], { ranks: sum.ranks });
     },
   ),
+  rule(
+    'reshape',
+    'reshape-of-sum',
+    'reshape(all_reduce(a), s) == all_reduce(reshape(a, s)), so that a sum is made where the result has to be',
+    (op, operands, b, uses) => {
+      const sum = partOf(op, 0, operands, uses);
+      if (sum === undefined) return undefined;
+      return b.one('all_reduce', [b.one('reshape', [sum.part], op.attrs)], { ranks: sum.ranks });
+    },
+  ),
 ];

@@ -23,8 +23,8 @@ export const shard = definePass({
     dims: option('string', 'dimensions to split, such as heads+kv+ffn; all that can be split when empty', ''),
     head: option(
       'bool',
-      'whether the outputs of the head are split as well, and put together by a sum',
-      false,
+      'whether the outputs of the head are split as well where they can be, and put together by a sum',
+      true,
     ),
   },
   run(module, { tp, rank, dims, head }) {
@@ -36,9 +36,8 @@ export const shard = definePass({
     const split = chosen.includes(experts ?? '') ? splitExperts(module, own) : module;
     const others = chosen.filter((name) => name !== experts);
     const parted = splitDims(split, others, own);
-    const headed = head ? splitHead(parted, own) : parted;
-    if (headed === undefined) fail('HEW6010', `shard: the head cannot be split over ${tp} ranks`);
-    const sharded = canonicalize.run(headed, {}).module;
+    const headed = head ? splitHead(parted, own) : undefined;
+    const sharded = canonicalize.run(headed ?? parted, {}).module;
     const sizes = modelDims(module);
     const parts = chosen.map((name) => `${name}: ${(sizes.get(name) as number) / tp} of ${sizes.get(name)}`);
     const sums = [...sharded.functions.values()].flatMap((f) =>
@@ -46,7 +45,10 @@ export const shard = definePass({
     );
     return {
       module: sharded,
-      report: { counts: { dims: chosen.length, sums: sums.length }, notes: [...parts, ...notes] },
+      report: {
+        counts: { dims: chosen.length, sums: sums.length, heads: headed === undefined ? 0 : 1 },
+        notes: [...parts, ...notes],
+      },
     };
   },
 });

@@ -20,8 +20,8 @@ class Peers {
   Peers(const Peers&) = delete;
   Peers& operator=(const Peers&) = delete;
 
-  // Elements that are added this way at most.
-  static constexpr size_t most = 65536;
+  // Elements that are added this way at most: the logits of a token are.
+  static constexpr size_t most = 262144;
 
   // What hew_all_reduce takes: see backends/cuda/device/collectives.ts.
   static constexpr int most_ranks = 8;

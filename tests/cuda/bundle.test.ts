@@ -54,6 +54,11 @@ test('a model over two GPUs is a bundle for each, with a sum behind each sub-lay
   const loop = first?.entries.decode?.plan.find((step) => 'turns' in step);
   const sums = loop && 'turns' in loop ? loop.body.filter((step) => 'all_reduce' in step) : [];
   expect(sums).toHaveLength(2);
+  // Each rank computes a half of the logits, and they are added where the output is.
+  const [logits] = first?.entries.decode?.outputs ?? [];
+  const last = first?.entries.decode?.plan.filter((step) => 'all_reduce' in step) ?? [];
+  expect(last).toEqual([{ all_reduce: [logits?.address, logits?.address], elements: 4096, mask: 1 }]);
+  expect(first?.params.map(({ elements }) => elements)).toContain(2048 * 128);
   await expect(compile({ spec, output, tensorParallel: 2 })).rejects.toThrow('HEW6211: --tensor-parallel');
   await expect(compile({ spec, output, target: 'cuda', tensorParallel: 0 })).rejects.toThrow('HEW6002');
 });

@@ -113,7 +113,7 @@ test.each([
   ['2 ranks with experts', tinyMoge(), 2, ''],
 ])('a head over %s gives the same logits on each, with a part of its weight', (_, model, tp, dims) => {
   const whole = simplified(model);
-  const ranks = ranksOf(whole, tp, `${dims},head=true`);
+  const ranks = ranksOf(whole, tp, dims);
   const vocabulary = modelDims(whole.module).get('vocab') as number;
   for (const { module } of ranks) {
     const [, part] = [...module.params].find(([name]) => name.endsWith('.part')) ?? [];
@@ -135,6 +135,20 @@ test.each([
   }
 });
 
+test('a head that ranks cannot share equally, or shall not, is whole on each', () => {
+  const model = simplified(tinyModel());
+  const vocabulary = modelDims(model.module).get('vocab') as number;
+  expect(vocabulary % 3).not.toBe(0);
+  for (const [tp, more] of [
+    [3, ',dims=ffn'],
+    [2, ',head=false'],
+  ] as const)
+    for (const { module } of ranksOf(model, tp, more)) {
+      expect([...module.params.keys()].filter((name) => name.endsWith('.part'))).toEqual([]);
+      expect(module.functions.get('decode')?.body.some(({ name }) => name === 'all_reduce')).toBe(false);
+    }
+});
+
 test('one sum stands behind each sub-layer', () => {
   for (const model of [tinyModel(), tinyMoge()]) {
     const [{ module }] = ranksOf(simplified(model), 2) as [ReturnType<typeof ranksOf>[number]];
@@ -149,7 +163,6 @@ test.each([
   ['shard{tp=0}', /HEW6002.*tp=0/],
   ['shard{dims=heads}', /HEW6010.*heads and kv have to be split together/],
   ['shard{dims=d}', /HEW6010.*d cannot be split/],
-  ['shard{tp=3,dims=ffn,head=true}', /HEW6010.*the head cannot be split over 3 ranks/],
   ['shard{dims=wings}', /HEW6007.*wings/],
 ])('%s is refused', (step, message) => {
   expect(refusal(simplified(tinyModel()), step)).toMatch(message);

@@ -63,7 +63,7 @@ def parts_of(directory):
         ("decode", at("decode"), script("bench.py", at("decode")), r"^copy|^decode|^(bf16|i8|i4)-"),
         ("prefill", at("prefill/prefill"), script("bench_prefill.py", at("prefill/prefill")), r"^prefill|^ratio"),
         ("dit", at("dit"), script("bench_dit.py", at("dit/dit-bf16"), at("dit/dit-w8a8")), r"^batch"),
-        ("ranks", at("ranks"), script("ranks.py", 2, at("ranks/split"), at("ranks/whole"), "--synthetic", 1024), r"decode"),
+        ("ranks", at("ranks"), script("ranks.py", 2, at("ranks")), r"decode"),
     ]
 
 

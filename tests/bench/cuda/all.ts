@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { compile } from '../../../compiler/compile.js';
+import { standardPipeline } from '../../../passes/registry.js';
 
 process.env.HEW_NVCC = '';
 
@@ -23,18 +24,29 @@ const script =
     execFileSync(program, rest, { stdio: 'inherit' });
   };
 
-/** The example models whose weights and golden outputs are on this machine, in f32 and bf16. */
-async function goldens(output: string): Promise<void> {
-  for (const name of readdirSync('examples')) {
+interface Trained {
+  readonly name: string;
+  readonly spec: string;
+  readonly golden: string;
+}
+
+/** The example models whose weights and golden outputs are on this machine. */
+function trained(part: string): Trained[] {
+  return readdirSync('examples').flatMap((name) => {
     const spec = join('examples', name, 'model.hew');
-    if (!existsSync(spec)) continue;
+    if (!existsSync(spec)) return [];
     const [, own = ''] = /^weights "(.*)"/m.exec(readFileSync(spec, 'utf8')) ?? [];
     const weights = resolve(dirname(spec), own);
     const golden = join(dirname(weights), 'golden.safetensors');
-    if (own === '' || !existsSync(weights) || !existsSync(golden)) {
-      console.log(`goldens: ${name} is left out, its weights are not on this machine`);
-      continue;
-    }
+    if (own !== '' && existsSync(weights) && existsSync(golden)) return [{ name, spec, golden }];
+    console.log(`${part}: ${name} is left out, its weights are not on this machine`);
+    return [];
+  });
+}
+
+/** In f32 and bf16. */
+async function goldens(output: string): Promise<void> {
+  for (const { name, spec, golden } of trained('goldens')) {
     for (const dtype of ['f32', 'bf16'] as const)
       await writeModel(spec, join(output, `${name}-${dtype}`), dtype);
     if (existsSync(join(output, `${name}-f32`)))
@@ -61,10 +73,26 @@ async function prefill(output: string): Promise<void> {
   await compile({ ...large, output: join(output, 'prefill') });
 }
 
-/** The 7B shape on two GPUs and on one. */
+/**
+ * pangu-12m, or pangu-2m without it, and the 7B shape: on one GPU, and split over two; the latter also with the head on each.
+ */
 async function ranks(output: string): Promise<void> {
-  await compile({ ...large, output: join(output, 'split'), tensorParallel: 2 });
-  await compile({ ...large, output: join(output, 'whole') });
+  const at = (name: string): string => join(output, name);
+  const known = trained('ranks');
+  const small = ['pangu-12m', 'pangu-2m'].flatMap((own) => known.find(({ name }) => name === own) ?? [])[0];
+  if (small !== undefined) {
+    const { name, spec, golden } = small;
+    const own = { spec, target: 'cuda', dtype: 'f32' } as const;
+    await compile({ ...own, output: at(name) });
+    await compile({ ...own, output: at(`${name}-split`), tensorParallel: 2 });
+    copyFileSync(golden, at(`${name}.golden.safetensors`));
+  }
+  await compile({ ...large, output: at('large') });
+  await compile({ ...large, output: at('large-split'), tensorParallel: 2 });
+  for (const rank of [0, 1]) {
+    const pipeline = `${standardPipeline},shard{tp=2,rank=${rank},head=false}`;
+    await compile({ ...large, output: at(`large-split-whole-head/rank-${rank}`), pipeline });
+  }
 }
 
 const decoders = ['bf16-1', 'bf16-8', 'bf16-32', 'i8-1', 'i8-8', 'i4-1', 'i4-8'];
