@@ -42,6 +42,18 @@ function swapWithLast(axis: number, rank: number): number[] {
   return Array.from({ length: rank }, (_, i) => (i === axis ? rank - 1 : i === rank - 1 ? axis : i));
 }
 
+/** Ranges of whole tensors, and four-bit results, are found by the ops they are made of. */
+export const wideDynamicQuantize = rule(
+  'dynamic_quantize',
+  'decompose-dynamic-quantize',
+  'dynamic_quantize(x) of a whole tensor or to four bits == its decomposition',
+  (op, operands, builder) => {
+    const { granularity, dtype } = op.attrs;
+    if (granularity === 'row' && (dtype === 'i8' || dtype === 'u8')) return undefined;
+    return opTable.dynamic_quantize.decompose?.(builder, operands, op.attrs);
+  },
+);
+
 export const softmaxLast = rule(
   'softmax',
   'softmax-last-axis',

@@ -34,10 +34,11 @@ export function narrow(module: Module, compute: DType, readsIntegers: ReadsInteg
   );
 }
 
-/** Caches: states of f32 that are read by appends alone. */
+/** Caches: states of f32 that are read by appends alone. Scales of integers stay exact. */
 function narrowStates(module: Module, compute: DType): Map<string, State> {
   const functions = [...module.functions.values()];
-  const isCache = (name: string): boolean => functions.every((func) => isOnlyAppendedTo(func, name));
+  const isCache = (name: string): boolean =>
+    functions.every((func) => isOnlyAppendedTo(func, name) && !areScales(func, name));
   return new Map(
     [...module.states].map(([name, state]) => {
       const becomes = state.type.dtype === 'f32' && state.type.shape.length >= 2 && isCache(name);
@@ -54,6 +55,15 @@ function isOnlyAppendedTo(func: Func, state: string): boolean {
   const appends = readers.every((op) => op.name === 'cache_append' && !values.has(op.operands[1] as Value));
   const written = writes.every((op) => defOf(op.operands[0] as Value)?.name === 'cache_append');
   return appends && written && !func.results.some((r) => values.has(r));
+}
+
+/** Whether a state holds what integers are scaled by. */
+function areScales(func: Func, state: string): boolean {
+  return func.body.some((op) => {
+    const append = op.name === 'dequantize' ? defOf(op.operands[1] as Value) : undefined;
+    const read = append?.name === 'cache_append' ? defOf(append.operands[0] as Value) : undefined;
+    return read?.name === 'state_read' && read.attrs.name === state;
+  });
 }
 
 function narrowOp(

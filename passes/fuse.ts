@@ -41,6 +41,11 @@ export const fuse = definePass({
       'kernels of integer products hold biases and zero points that are one number',
       false,
     ),
+    narrow_caches: option(
+      'bool',
+      'attention reads bytes with scales also where they become 16-bit floats before it',
+      false,
+    ),
   },
   run(
     module,
@@ -49,12 +54,13 @@ export const fuse = definePass({
       quantized_rows: quantizedRows,
       attention_epilogues: attention,
       constant_operands: constantOperands,
+      narrow_caches: narrowCaches,
     },
   ) {
     const tally = new Tally();
     const kernels = new KernelTable(module);
     const hosts = new Set<KernelClass>(attention ? [...hostsEpilogue, 'attention'] : hostsEpilogue);
-    const choices = { epilogues, quantizedRows, constantOperands, hosts };
+    const choices = { epilogues, quantizedRows, constantOperands, narrowCaches, hosts };
     const callers = [...module.functions.values()].map((func) =>
       func.kernel === undefined ? outline(module, func, choices, kernels, tally) : func,
     );
@@ -69,6 +75,7 @@ interface Choices {
   readonly constantOperands: boolean;
   /** Classes whose root hands each finished element to an epilogue. */
   readonly hosts: ReadonlySet<KernelClass>;
+  readonly narrowCaches: boolean;
 }
 
 /** A kernel in the making. `results` leave it: the last op's one result, or all results of a root that has several. */
@@ -148,25 +155,41 @@ function hasScalesOfRows({ operands }: Op): boolean {
   return isByte && scale.type.dtype === 'f32' && shape.length === x.type.shape.length && shape.every(isRow);
 }
 
+/** What is dequantized, and perhaps narrowed, where attention alone may read narrowed bytes. */
+function dequantized(value: Value, narrowed: boolean): Op | undefined {
+  const op = defOf(value);
+  if (narrowed && op?.name === 'cast') return dequantized(op.operands[0] as Value, false);
+  return op?.name === 'dequantize' ? op : undefined;
+}
+
 /** Weights, tables and caches that are dequantized only for ops that read the integers themselves. */
-function inlinedWeights(func: Func): Op[] {
+function inlinedWeights(func: Func, narrowCaches: boolean): Op[] {
   const elsewhere = new Set<Value>(func.results);
+  const casts: Op[] = [];
   for (const op of func.body) {
+    if (narrowCaches && op.name === 'cast' && dequantized(op.results[0] as Value, true) !== undefined) {
+      casts.push(op);
+      continue;
+    }
     const reader = readsQuantized[op.name];
     op.operands.forEach((operand, i) => {
-      const source = defOf(operand);
-      const isRead = reader?.operands.includes(i) && source?.name === 'dequantize';
+      const source = dequantized(operand, narrowCaches && op.name === 'attention');
+      const isRead = reader?.operands.includes(i) && source !== undefined;
       if (!isRead || reader?.accepts?.(source) === false) elsewhere.add(operand);
     });
   }
-  return func.body.filter((op) => op.name === 'dequantize' && !op.results.some((r) => elsewhere.has(r)));
+  const isRead = (op: Op): boolean => !elsewhere.has(op.results[0] as Value);
+  for (const cast of casts) if (!isRead(cast)) elsewhere.add(cast.operands[0] as Value);
+  const inlined = new Set(func.body.filter((op) => op.name === 'dequantize' && isRead(op)));
+  const narrowed = casts.filter((op) => isRead(op) && inlined.has(defOf(op.operands[0] as Value) as Op));
+  return [...inlined, ...narrowed];
 }
 
 /** Operands that an op takes as constants as well as from memory: bias and zero points. */
 const readsConstants: Partial<Record<Op['name'], readonly number[]>> = { quantized_linear: [4, 5, 6] };
 
 /** What each of its readers makes for itself: such weights, and constants where no reader needs them in memory. */
-function inlinedOps(func: Func, { constantOperands }: Choices): Set<Op> {
+function inlinedOps(func: Func, { constantOperands, narrowCaches }: Choices): Set<Op> {
   const inMemory = new Set<Value>(func.results);
   for (const op of func.body) {
     if (opRoles[op.name] === 'pointwise') continue;
@@ -176,7 +199,7 @@ function inlinedOps(func: Func, { constantOperands }: Choices): Set<Op> {
     });
   }
   const constants = func.body.filter((op) => isConstant(op) && !op.results.some((r) => inMemory.has(r)));
-  return new Set([...constants, ...inlinedWeights(func)]);
+  return new Set([...constants, ...inlinedWeights(func, narrowCaches)]);
 }
 
 /** Decides which ops share a kernel. */

@@ -16,7 +16,7 @@ import { mergeKernels } from './merge.js';
 import { type Tuning, untuned } from './tuning.js';
 
 /** Passes that follow legalisation; they end in a module whose work is all in kernels. */
-const loweringPipeline = 'canonicalize,cse,dce,fuse,dce';
+const loweringPipeline = 'canonicalize,cse,dce,fuse{narrow_caches},dce';
 
 export interface LoweredModule {
   readonly module: Module;

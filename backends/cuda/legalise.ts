@@ -4,7 +4,14 @@ import { type Module, modelDims, type OpOf, type Value } from '../../ir/module.j
 import type { OpName } from '../../ir/ops/table.js';
 import { madeBy, type Rule, rule } from '../../passes/rules/rule.js';
 import { resolver } from '../kernel-function.js';
-import { applyRules, decomposeRule, patchesAsLinear, softmaxLast, widenRule } from '../legalise.js';
+import {
+  applyRules,
+  decomposeRule,
+  patchesAsLinear,
+  softmaxLast,
+  wideDynamicQuantize,
+  widenRule,
+} from '../legalise.js';
 import { type ComputeDType, narrow, type ReadsIntegers } from '../narrow.js';
 import { composeLookups } from './composed-lookups.js';
 import { fewRows } from './few-rows.js';
@@ -12,13 +19,7 @@ import { integerProducts, readsRows } from './integer-products.js';
 import { narrowEarly } from './narrow-early.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
-const decomposed = [
-  'swiglu',
-  'modulate',
-  'split',
-  'dynamic_quantize',
-  'quantized_linear',
-] as const satisfies readonly OpName[];
+const decomposed = ['swiglu', 'modulate', 'split', 'quantized_linear'] as const satisfies readonly OpName[];
 
 const computesInF32 = [
   'rms_norm',
@@ -96,6 +97,7 @@ function integerRule(module: Module): Rule {
 
 const narrowRules: readonly Rule[] = [
   ...decomposed.map(decomposeRule),
+  wideDynamicQuantize,
   softmaxLast,
   patchesAsLinear,
   joinedSlice,

@@ -12,8 +12,10 @@ import {
   type Value,
 } from '../../ir/module.js';
 import { resolver } from '../kernel-function.js';
+import { cacheTensors, plainAttention } from './emit/cache-rows.js';
 import { decodeShape } from './emit/decode-attention.js';
 import type { Call } from './inline.js';
+import { appendsOf, makerOf } from './merge-append.js';
 
 export interface DecodeCalls {
   readonly calls: readonly Call[];
@@ -46,35 +48,22 @@ function match(
   callOf: (value: Value) => Call | undefined,
   uses: ReadonlyMap<Value, number>,
 ): DecodeCalls | undefined {
-  const [root, ...others] = attend.callee.body;
-  if (root?.name !== 'attention' || others.length > 0 || !root.attrs.causal) return undefined;
+  const root = plainAttention(attend.callee.body) as OpOf<'attention'> | undefined;
+  if (root === undefined || !root.attrs.causal) return undefined;
   if (decodeShape(root, resolver(modelDims(module))) === undefined) return undefined;
   const outer = (value: Value | undefined): Value | undefined =>
     attend.op.operands[attend.callee.args.indexOf(value as Value)];
-  const [q, k, v, position] = root.operands.map(outer) as [Value, Value, Value, Value?];
-  const appends =
-    k === v || position === undefined ? [] : [k, v].map((cache) => appendOf(cache, position, callOf));
-  const [keys, values] = appends;
+  const [q, k, v, offset] = root.operands as [Value, Value, Value, Value?];
+  const position = outer(offset);
+  if (k === v || position === undefined) return undefined;
+  const caches = [k, v].map((value) => cacheTensors(value).map((tensor) => outer(tensor) as Value));
+  const [keys, values] = caches.map((tensors) => appendsOf(tensors, position, callOf, uses));
   if (keys === undefined || values === undefined) return undefined;
-  const rotations = [q, keys.op.operands[1] as Value, values.op.operands[1] as Value].flatMap((value) => {
-    const made = uses.get(value) === 1 ? callOf(value) : undefined;
-    const { kernel } = made?.callee ?? {};
-    return made !== undefined && (kernel === 'rope' || kernel === 'pointwise') ? [made] : [];
-  });
+  const rotations = [outer(q) as Value, keys.rows, values.rows].flatMap((value) =>
+    makerOf(value, callOf, uses),
+  );
   return {
-    calls: [...rotations, keys, values, attend],
-    results: [attend.op.results[0] as Value, k, v],
+    calls: [...rotations, ...keys.calls, ...values.calls, attend],
+    results: [attend.op.results[0] as Value, ...caches.flat()],
   };
-}
-
-/** The call that appends one row to a cache, at the position from which attention counts. */
-function appendOf(
-  cache: Value,
-  position: Value,
-  callOf: (value: Value) => Call | undefined,
-): Call | undefined {
-  const call = callOf(cache);
-  const [append, ...others] = call?.callee.body ?? [];
-  const plain = append?.name === 'cache_append' && others.length === 0;
-  return plain && call?.op.operands[2] === position ? call : undefined;
 }

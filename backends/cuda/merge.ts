@@ -2,7 +2,7 @@
  * Merges kernels that fusion leaves apart because other targets cannot run them as one: conversions go into the rotation
  * they surround; two linear layers of one input whose results meet element by element, such as gate and up of SwiGLU,
  * become one kernel with two sums; parts of a tensor are read where they lie; where a token is decoded, products of one input become one launch, norms go into the
- * products that read them, and rotations and appends into attention.
+ * products that read them, and rotations and appends into attention. Rows of caches of bytes are quantized by the append.
  */
 import { constantOf, type Dim, dimsEqual, evalDim } from '../../ir/dim.js';
 import {
@@ -22,6 +22,7 @@ import { resolver, rootOf } from '../kernel-function.js';
 import { isUnconditional } from './emit/expression.js';
 import { fewRows, makesOwnRows } from './few-rows.js';
 import { type Call, inlineCalls, replaceCalls } from './inline.js';
+import { appendCalls } from './merge-append.js';
 import { decodeCalls } from './merge-attention.js';
 
 export function mergeKernels(module: Module): Module {
@@ -42,7 +43,7 @@ class Merger {
   }
 
   function(func: Func): Func {
-    return this.attention(this.pairs(this.siblings(this.pairs(func))));
+    return this.appends(this.attention(this.pairs(this.siblings(this.pairs(func)))));
   }
 
   /** Merges kernels with the one kernel that reads them, until nothing is left to merge. */
@@ -92,6 +93,12 @@ class Merger {
     const found = decodeCalls(this.module, func, (op) => this.call(op).callee);
     if (found === undefined) return func;
     return this.attention(this.replaced(func, found.calls, found.results, 'decode_attention', 'attention'));
+  }
+
+  private appends(func: Func): Func {
+    const found = appendCalls(func, (op) => this.call(op).callee);
+    if (found === undefined) return func;
+    return this.appends(this.replaced(func, found.calls, found.results, 'quantized_append', 'append'));
   }
 
   private call(op: OpOf<'kernel'>): Call {

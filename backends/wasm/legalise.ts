@@ -4,9 +4,9 @@
  */
 import { constantOf, type Dim, dim, dimsEqual } from '../../ir/dim.js';
 import type { Module, Value } from '../../ir/module.js';
-import { type OpName, opTable } from '../../ir/ops/table.js';
+import type { OpName } from '../../ir/ops/table.js';
 import { madeBy, type Rule, rule } from '../../passes/rules/rule.js';
-import { applyRules, decomposeRule, softmaxLast, widenRule } from '../legalise.js';
+import { applyRules, decomposeRule, softmaxLast, wideDynamicQuantize, widenRule } from '../legalise.js';
 
 /** Ops without a kernel of their own; the parts fuse into the kernels around them. */
 const decomposed = ['swiglu', 'modulate', 'split', 'integer_linear'] as const satisfies readonly OpName[];
@@ -26,18 +26,6 @@ const computesInF32 = [
   'max_pool2d',
   'avg_pool2d',
 ] as const satisfies readonly OpName[];
-
-/** Ranges of whole tensors, and four-bit results, are found by the ops they are made of. */
-const wideDynamicQuantize = rule(
-  'dynamic_quantize',
-  'decompose-dynamic-quantize',
-  'dynamic_quantize(x) of a whole tensor or to four bits == its decomposition',
-  (op, operands, builder) => {
-    const { granularity, dtype } = op.attrs;
-    if (granularity === 'row' && (dtype === 'i8' || dtype === 'u8')) return undefined;
-    return opTable.dynamic_quantize.decompose?.(builder, operands, op.attrs);
-  },
-);
 
 /** So that quantization can join attention: heads are rows of their own there, and one row of the reader. */
 const quantizedAttention = rule(

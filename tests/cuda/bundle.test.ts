@@ -1,5 +1,4 @@
 /** Bundles for CUDA: what is written, with and without nvcc, and what is refused. */
-import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { emitCuda, lower } from '../../backends/cuda/compile.js';
 import type { CudaManifest } from '../../backends/native/manifest.js';
 import { openModel } from '../../compiler/compile.js';
 import { compileSource } from '../../compiler/cuda.js';
+import { hasNvcc } from './emitted.js';
 
 let directory = '';
 beforeAll(() => {
@@ -92,15 +92,6 @@ test('what nvcc refuses is HEW6210, and nothing is left behind', async () => {
   });
   expect(existsSync(output)).toBe(false);
 });
-
-function hasNvcc(): boolean {
-  try {
-    execFileSync('nvcc', ['--version']);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 const reason = hasNvcc() ? undefined : 'nvcc is not installed';
 if (reason !== undefined) console.log(`skipping the compilation of kernels: ${reason}`);

@@ -2,37 +2,15 @@
 import { describe, expect, test } from 'vitest';
 import { emitCuda, lower } from '../../backends/cuda/compile.js';
 import type { ComputeDType } from '../../backends/narrow.js';
-import type { PlanStep } from '../../backends/native/manifest.js';
-import { interpretEntry } from '../../ir/interpret.js';
-import type { Tensor } from '../../ir/tensor.js';
 import { type DecodingCase, layerCases, productCases } from './decoding.js';
-
-/** Relative error of every output of every call, after merging, against the module as it was. */
-function errors({ module, calls }: DecodingCase, compute: ComputeDType): number[] {
-  const lowered = lower(module, compute).module;
-  const [before, after] = [new Map<string, Tensor>(), new Map<string, Tensor>()];
-  return calls.flatMap(({ entry, inputs }) => {
-    const wanted = interpretEntry(module, entry, inputs, { states: before });
-    const actual = interpretEntry(lowered, entry, inputs, { states: after });
-    return Object.entries(wanted).map(([name, { data }]) => {
-      const other = actual[name]?.data ?? [];
-      const difference = Array.from(data, (v, i) => Number(v) - Number(other[i]));
-      return Math.hypot(...difference) / Math.max(Math.hypot(...Array.from(data, Number)), 1e-6);
-    });
-  });
-}
+import { kernelsOf, relativeErrors } from './emitted.js';
 
 const few = (cases: readonly DecodingCase[]): readonly DecodingCase[] => cases.filter((_, i) => i % 3 === 0);
 
 test.each([...layerCases, ...few(productCases)])('$name keeps its meaning', (c) => {
-  for (const error of errors(c, 'f32')) expect(error).toBeLessThan(1e-6);
-  for (const error of errors(c, 'bf16')) expect(error).toBeLessThan(1e-2);
+  for (const error of relativeErrors(c, 'f32')) expect(error).toBeLessThan(1e-6);
+  for (const error of relativeErrors(c, 'bf16')) expect(error).toBeLessThan(1e-2);
 });
-
-function kernelsOf({ module }: DecodingCase, entry: string, compute: ComputeDType): string[] {
-  const { plans } = emitCuda(lower(module, compute).module);
-  return (plans.get(entry) ?? []).flatMap((step: PlanStep) => ('kernel' in step ? [step.kernel] : []));
-}
 
 describe('launches of a layer', () => {
   test.each([0, 1, 2, 3])('of one token, case %i: products, attention, and nothing between', (i) => {

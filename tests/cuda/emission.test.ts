@@ -17,10 +17,10 @@ import { caseModule, caseTitle } from '../conformance/case.js';
 import { opCases } from '../conformance/cases.js';
 import { randomFrom, uniform } from '../conformance/random.js';
 
-function simplified(name: string): Module {
+function simplified(name: string, more = ''): Module {
   const model = openModel({ spec: `examples/${name}/model.hew` });
   model.close();
-  return runPipeline(model.module, parsePipeline(standardPipeline)).module;
+  return runPipeline(model.module, parsePipeline(`${standardPipeline}${more}`)).module;
 }
 
 /** Kernels alone: the device library has files of its own. */
@@ -37,6 +37,14 @@ describe('golden files', () => {
       `golden/${name}-${compute}.plan.json`,
     );
   });
+});
+
+test('golden file of caches of bytes: only what differs from the kernels above', async () => {
+  const { source } = emitCuda(lower(simplified('pangu-2m', ',quantize-kv'), 'bf16').module);
+  const own = kernelsOf(source)
+    .split('\n\n')
+    .filter((kernel) => /func @(decode_attention|quantized_append|attention)\b/.test(kernel));
+  await expect(own.join('\n\n')).toMatchFileSnapshot('golden/pangu-2m-bf16-caches-of-bytes.cu');
 });
 
 test('every supported op of the suite has a kernel in every compute dtype', () => {

@@ -88,6 +88,7 @@ describe.each(Object.entries(finishes))('%s', (_name, finish) => {
       quantized_rows: true,
       attention_epilogues: true,
       constant_operands: true,
+      narrow_caches: false,
     });
     const classes = [...fused.functions.values()].flatMap(({ kernel }) => kernel ?? []);
     expect(classes.filter((name) => name === 'attention')).toHaveLength(1);

@@ -208,6 +208,7 @@ export function runKernels(
     quantized_rows: true,
     attention_epilogues: true,
     constant_operands: true,
+    narrow_caches: false,
   });
   const main = module.functions.get('main') as Func;
   const args = main.args.map((arg) => inputs[arg.name ?? ''] as Tensor);

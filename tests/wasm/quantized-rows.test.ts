@@ -80,6 +80,7 @@ describe.each(Object.entries(makers))('%s', (_name, { make, exact }) => {
         quantized_rows: true,
         attention_epilogues: true,
         constant_operands: true,
+        narrow_caches: false,
       });
       const kernels = [...fused.functions.values()].filter(({ kernel }) => kernel !== undefined);
       expect(kernels.map(({ kernel }) => kernel)).toEqual(['row']);
@@ -113,6 +114,7 @@ test('a row that is read elsewhere too stays in memory', () => {
     quantized_rows: true,
     attention_epilogues: true,
     constant_operands: true,
+    narrow_caches: false,
   });
   expect([...fused.functions.values()].filter(({ kernel }) => kernel === 'row')).toHaveLength(2);
 });

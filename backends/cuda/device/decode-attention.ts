@@ -81,63 +81,70 @@ template <int Rows, int Width, int Splits, class T> __device__ __forceinline__ v
     if (j * kThreads + threadIdx.x < Rows * Width) out[j * kThreads + threadIdx.x] = convert<T>(sums[j]);
 }
 
-// The 'Rows' queries of one key head. k and v point at its first visible key and value in the cache, of which there are
-// 'count', 'stride' elements apart. 'prepare()' puts the queries into shared memory, and, if 'Fresh', the key and value that
+// The 'Rows' queries of one key head. k and v begin with its first visible key and value in the cache, of which there are
+// 'count'. 'prepare()' puts the queries into shared memory, and, if 'Fresh', the key and value that
 // follow those of the cache, in the block that takes them; the first of the cache are requested before it is called. 'parts' has
 // room for all splits of this head, 'arrivals' counts those that are done; it is 0 before and after.
-template <int Rows, int Width, int Splits, bool Fresh, class T, class Prepare>
-__device__ __forceinline__ void attend_cached(const T (&queries)[Rows][Width], const T* fresh_key, const T* fresh_value, const T* k, const T* v,
-                                              long long stride, int count, int split, float scale, PartialRow<Width>* parts, unsigned* arrivals, T* out, Prepare prepare) {
+template <int Rows, int Width, int Splits, bool Fresh, class T, class Keys, class Values, class Prepare>
+__device__ __forceinline__ void attend_cached(const T (&queries)[Rows][Width], Keys fresh_key, Values fresh_value, Keys k, Values v,
+                                              int count, int split, float scale, PartialRow<Width>* parts, unsigned* arrivals, T* out, Prepare prepare) {
   static_assert(Splits <= 32 && Rows <= kWarps, "a lane weighs one split, a warp the scores of a query");
-  // A warp takes kKeys keys at a time, of which kLanes lanes have eight channels each.
-  constexpr int kLanes = Width / 8, kKeys = 32 / kLanes, kBatch = Width >= 128 ? 4 : Width == 64 ? 2 : 1;
+  // A warp takes kKeys keys at a time, of which kLanes lanes have kOwn channels each.
+  constexpr int kOwn = Keys::kBytes && Values::kBytes && Rows <= 4 ? 16 : 8;
+  constexpr int kLanes = Width / kOwn, kKeys = 32 / kLanes, kBatch = Width >= 128 ? 4 : Width == 64 ? 2 : 1;
   constexpr int kStep = kWarps * kKeys, kRound = kBatch * kStep;
-  constexpr int kPadded = Rows <= 2 ? Rows : Rows <= 4 ? 4 : 8, kScores = kPadded * kBatch, kSums = kPadded * 8;
+  constexpr int kPadded = Rows <= 2 ? Rows : Rows <= 4 ? 4 : 8, kScores = kPadded * kBatch, kSums = kPadded * kOwn;
   __shared__ float scores[2][Rows][kRound], shrinks[2][Rows], totals[Rows];
   __shared__ __align__(16) float shared_sums[kWarps][Rows][Width];
   __shared__ bool is_last;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, channel = lane % kLanes * 8;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, channel = lane % kLanes * kOwn;
   const int all = count + (Fresh ? 1 : 0);
   const auto [splits, part] = share_keys<Splits>(all);
   const int start = split * part, end = min(all, start + part), own_slot = warp * kKeys + lane / kLanes;
-  Eight<T> keys[kBatch], values[kBatch];
-  const auto request = [&](int first) {
+  typename Keys::template Piece<kOwn> keys[kBatch];
+  typename Values::template Piece<kOwn> values[kBatch];
+  const auto request = [&](auto from, auto& pieces, int first) {
 #pragma unroll
     for (int b = 0; b < kBatch; b++) {
       const int key = first + b * kStep + own_slot;
-      const bool cached = key < min(end, count);
-      keys[b] = cached ? load_eight(k + key * stride + channel) : Eight<T>{};
-      values[b] = cached ? load_eight(v + key * stride + channel) : Eight<T>{};
+      pieces[b] = {};
+      if (key < min(end, count)) pieces[b] = from.template piece<kOwn>(key, channel);
     }
   };
-  if (split < splits) request(start);
+  if (split < splits) {
+    request(k, keys, start);
+    request(v, values, start);
+  }
   prepare();
   __syncthreads();
   if (split >= splits) return;
   float sums[kSums] = {}, greatest = -infinity(), total = 0.0f;
   int turn = 0;
   for (int first = start; first < end; first += kRound, turn ^= 1) {
-    if (first > start) request(first);
     float dots[kScores];
 #pragma unroll
     for (int b = 0; b < kBatch; b++) {
 #pragma unroll
       for (int r = 0; r < kPadded; r++) dots[b * kPadded + r] = 0.0f;
       if (first + b * kStep + warp * kKeys >= end) continue;
-      if (Fresh && count < end && first + b * kStep + own_slot == count) {
-        keys[b] = load_eight(fresh_key + channel);
-        values[b] = load_eight(fresh_value + channel);
-      }
-      float key[8];
-      expand(keys[b], key);
+      if (Fresh && count < end && first + b * kStep + own_slot == count) keys[b] = fresh_key.template piece<kOwn>(0, channel);
+      float key[kOwn];
+      keys[b].expand(key);
 #pragma unroll
       for (int r = 0; r < kPadded; r++) {
-        float query[8];
-        load8(&queries[min(r, Rows - 1)][channel], query);
+        float dot = 0.0f;
 #pragma unroll
-        for (int i = 0; i < 8; i++) dots[b * kPadded + r] += query[i] * key[i];
+        for (int part = 0; part < kOwn; part += 8) {
+          float query[8];
+          load8(&queries[min(r, Rows - 1)][channel + part], query);
+#pragma unroll
+          for (int i = 0; i < 8; i++) dot += query[i] * key[part + i];
+        }
+        dots[b * kPadded + r] = dot * keys[b].scale;
       }
     }
+    const bool more = first + kRound < end;
+    if (more) request(k, keys, first + kRound);
     scatter_sums<kScores, kLanes / 2, 1>(dots);
 #pragma unroll
     for (int i = 0; i < (kScores + kLanes - 1) / kLanes; i++) {
@@ -170,20 +177,22 @@ __device__ __forceinline__ void attend_cached(const T (&queries)[Rows][Width], c
     for (int r = 0; r < Rows; r++) {
       const float shrink = first > start ? shrinks[turn][r] : 0.0f;
 #pragma unroll
-      for (int i = 0; i < 8; i++) sums[r * 8 + i] *= shrink;
+      for (int i = 0; i < kOwn; i++) sums[r * kOwn + i] *= shrink;
     }
 #pragma unroll
     for (int b = 0; b < kBatch; b++) {
       if (first + b * kStep + warp * kKeys >= end) continue;
-      float value[8];
-      expand(values[b], value);
+      if (Fresh && count < end && first + b * kStep + own_slot == count) values[b] = fresh_value.template piece<kOwn>(0, channel);
+      float value[kOwn];
+      values[b].expand(value);
 #pragma unroll
       for (int r = 0; r < Rows; r++) {
-        const float power = scores[turn][r][b * kStep + own_slot];
+        const float power = scores[turn][r][b * kStep + own_slot] * values[b].scale;
 #pragma unroll
-        for (int i = 0; i < 8; i++) sums[r * 8 + i] += power * value[i];
+        for (int i = 0; i < kOwn; i++) sums[r * kOwn + i] += power * value[i];
       }
     }
+    if (more) request(v, values, first + kRound);
   }
   // What lanes and warps have of the same channels meets in shared memory.
   scatter_sums<kSums, 16, kLanes>(sums);
@@ -191,8 +200,8 @@ __device__ __forceinline__ void attend_cached(const T (&queries)[Rows][Width], c
 #pragma unroll
   for (int i = 0; i < kHeld; i += kAtOnce) {
     const int held = held_from<kSums, 16, kLanes>() + i;
-    float* at = &shared_sums[warp][min(held / 8, Rows - 1)][channel + held % 8];
-    if (held / 8 >= Rows) continue;
+    float* at = &shared_sums[warp][min(held / kOwn, Rows - 1)][channel + held % kOwn];
+    if (held / kOwn >= Rows) continue;
     if constexpr (kAtOnce == 4) {
       *reinterpret_cast<float4*>(at) = make_float4(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]);
     } else {

@@ -22,6 +22,9 @@ struct Visible {
   __device__ int start(int row) const { return causal && window > 0 ? max(0, first + row + 1 - window) : 0; }
 };
 
+__device__ __forceinline__ void store_shared(unsigned address, unsigned a, unsigned b, unsigned c, unsigned d) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
 __device__ __forceinline__ void load_transposed(unsigned address, unsigned (&r)[4]) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
@@ -35,14 +38,59 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(kFullWarp, x, 2);
 }
 
-template <int Width, int kKeyTile, class T>
-__device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T> q, Rows<const T> k, Rows<const T> v, Visible visible, float scale, Rows<T> out) {
-  constexpr int kDepth = (Width + 15) / 16;  // pieces of 16 channels
-  constexpr int kColumns = Width / 8;
-  // Rows of shared memory are a piece longer than their channels, so that eight of them lie in different banks.
-  constexpr int kRowBytes = kDepth * 32 + 16;
-  // Where two tiles of keys and values fit, the next are on their way while these are read.
-  constexpr int kTileBytes = kKeyTile * kRowBytes, kBuffers = 4 * kTileBytes <= kMostStaticShared ? 2 : 1;
+// Tiles in shared memory: 16-bit floats, in pieces of 16 channels. Rows are half a piece longer than their channels, so that
+// eight of them lie in different banks.
+template <int Width> constexpr int kPiecesOf = (Width + 15) / 16;
+template <int Width> constexpr int kRowBytesOf = kPiecesOf<Width> * 32 + 16;
+
+// A tile on its way to shared memory, from the row 'key' on; rows from 'end' on are zeros. Floats are copied asynchronously,
+template <int Width, int kKeyTile, class T, class Source, bool Bytes = Source::kBytes> struct Passing {
+  __device__ void request(unsigned to, Source from, int key, int end) {
+    constexpr int kPieces = kPiecesOf<Width> * 2;
+    for (int i = threadIdx.x; i < kKeyTile * kPieces; i += kThreads) {
+      const int r = i / kPieces, piece = i % kPieces;
+      const bool valid = key + r < end && piece < Width / 8;
+      copy_async(to + r * kRowBytesOf<Width> + piece * 16, from.data + (valid ? (key + r) * from.stride + piece * 8 : 0), valid);
+    }
+    asm volatile("cp.async.commit_group;");
+  }
+  __device__ void land(unsigned) { asm volatile("cp.async.wait_group 0;"); }
+};
+// bytes wait in registers, and are scaled and rounded on their way from there.
+template <int Width, int kKeyTile, class T, class Source> struct Passing<Width, kKeyTile, T, Source, true> {
+  static constexpr int kCount = Width % 16 == 0 ? 16 : 8, kPieces = kPiecesOf<Width> * 16 / kCount, kAll = kKeyTile * kPieces;
+  static constexpr int kOwn = (kAll + kThreads - 1) / kThreads;
+  typename Source::template Piece<kCount> own[kOwn];
+  __device__ void request(unsigned, Source from, int key, int end) {
+#pragma unroll
+    for (int j = 0; j < kOwn; j++) {
+      const int i = j * kThreads + threadIdx.x, r = i / kPieces, channel = i % kPieces * kCount;
+      own[j] = {};
+      if (i < kAll && key + r < end && channel < Width) own[j] = from.template piece<kCount>(key + r, channel);
+    }
+  }
+  __device__ void land(unsigned to) {
+#pragma unroll
+    for (int j = 0; j < kOwn; j++) {
+      const int i = j * kThreads + threadIdx.x, r = i / kPieces, channel = i % kPieces * kCount;
+      float x[kCount];
+      own[j].expand(x);
+      unsigned pairs[kCount / 2];
+#pragma unroll
+      for (int e = 0; e < kCount / 2; e++) pairs[e] = pack(T{}, x[2 * e] * own[j].scale, x[2 * e + 1] * own[j].scale);
+#pragma unroll
+      for (int e = 0; e < kCount / 2; e += 4)
+        if (i < kAll) store_shared(to + r * kRowBytesOf<Width> + (channel + 2 * e) * 2, pairs[e], pairs[e + 1], pairs[e + 2], pairs[e + 3]);
+    }
+  }
+};
+
+template <int Width, int kKeyTile, class T, class Keys, class Values>
+__device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T> q, Keys k, Values v, Visible visible, float scale, Rows<T> out) {
+  constexpr int kDepth = kPiecesOf<Width>, kColumns = Width / 8, kRowBytes = kRowBytesOf<Width>;
+  // Where two tiles of keys and values fit, the next are on their way while these are read; bytes are so in registers.
+  constexpr bool kBytes = Keys::kBytes || Values::kBytes;
+  constexpr int kTileBytes = kKeyTile * kRowBytes, kBuffers = !kBytes && 4 * kTileBytes <= kMostStaticShared ? 2 : 1;
   __shared__ __align__(16) char keys[kBuffers * kTileBytes], values[kBuffers * kTileBytes];
   const unsigned keys_at = static_cast<unsigned>(__cvta_generic_to_shared(keys)), values_at = static_cast<unsigned>(__cvta_generic_to_shared(values));
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -50,17 +98,10 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
   const int last = min(first + kQueryTile, queries) - 1;
   const int begin = visible.start(first) / kKeyTile * kKeyTile, end = visible.end(last);
 
-  const auto request = [&](unsigned to, Rows<const T> from, int key) {
-    for (int i = threadIdx.x; i < kKeyTile * kDepth * 2; i += kThreads) {
-      const int r = i / (kDepth * 2), piece = i % (kDepth * 2);
-      const bool valid = key + r < end && piece < kColumns;
-      copy_async(to + r * kRowBytes + piece * 16, from.data + (valid ? (key + r) * from.stride + piece * 8 : 0), valid);
-    }
-    asm volatile("cp.async.commit_group;");
-  };
-
-  request(keys_at, k, begin);
-  if (kBuffers == 2) request(values_at, v, begin);
+  Passing<Width, kKeyTile, T, Keys> passing_keys;
+  Passing<Width, kKeyTile, T, Values> passing_values;
+  passing_keys.request(keys_at, k, begin, end);
+  if (kBuffers == 2) passing_values.request(values_at, v, begin, end);
   unsigned query[kDepth][4];
 #pragma unroll
   for (int d = 0; d < kDepth; d++)
@@ -74,13 +115,13 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
   const int row_start[2] = {visible.start(row), visible.start(row + 8)}, row_end[2] = {visible.end(row), visible.end(row + 8)};
   float greatest[2] = {-infinity(), -infinity()}, total[2] = {}, sums[kColumns][4] = {};
   for (int key = begin, buffer = 0; key < end; key += kKeyTile, buffer = kBuffers - 1 - buffer) {
-    asm volatile("cp.async.wait_group 0;");
+    passing_keys.land(keys_at);
     __syncthreads();
     if (kBuffers == 1) {
-      request(values_at, v, key);
+      passing_values.request(values_at, v, key, end);
     } else if (key + kKeyTile < end) {
-      request(keys_at + (1 - buffer) * kTileBytes, k, key + kKeyTile);
-      request(values_at + (1 - buffer) * kTileBytes, v, key + kKeyTile);
+      passing_keys.request(keys_at + (1 - buffer) * kTileBytes, k, key + kKeyTile, end);
+      passing_values.request(values_at + (1 - buffer) * kTileBytes, v, key + kKeyTile, end);
     }
     float scores[kKeyTile / 8][4] = {};
 #pragma unroll
@@ -128,9 +169,9 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
       }
     }
     if (kBuffers == 1) {
-      asm volatile("cp.async.wait_group 0;");
+      passing_values.land(values_at);
       __syncthreads();
-      if (key + kKeyTile < end) request(keys_at, k, key + kKeyTile);
+      if (key + kKeyTile < end) passing_keys.request(keys_at, k, key + kKeyTile, end);
     }
 #pragma unroll
     for (int piece = 0; piece < kKeyTile / 16; piece++) {

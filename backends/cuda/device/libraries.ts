@@ -1,8 +1,10 @@
 /** The device library by parts: a source holds those that its kernels use, in this order. */
 import { attentionRows } from './attention.js';
 import { batchProduct } from './batch-product.js';
+import { cacheRows } from './cache-rows.js';
 import { collectives } from './collectives.js';
 import { decodeAttention } from './decode-attention.js';
+import { dynamicQuantize } from './dynamic-quantize.js';
 import { flashAttention } from './flash-attention.js';
 import { tiledProduct } from './matmul.js';
 import { packedProduct, zeroPoints } from './packed-product.js';
@@ -25,6 +27,8 @@ export const libraries = {
   wgmmaF16,
   wgmmaI8,
   wgmmaProduct,
+  cacheRows,
+  dynamicQuantize,
   attentionRows,
   decodeAttention,
   flashAttention,

@@ -1,12 +1,13 @@
 /** Attention: a warp per query and head; that of one token is in decode-attention.ts. */
 import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { OpOf, Value } from '../../../ir/module.js';
+import { keyRows } from './cache-rows.js';
 import { decodeShape, emitDecode } from './decode-attention.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
 import { emitFlashAttention, fitsTensorCores } from './flash-attention.js';
 import { type KernelContext, type KernelEmitter, warps } from './kernel.js';
-import { sourceOf, viewed } from './view.js';
+import { viewed } from './view.js';
 
 function constantSize(context: KernelContext, value: Dim): number | undefined {
   return constantOf(context.resolve(value));
@@ -44,6 +45,7 @@ const emitRows: KernelEmitter = (context) => {
   const lead = q.type.shape.slice(0, -1);
   const [heads, kv] = [q, k].map((value) => context.size(value.type.shape.at(-2) as Dim)) as [string, string];
   const [width, valueWidth] = [q, v].map((value) => constantSize(context, value.type.shape.at(-1) as Dim));
+  context.libraries.add('cacheRows');
   context.libraries.add('attentionRows');
   code.line('await_predecessor();');
   code.line('const int row = block * kWarps + threadIdx.x / 32;');
@@ -57,10 +59,9 @@ const emitRows: KernelEmitter = (context) => {
     const { source, index: own } = viewed(context, value, where);
     return `&${expressions.element(source, own)}`;
   };
-  const stride = (value: Value): string =>
-    context.size(productOfDims(sourceOf(context, value).type.shape.slice(-2)));
+  const rows = (value: Value): string => keyRows(context, value, [...outer, 'oldest', 'key_head', '0']);
   code.line(
-    `attend_row<${width}, ${valueWidth}>(${at(q, [...index, '0'])}, ${at(k, [...outer, 'oldest', 'key_head', '0'])}, ${at(v, [...outer, 'oldest', 'key_head', '0'])}, ${stride(k)}, ${stride(v)}, visible, ${floatLiteral(scale)}, ${at(result, [...index, '0'])});`,
+    `attend_row<${width}, ${valueWidth}>(${at(q, [...index, '0'])}, ${rows(k)}, ${rows(v)}, visible, ${floatLiteral(scale)}, ${at(result, [...index, '0'])});`,
   );
   return [{ count: productOfDims(lead), per: warps }];
 };

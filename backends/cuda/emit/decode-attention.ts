@@ -7,6 +7,8 @@ import { defOf, type Func, type Module, modelDims, type OpOf, type Value } from 
 import { resolver, rootOf } from '../../kernel-function.js';
 import { type DecodeShape, kinds, type Tuning } from '../tuning.js';
 import { emitRest } from './append.js';
+import { type CacheRows, cacheRows, rowsText, rowsType } from './cache-rows.js';
+import { codeText, type Quantizer, rangeText } from './dynamic-quantize.js';
 import { floatLiteral } from './elementwise.js';
 import { Expressions } from './expression.js';
 import { type KernelContext, type Phase, scratch } from './kernel.js';
@@ -52,25 +54,36 @@ interface Appended {
   readonly result: Value;
 }
 
+/** Keys or values as the kernel meets them. */
+interface Source {
+  readonly name: 'key' | 'value';
+  readonly rows: CacheRows;
+  /** Of every tensor of the rows, where the kernel appends to them. */
+  readonly appended: readonly Appended[];
+  /** The ops that quantize what is appended. */
+  readonly quantizer: Quantizer | undefined;
+}
+
 export function emitDecode(context: KernelContext, shape: DecodeShape): readonly Phase[] {
   const { code, root } = context;
   const { rows, width, keyHeads } = shape;
   const { splits, resident } = context.parameters('decode', shape);
   const { operands, attrs } = root as OpOf<'attention'>;
   const [q, k, v, position] = operands as [Value, Value, Value, Value?];
-  const [keys, values] = [k, v].map((value) => appendedTo(context, value));
+  const sources = [sourceOf(context, 'key', k), sourceOf(context, 'value', v)] as const;
+  const isFresh = sources[0].appended.length > 0;
   const type = storageType[q.type.dtype];
+  context.libraries.add('cacheRows');
   context.libraries.add('decodeAttention');
   code.line(
     `constexpr int kRows = ${rows}, kWidth = ${width}, kSplits = ${splits}, kKeyHeads = ${keyHeads};`,
   );
-  code.line(
-    `__shared__ __align__(16) ${type} queries[kRows][kWidth], fresh_key[kWidth], fresh_value[kWidth];`,
-  );
+  code.line(`__shared__ __align__(16) ${type} queries[kRows][kWidth];`);
+  for (const source of sources) declareFresh(context, source);
   code.line('static unsigned arrivals[kKeyHeads];');
   code.line('const int head = block / kSplits, split = block % kSplits;');
   code.line('await_predecessor();');
-  declareCached(context, shape, position, keys !== undefined);
+  declareCached(context, shape, position, isFresh);
   code.block(
     'const auto prepare = [&]',
     () => {
@@ -80,30 +93,57 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): readonly
         const value = new Expressions(context).value(q, ['0', 'query', 'channel']);
         code.line(`queries[at / kWidth][channel] = convert<${type}>(${value});`);
       });
-      if (keys !== undefined && values !== undefined) {
-        append(context, shape, keys, values);
-        for (const appended of [keys, values]) copyRest(context, appended);
-      }
+      if (!isFresh) return;
+      append(context, shape, sources);
+      for (const { appended } of sources) for (const each of appended) copyRest(context, each);
     },
     '};',
   );
-  const [cachedKeys, cachedValues] = [keys?.cache ?? k, values?.cache ?? v].map(context.pointer);
-  const [result] = context.func.results.filter((value) => value !== keys?.result && value !== values?.result);
+  const caches = sources.flatMap(({ appended }) => appended.map(({ result }) => result));
+  const [result] = context.func.results.filter((value) => !caches.includes(value));
   const parts =
     splits === 1 ? 'nullptr' : `reinterpret_cast<PartialRow<kWidth>*>(${scratch}) + head * kSplits * kRows`;
-  code.line('const long long skipped = (static_cast<long long>(oldest) * kKeyHeads + head) * kWidth;');
+  code.line('const long long first_row = static_cast<long long>(oldest) * kKeyHeads + head;');
   code.line(`PartialRow<kWidth>* const parts = ${parts};`);
+  const cached = sources.map(({ rows: own, appended }) => {
+    const [data, ...parameters] = (
+      appended.length > 0 ? appended.map(({ cache }) => cache) : [own.data, ...own.parameters]
+    ).map(context.pointer);
+    const places = [`${data} + first_row * kWidth`, ...parameters.map((each) => `${each} + first_row`)];
+    return rowsText(own, places, 'kKeyHeads * kWidth', 'kKeyHeads');
+  });
+  const fresh = sources.map(({ name, rows: own }) => {
+    const places = [`fresh_${name}`, `&fresh_${name}_scale`, `&fresh_${name}_zero`];
+    return isFresh
+      ? rowsText(own, places.slice(0, 1 + own.parameters.length), '0', '0')
+      : `${rowsType(own)}{}`;
+  });
   code.line(
-    `attend_cached<kRows, kWidth, kSplits, ${keys !== undefined}>(queries, fresh_key, fresh_value, ${cachedKeys} + skipped, ${cachedValues} + skipped, kKeyHeads * kWidth, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
+    `attend_cached<kRows, kWidth, kSplits, ${isFresh}>(queries, ${[...fresh, ...cached].join(', ')}, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
   );
   return [{ suffix: '', grid: [{ count: dim(keyHeads * splits), per: 1 }], code, resident }];
 }
 
-function appendedTo({ func }: KernelContext, value: Value): Appended | undefined {
-  const op = defOf(value);
-  if (op?.name !== 'cache_append' || !func.results.includes(value)) return undefined;
-  const [cache, fresh] = op.operands as [Value, Value];
-  return { cache, fresh, result: value };
+function sourceOf({ func }: KernelContext, name: Source['name'], value: Value): Source {
+  const rows = cacheRows(value);
+  const appended = [rows.data, ...rows.parameters].flatMap((result) => {
+    const op = defOf(result);
+    if (op?.name !== 'cache_append' || !func.results.includes(result)) return [];
+    const [cache, fresh] = op.operands as [Value, Value];
+    return [{ cache, fresh, result }];
+  });
+  const maker = appended[0] && defOf(appended[0].fresh);
+  return { name, rows, appended, quantizer: maker?.name === 'dynamic_quantize' ? maker : undefined };
+}
+
+/** Shared memory for the newest row. */
+function declareFresh({ code }: KernelContext, { name, rows, appended }: Source): void {
+  if (appended.length === 0) return;
+  const type = storageType[rows.data.type.dtype];
+  code.line(`__shared__ __align__(16) ${type} fresh_${name}[kWidth];`);
+  const [scale, zero] = rows.parameters;
+  if (scale !== undefined) code.line(`__shared__ float fresh_${name}_scale;`);
+  if (zero !== undefined) code.line(`__shared__ ${type} fresh_${name}_zero;`);
 }
 
 /** Declares how many keys of the cache the token sees, `cached`, from the key `oldest` on. */
@@ -127,25 +167,54 @@ function declareCached(
 }
 
 /** The block of a head that takes the newest key and value makes them, and writes them to the caches. */
-function append(context: KernelContext, { length }: DecodeShape, keys: Appended, values: Appended): void {
+function append(context: KernelContext, { length }: DecodeShape, sources: readonly Source[]): void {
   const { code } = context;
   code.line(`const bool fits = position >= 0 && position < ${length};`);
   code.line('if (!fits && block == 0 && threadIdx.x == 0) fail(kContextFull, position, 1);');
-  code.block('if (split == cached / share_keys<kSplits>(cached + 1).part)', () =>
-    code.block('for (int channel = threadIdx.x; channel < kWidth; channel += kThreads)', () => {
-      const expressions = new Expressions(context);
-      const made = [keys, values].map(({ fresh }) => expressions.value(fresh, ['0', 'head', 'channel']));
-      const type = storageType[keys.fresh.type.dtype];
-      code.line(`fresh_key[channel] = convert<${type}>(${made[0]});`);
-      code.line(`fresh_value[channel] = convert<${type}>(${made[1]});`);
-      code.line('if (!fits) continue;');
-      code.line(
-        'const long long at = (static_cast<long long>(position) * kKeyHeads + head) * kWidth + channel;',
+  code.block('if (split == cached / share_keys<kSplits>(cached + 1).part)', () => {
+    code.line('const int channel = threadIdx.x;');
+    code.line('const long long row = static_cast<long long>(position) * kKeyHeads + head;');
+    const made = sources.map(({ name, appended, quantizer }) => {
+      const [{ fresh }] = appended as [Appended];
+      const value = quantizer?.operands[0] ?? fresh;
+      code.line(`float made_${name} = 0.0f;`);
+      code.block('if (channel < kWidth)', () =>
+        code.line(`made_${name} = ${new Expressions(context).value(value, ['0', 'head', 'channel'])};`),
       );
-      code.line(`${context.pointer(keys.result)}[at] = fresh_key[channel];`);
-      code.line(`${context.pointer(values.result)}[at] = fresh_value[channel];`);
-    }),
-  );
+      return `made_${name}`;
+    });
+    sources.forEach((source, i) => {
+      storeFresh(context, source, made[i] as string);
+    });
+  });
+}
+
+/** Puts a number of every thread into shared memory and, where it fits, into the cache. */
+function storeFresh(context: KernelContext, source: Source, made: string): void {
+  const { code } = context;
+  const { name, rows, appended, quantizer } = source;
+  const [data, scale, zero] = appended.map(({ result }) => context.pointer(result));
+  const type = storageType[rows.data.type.dtype];
+  if (quantizer !== undefined) {
+    context.libraries.add('dynamicQuantize');
+    code.line(`Extent extent_${name}{0.0f, 0.0f};`);
+    code.line(`extent_${name}.add(${made});`);
+    code.line(`const Range range_${name} = ${rangeText(quantizer, 'block', `extent_${name}`)};`);
+  }
+  const stored =
+    quantizer === undefined ? `convert<${type}>(${made})` : codeText(quantizer, made, `range_${name}`);
+  code.block('if (channel < kWidth)', () => {
+    code.line(`fresh_${name}[channel] = ${stored};`);
+    code.line(`if (fits) ${data}[row * kWidth + channel] = fresh_${name}[channel];`);
+  });
+  if (scale === undefined) return;
+  code.block('if (threadIdx.x == 0)', () => {
+    code.line(`fresh_${name}_scale = range_${name}.scale;`);
+    code.line(`if (fits) ${scale}[row] = fresh_${name}_scale;`);
+    if (zero === undefined) return;
+    code.line(`fresh_${name}_zero = convert<${type}>(range_${name}.zero);`);
+    code.line(`if (fits) ${zero}[row] = fresh_${name}_zero;`);
+  });
 }
 
 /** Caches that are not appended to in place keep what they held. */

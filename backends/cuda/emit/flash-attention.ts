@@ -2,6 +2,7 @@
 import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { OpOf, Value } from '../../../ir/module.js';
 import type { Grid } from '../../native/plan.js';
+import { keyRows } from './cache-rows.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
 import type { KernelContext, Phase } from './kernel.js';
@@ -37,6 +38,7 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
   const [outer, tokens, heads] = [shape.slice(0, -3), shape.at(-3) as Dim, shape.at(-2) as Dim];
   const element = storageType[q.type.dtype];
   context.libraries.add('tensorCores');
+  context.libraries.add('cacheRows');
   context.libraries.add('flashAttention');
   code.line('await_predecessor();');
   code.line(`const int tiles = (${context.size(tokens)} + ${queryTile - 1}) / ${queryTile};`);
@@ -57,8 +59,9 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
     );
   };
   rows('queries', q, head);
-  rows('keys', k, 'key_head');
-  rows('values', v, 'key_head');
+  const keyIndex = [...lead.slice(0, -1), '0', 'key_head', '0'];
+  code.line(`const auto keys = ${keyRows(context, k, keyIndex)};`);
+  code.line(`const auto values = ${keyRows(context, v, keyIndex)};`);
   rows('out', result, head);
   const first = offset === undefined ? '0' : `${context.pointer(offset)}[0]`;
   code.line(

@@ -3,13 +3,14 @@ import { type Dim, dim } from '../../../ir/dim.js';
 import type { Func, Module } from '../../../ir/module.js';
 import { rootOf } from '../../kernel-function.js';
 import type { Tuning } from '../tuning.js';
-import { emitAppend } from './append.js';
 import { emitAttention } from './attention.js';
 import { emitAvgPool, emitConvolution, emitMaxPool } from './convolution.js';
 import { attentionScratch } from './decode-attention.js';
+import { emitDynamicQuantize } from './dynamic-quantize.js';
 import type { KernelEmitter } from './kernel.js';
 import { emitGroupedLinear, emitLinear, emitMatmul } from './matmul.js';
 import { emitPointwise } from './pointwise.js';
+import { emitAppends } from './quantized-append.js';
 import { emitReduction } from './reduction.js';
 import { emitRope } from './rope.js';
 import { emitRows } from './row.js';
@@ -26,8 +27,9 @@ const emitters: Readonly<Record<string, KernelEmitter>> = {
   layer_norm: emitRows,
   softmax: emitRows,
   attention: emitAttention,
+  dynamic_quantize: emitDynamicQuantize,
   rope: emitRope,
-  cache_append: emitAppend,
+  cache_append: emitAppends,
   reduce_sum: emitReduction,
   reduce_mean: emitReduction,
   reduce_max: emitReduction,

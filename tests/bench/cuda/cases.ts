@@ -30,6 +30,7 @@ import { symbolsOf } from '../../../ir/verify.js';
 import { caseModule, caseTitle, type OpCase, type Tolerance } from '../../conformance/case.js';
 import { moduleCases } from '../../conformance/cases/structure.js';
 import { opCases } from '../../conformance/cases.js';
+import { appendCases, attentionCases, byteLayerCases } from '../../cuda/byte-caches.js';
 import { layerCases, productCases } from '../../cuda/decoding.js';
 import { quantizedCases } from '../../cuda/quantized.js';
 import { streamingCases } from '../../cuda/streaming.js';
@@ -78,7 +79,11 @@ function* suite(pattern: RegExp): Generator<DeviceCase> {
     for (const compute of ['f32', 'bf16'] as const)
       yield { name: `${name}, ${compute}`, compute, module, calls: made, tolerance };
   }
-  for (const { name, module, calls } of wanted([...layerCases, ...productCases, ...streamingCases])) {
+  const plain = [
+    ...[...layerCases, ...productCases, ...streamingCases],
+    ...[...attentionCases, ...byteLayerCases, ...appendCases],
+  ];
+  for (const { name, module, calls } of wanted(plain)) {
     const made = interpreted(module, calls);
     for (const compute of computeDTypes)
       yield { name: `${name}, ${compute}`, compute, module, calls: made, tolerance: longSums };

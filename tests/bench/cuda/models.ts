@@ -1,6 +1,6 @@
 /**
- * The models that are measured: a decoder of 7B parameters in bf16 for one sequence and for several, and with weights that are
- * integers of 8 and 4 bits; and DiT-XL/2 in bf16, and in W8A8 with ranges by groups of timesteps.
+ * The models that are measured: a decoder of 7B parameters in bf16 for one sequence and for several, with weights that are
+ * integers of 8 and 4 bits, with caches of 8 bits (`kv8`) and behind many tokens (`long`); and DiT-XL/2 in bf16, and in W8A8 with ranges by groups of timesteps.
  */
 import { join } from 'node:path';
 import { openModel } from '../../../compiler/compile.js';
@@ -17,13 +17,25 @@ function moduleOf(spec: string, config: string, set: Readonly<Record<string, str
   return runPipeline(model.module, parsePipeline(standardPipeline)).module;
 }
 
-function decoder(batch: number, integers?: Integers): () => Module {
+interface Decoder {
+  readonly integers?: Integers;
+  /** Caches of 8 bits. */
+  readonly kv8?: boolean;
+  readonly context?: number;
+}
+
+function decoder(batch: number, { integers, kv8 = false, context = 1152 }: Decoder = {}): () => Module {
   return () => {
-    const set = { batch_size: String(batch), max_position_embeddings: '1152' };
+    const set = { batch_size: String(batch), max_position_embeddings: String(context) };
     const module = moduleOf('decode-batch.hew', 'pangu-7b.json', set);
-    return integers === undefined ? module : withIntegers(module, integers);
+    const weighed = integers === undefined ? module : withIntegers(module, integers);
+    return kv8 ? runPipeline(weighed, parsePipeline('quantize-kv')).module : weighed;
   };
 }
+
+const [i8, i4] = [{ dtype: 'i8', group: 0 } as const, { dtype: 'i4', group: 128 } as const];
+/** One token after 8192. */
+const long = 8320;
 
 const diffusion = (): Module => moduleOf('dit.hew', 'dit-xl.json', {});
 
@@ -31,10 +43,20 @@ export const models: Readonly<Record<string, () => Module>> = {
   'bf16-1': decoder(1),
   'bf16-8': decoder(8),
   'bf16-32': decoder(32),
-  'i8-1': decoder(1, { dtype: 'i8', group: 0 }),
-  'i8-8': decoder(8, { dtype: 'i8', group: 0 }),
-  'i4-1': decoder(1, { dtype: 'i4', group: 128 }),
-  'i4-8': decoder(8, { dtype: 'i4', group: 128 }),
+  'bf16-1-kv8': decoder(1, { kv8: true }),
+  'bf16-8-kv8': decoder(8, { kv8: true }),
+  'bf16-32-kv8': decoder(32, { kv8: true }),
+  'bf16-1-long': decoder(1, { context: long }),
+  'bf16-8-long': decoder(8, { context: long }),
+  'bf16-32-long': decoder(32, { context: long }),
+  'bf16-1-long-kv8': decoder(1, { context: long, kv8: true }),
+  'bf16-8-long-kv8': decoder(8, { context: long, kv8: true }),
+  'bf16-32-long-kv8': decoder(32, { context: long, kv8: true }),
+  'i8-1': decoder(1, { integers: i8 }),
+  'i8-8': decoder(8, { integers: i8 }),
+  'i8-1-kv8': decoder(1, { integers: i8, kv8: true }),
+  'i4-1': decoder(1, { integers: i4 }),
+  'i4-8': decoder(8, { integers: i4 }),
   'dit-bf16': diffusion,
   'dit-w8a8': () => withStepGroups(diffusion()),
 };

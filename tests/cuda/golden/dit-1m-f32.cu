@@ -98,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(256) slice_slice_slice_attention_5m
   const int rest3 = rest1 / 64;
   const int oldest = 0, visible = 64;
   const int key_head = i0 * 4 / 4;
-  attend_row<32, 32>(&in0[rest3 * 64 * 12 * 32 + i2 * 12 * 32 + i0 * 32], &in0[rest3 * 64 * 12 * 32 + oldest * 12 * 32 + ((key_head + 4)) * 32], &in0[rest3 * 64 * 12 * 32 + oldest * 12 * 32 + ((key_head + 8)) * 32], 384, 384, visible, 0.176776692f, &out0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32]);
+  attend_row<32, 32>(&in0[rest3 * 64 * 12 * 32 + i2 * 12 * 32 + i0 * 32], FloatRows<float>{&in0[rest3 * 64 * 12 * 32 + oldest * 12 * 32 + ((key_head + 4)) * 32], 384}, FloatRows<float>{&in0[rest3 * 64 * 12 * 32 + oldest * 12 * 32 + ((key_head + 8)) * 32], 384}, visible, 0.176776692f, &out0[rest3 * 64 * 4 * 32 + i2 * 4 * 32 + i0 * 32]);
 }
 
 // func @slice_linear_mul_add.6m kernel matmul(%0: f32[B, 6, d], %1: f32[B, tokens, hd*heads], %2: bf16[d, hd*heads], %3: bf16[d], %4: f32[B, tokens, d]) -> (f32[B, tokens, d]) {

@@ -387,7 +387,9 @@ extern "C" __global__ void __launch_bounds__(256, 2) decode_attention_14m(const 
   release_successor();
   const unsigned block = blockIdx.x;
   constexpr int kRows = 2, kWidth = 32, kSplits = 32, kKeyHeads = 2;
-  __shared__ __align__(16) bf16 queries[kRows][kWidth], fresh_key[kWidth], fresh_value[kWidth];
+  __shared__ __align__(16) bf16 queries[kRows][kWidth];
+  __shared__ __align__(16) bf16 fresh_key[kWidth];
+  __shared__ __align__(16) bf16 fresh_value[kWidth];
   static unsigned arrivals[kKeyHeads];
   const int head = block / kSplits, split = block % kSplits;
   await_predecessor();
@@ -413,7 +415,10 @@ extern "C" __global__ void __launch_bounds__(256, 2) decode_attention_14m(const 
     const bool fits = position >= 0 && position < 2048;
     if (!fits && block == 0 && threadIdx.x == 0) fail(kContextFull, position, 1);
     if (split == cached / share_keys<kSplits>(cached + 1).part) {
-      for (int channel = threadIdx.x; channel < kWidth; channel += kThreads) {
+      const int channel = threadIdx.x;
+      const long long row = static_cast<long long>(position) * kKeyHeads + head;
+      float made_key = 0.0f;
+      if (channel < kWidth) {
         const int i9 = channel % 16;
         const float v10 = load(in3[head * 32 + i9]);
         const float v11 = v10;
@@ -423,13 +428,20 @@ extern "C" __global__ void __launch_bounds__(256, 2) decode_attention_14m(const 
         const float v15 = load(in2[i9]);
         const float v16 = channel == i9 ? v11 * v14 - v13 * v15 : v13 * v14 + v11 * v15;
         const float v17 = rounded<bf16>(v16);
+        made_key = v17;
+      }
+      float made_value = 0.0f;
+      if (channel < kWidth) {
         const float v18 = load(in7[head * 32 + channel]);
-        fresh_key[channel] = convert<bf16>(v17);
-        fresh_value[channel] = convert<bf16>(v18);
-        if (!fits) continue;
-        const long long at = (static_cast<long long>(position) * kKeyHeads + head) * kWidth + channel;
-        out1[at] = fresh_key[channel];
-        out2[at] = fresh_value[channel];
+        made_value = v18;
+      }
+      if (channel < kWidth) {
+        fresh_key[channel] = convert<bf16>(made_key);
+        if (fits) out1[row * kWidth + channel] = fresh_key[channel];
+      }
+      if (channel < kWidth) {
+        fresh_value[channel] = convert<bf16>(made_value);
+        if (fits) out2[row * kWidth + channel] = fresh_value[channel];
       }
     }
     if (out1 != in4) {
@@ -445,9 +457,9 @@ extern "C" __global__ void __launch_bounds__(256, 2) decode_attention_14m(const 
       }
     }
   };
-  const long long skipped = (static_cast<long long>(oldest) * kKeyHeads + head) * kWidth;
+  const long long first_row = static_cast<long long>(oldest) * kKeyHeads + head;
   PartialRow<kWidth>* const parts = reinterpret_cast<PartialRow<kWidth>*>(scratch) + head * kSplits * kRows;
-  attend_cached<kRows, kWidth, kSplits, true>(queries, fresh_key, fresh_value, in4 + skipped, in6 + skipped, kKeyHeads * kWidth, cached, split, 0.176776692f, parts, arrivals + head, out0 + head * kRows * kWidth, prepare);
+  attend_cached<kRows, kWidth, kSplits, true>(queries, FloatRows<bf16>{fresh_key, 0}, FloatRows<bf16>{fresh_value, 0}, FloatRows<bf16>{in4 + first_row * kWidth, kKeyHeads * kWidth}, FloatRows<bf16>{in6 + first_row * kWidth, kKeyHeads * kWidth}, cached, split, 0.176776692f, parts, arrivals + head, out0 + head * kRows * kWidth, prepare);
 }
 
 // func @rms_norm_cast_linear.15m kernel matmul(%0: f32[1, d], %1: bf16[d], %2: bf16[vocab, d]) -> (bf16[1, vocab]) {
@@ -849,8 +861,8 @@ extern "C" __global__ void __launch_bounds__(256, 2) attention_1(const bf16* in0
   const int tile = tiles - 1 - block % tiles;
   const int key_head = head_of_all * 2 / 4;
   const Rows<const bf16> queries{&in0[head_of_all * 32], 128};
-  const Rows<const bf16> keys{&in1[key_head * 32], 64};
-  const Rows<const bf16> values{&in2[key_head * 32], 64};
+  const auto keys = FloatRows<bf16>{&in1[key_head * 32], 64};
+  const auto values = FloatRows<bf16>{&in2[key_head * 32], 64};
   const Rows<bf16> out{&out0[head_of_all * 32], 128};
   const Visible visible{2048, in3[0], 0, true};
   attend_tile<32, 64>(tile, T, queries, keys, values, visible, 0.176776692f, out);
