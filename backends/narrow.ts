@@ -51,10 +51,15 @@ function isOnlyAppendedTo(func: Func, state: string): boolean {
   const reads = func.body.filter((op) => op.name === 'state_read' && op.attrs.name === state);
   const writes = func.body.filter((op) => op.name === 'state_write' && op.attrs.name === state);
   const values = new Set(reads.flatMap((op) => op.results));
+  const appended = new Set(
+    func.body.flatMap((op) =>
+      op.name === 'cache_append' && values.has(op.operands[0] as Value) ? op.results : [],
+    ),
+  );
   const readers = func.body.filter((op) => op.operands.some((o) => values.has(o)));
   const appends = readers.every((op) => op.name === 'cache_append' && !values.has(op.operands[1] as Value));
   const written = writes.every((op) => defOf(op.operands[0] as Value)?.name === 'cache_append');
-  return appends && written && !func.results.some((r) => values.has(r));
+  return appends && written && !func.results.some((r) => values.has(r) || appended.has(r));
 }
 
 /** Whether a state holds what integers are scaled by. */

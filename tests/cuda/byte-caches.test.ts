@@ -9,7 +9,8 @@ import type { DecodingCase } from './decoding.js';
 import { hasNvcc, kernelsOf, relativeErrors } from './emitted.js';
 
 describe('lowering keeps the meaning', () => {
-  test.each([...attentionCases, ...byteLayerCases])('$name', (c) => {
+  const some = byteLayerCases.filter((_, i) => i % 3 === 0);
+  test.each([...attentionCases, ...some])('$name', (c) => {
     for (const error of relativeErrors(c, 'f32')) expect(error).toBeLessThan(1e-6);
     for (const error of relativeErrors(c, 'bf16')) expect(error).toBeLessThan(1e-2);
   });
@@ -82,7 +83,7 @@ describe('launches', () => {
 
 test.skipIf(!hasNvcc())('nvcc takes kernels of all kinds', { timeout: 300_000 }, async () => {
   vi.stubEnv('HEW_NVCC', undefined);
-  const some = [attentionCases[1], attentionCases[8], attentionCases[13], byteLayerCases[7], appendCases[2]];
+  const some = [attentionCases[13], byteLayerCases[7]];
   for (const { module } of some as DecodingCase[]) {
     for (const compute of ['bf16', 'f32'] as const) {
       const { source } = emitCuda(lower(module, compute).module);

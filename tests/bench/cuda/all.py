@@ -57,7 +57,8 @@ def parts_of(directory):
     language_model = next((p for p in sorted(at("goldens").glob("*-f32")) if (p / "tokenizer.json").exists()), at("goldens/none"))
     return [
         ("cases", at("cases"), script("check.py", "cases", at("cases")), r"^conformance|^FAIL"),
-        ("goldens", at("goldens"), script("check.py", "goldens", at("goldens")), r"^\w[\w-]* (f32|bf16)$|logits|eps|FAIL"),
+        ("goldens", at("goldens"), script("check.py", "goldens", at("goldens")), r"^\w[\w-]* (f32|bf16)$|logits|nll|eps|FAIL"),
+        ("caches", at("caches"), script("check.py", "goldens", at("caches")), r"^\w[\w-]* (f32|bf16)$|logits|nll|FAIL"),
         ("sampling", language_model, script("check.py", "sampling", language_model), r"agree"),
         ("products", at("products"), script("products.py", at("products")), r"^product |^(square|prefill|dit)-?|WRONG"),
         ("decode", at("decode"), script("bench.py", at("decode")), r"^copy|^decode|^(bf16|i8|i4)-"),

@@ -95,11 +95,16 @@ async function ranks(output: string): Promise<void> {
   }
 }
 
-const decoders = ['bf16-1', 'bf16-8', 'bf16-32', 'i8-1', 'i8-8', 'i4-1', 'i4-8'];
+const decoders = [
+  ...['bf16-1', 'bf16-8', 'bf16-32', 'i8-1', 'i8-8', 'i4-1', 'i4-8'],
+  ...['bf16-1-kv8', 'bf16-8-kv8', 'bf16-32-kv8', 'i8-1-kv8'],
+  ...[1, 8, 32].flatMap((batch) => [`bf16-${batch}-long`, `bf16-${batch}-long-kv8`]),
+];
 
 const parts: Readonly<Record<string, (output: string) => void | Promise<void>>> = {
   cases: script('cases.ts'),
   goldens,
+  caches: script('byte-caches.ts', 'pangu-2m', 'pangu-12m'),
   products: script('products.ts'),
   decode: script('bundles.ts', ...decoders),
   prefill,
