@@ -14,7 +14,13 @@ test('a list of passes with options', () => {
     ['canonicalize', {}],
     [
       'fuse',
-      { epilogues: false, quantized_rows: false, attention_epilogues: false, constant_operands: false },
+      {
+        epilogues: false,
+        quantized_rows: false,
+        attention_epilogues: false,
+        constant_operands: false,
+        narrow_caches: false,
+      },
     ],
     ['dce', {}],
   ]);

@@ -63,13 +63,13 @@ describe('grammar', () => {
     [
       'fuse',
       [
-        'fuse {"epilogues":true,"quantized_rows":false,"attention_epilogues":false,"constant_operands":false}',
+        'fuse {"epilogues":true,"quantized_rows":false,"attention_epilogues":false,"constant_operands":false,"narrow_caches":false}',
       ],
     ],
     [
       'fuse{epilogues=false},dce',
       [
-        'fuse {"epilogues":false,"quantized_rows":false,"attention_epilogues":false,"constant_operands":false}',
+        'fuse {"epilogues":false,"quantized_rows":false,"attention_epilogues":false,"constant_operands":false,"narrow_caches":false}',
         'dce {}',
       ],
     ],
