@@ -257,5 +257,5 @@ extern "C" __global__ void __launch_bounds__(256, 2) attention_1(const bf16* in0
   const auto values = ByteRows<signed char, false>{&in3[key_head * 32], 64, &in4[key_head], nullptr, 2};
   const Rows<bf16> out{&out0[head_of_all * 32], 128};
   const Visible visible{2048, in5[0], 0, true};
-  attend_tile<32>(tile, T, queries, keys, values, visible, 0.176776692f, out);
+  attend_tile<32, 64>(tile, T, queries, keys, values, visible, 0.176776692f, out);
 }
