@@ -69,7 +69,8 @@ export async function runDataPipeline(
   for (const step of steps) {
     const { name } = step.pass;
     const started = performance.now();
-    const { module: next, report } = await runStep(current, module, step, { ...options, cache });
+    const { module: next, report, known = [] } = await runStep(current, module, step, { ...options, cache });
+    for (const [probe, observation] of known) await cache.set(probe, options.data, observation);
     const milliseconds = performance.now() - started;
     if (next !== current) assertValid(next, `pass ${name}`);
     const { counts = {}, notes = [], details = {} } = report ?? {};

@@ -8,7 +8,7 @@
 import { fail } from '../ir/diagnostics.js';
 import type { Module } from '../ir/module.js';
 import type { Tensor } from '../ir/tensor.js';
-import type { Probe, Statistics } from './probe.js';
+import type { Observation, Probe, Statistics } from './probe.js';
 
 export interface OptionTypes {
   int: number;
@@ -45,6 +45,8 @@ export interface PassReport {
 export interface PassResult {
   readonly module: Module;
   readonly report?: Partial<PassReport>;
+  /** What probes of the new module would find, where that follows from what was observed before. */
+  readonly known?: ReadonlyMap<Probe, Observation>;
 }
 
 export interface Pass<O extends OptionSchema = OptionSchema> {

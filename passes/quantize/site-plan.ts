@@ -7,17 +7,37 @@ import { fail } from '../../ir/diagnostics.js';
 import { type Module, modelDims } from '../../ir/module.js';
 import { evalShape } from '../../ir/type.js';
 import type { PassData, PassResult } from '../pass.js';
-import type { Probe, StepObservation } from '../probe.js';
+import { combinationOf, combinations, type Observation, type Probe, type StepObservation } from '../probe.js';
 import { turnsOf } from '../recipes.js';
-import { type InputChange, reparameterize } from './reparameterize.js';
+import { type Layer, layersOf, probeOf } from './layers.js';
+import { type InputChange, reparameterize, type SiteChanges } from './reparameterize.js';
 import { type LinearOp, type ShiftSite, shiftSites, tiedChannels, weightOf } from './sites.js';
 import type { ChannelRange } from './step-groups.js';
 import type { StepSchedule } from './timestep.js';
 
-/** Probes for the ranges of every site, by timestep. */
+/** Probes for the ranges of every site, by timestep, and of what other layers read, which stays as it is. */
 export function siteProbes(module: Module): Probe[] {
-  return shiftSites(module).sites.flatMap(({ func, input }, i) =>
-    (['minimum', 'maximum'] as const).map((statistic) => ({
+  const { sites } = shiftSites(module);
+  const others = layersOf(module).layers.filter(
+    (layer) => layer.place === 'body' && siteOf(sites, layer) === undefined,
+  );
+  const plain = others.flatMap((layer) =>
+    sides.map((side) => probeOf(module, layer, side, { byTimestep: true })),
+  );
+  return [...siteRanges(sites, module), ...plain];
+}
+
+const sides = ['minimum', 'maximum'] as const;
+
+/** The site whose input a layer reads. */
+function siteOf(sites: readonly ShiftSite[], { weight }: Layer): number | undefined {
+  const found = sites.findIndex(({ readers }) => readers.some((reader) => weightOf(reader) === weight));
+  return found < 0 ? undefined : found;
+}
+
+function siteRanges(sites: readonly ShiftSite[], module: Module): Probe[] {
+  return sites.flatMap(({ func, input }, i) =>
+    sides.map((statistic) => ({
       key: `${statistic}.${i}`,
       module,
       func,
@@ -74,6 +94,7 @@ export function planSites(module: Module, data: PassData, rule: SiteRule): PassR
   const notes = sites.map((site, i) => `${readersOf(site)}: ${describe(changes[i] ?? [], schedule)}`);
   return {
     module: result,
+    known: knownRanges(result, sites, changes, data),
     report: {
       counts: { sites: sites.length, skipped: skipped.length },
       notes: [...notes, ...skipped.map((reason) => `left alone: ${reason}`)],
@@ -89,6 +110,47 @@ export function planSites(module: Module, data: PassData, rule: SiteRule): PassR
       },
     },
   };
+}
+
+/** Ranges of what layers read now, so that nobody has to observe them again. */
+function knownRanges(
+  result: Module,
+  sites: readonly ShiftSite[],
+  changes: SiteChanges,
+  data: PassData,
+): Map<Probe, Observation> {
+  const known = new Map<Probe, Observation>();
+  for (const layer of layersOf(result).layers.filter(({ place }) => place === 'body')) {
+    const i = siteOf(sites, layer);
+    for (const side of sides) {
+      const found = data.statistics.get(`${side}.${i}`) ?? data.statistics.get(`${side} ${layer.weight}`);
+      if (found === undefined) continue;
+      const moved = i === undefined ? found : movedRange(found, side, changes[i] ?? []);
+      known.set(probeOf(result, layer, side, { byTimestep: true }), moved);
+    }
+  }
+  return known;
+}
+
+/** Extremes of (x - z_g) / s. */
+function movedRange(
+  { steps = [], ...rest }: Observation,
+  side: (typeof sides)[number],
+  turns: readonly InputChange[],
+): Observation {
+  const moved = steps.map((step, at) => ({
+    ...step,
+    sums: step.sums.map((values, turn) => {
+      const { groups, shifts, scale } = turns[turn] as InputChange;
+      const shift = shifts[groups.findIndex(({ first, end }) => first <= at && at < end)] as Float64Array;
+      return values.map((value, i) => (value - (shift[i] as number)) / (scale[i] as number));
+    }),
+  }));
+  const combine = combinations[combinationOf(side)];
+  const sums = rest.sums.map((values, turn) =>
+    values.map((_, i) => moved.map((step) => step.sums[turn]?.[i] as number).reduce((a, b) => combine(a, b))),
+  );
+  return { ...rest, sums, steps: moved };
 }
 
 const rankOf = (site: ShiftSite | undefined): number => (site?.kind === 'attention' ? 0 : 1);

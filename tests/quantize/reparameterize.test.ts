@@ -12,6 +12,8 @@ import { materialise } from '../../ir/materialise.js';
 import type { Module } from '../../ir/module.js';
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
+import type { Observation } from '../../passes/probe.js';
+import { layersOf, probeOf } from '../../passes/quantize/layers.js';
 import { siteProbes } from '../../passes/quantize/site-plan.js';
 import { shiftSites, weightOf } from '../../passes/quantize/sites.js';
 import { midrange } from '../../passes/quantize/step-groups.js';
@@ -73,6 +75,40 @@ describe('dit-1m', async () => {
     });
     expect([...balanced.params.keys()].filter((name) => name.includes('steps'))).toEqual([]);
   });
+
+  test.each(['htg{groups=3,scale=max}', 'ptq4dit,htg{groups=2}'])(
+    'behind %s the ranges of all layers are known, and are those that would be observed',
+    async (pipeline) => {
+      const known = new ObservationCache();
+      const options = { source, data, cache: known };
+      const { module: changed } = await runDataPipeline(module, parsePipeline(pipeline), options);
+      const probes = layersOf(changed)
+        .layers.filter(({ place }) => place === 'body')
+        .flatMap((layer) =>
+          (['minimum', 'maximum'] as const).map((side) =>
+            probeOf(changed, layer, side, { byTimestep: true }),
+          ),
+        );
+      expect(probes).toHaveLength(8);
+      expect(known.missing(probes, data)).toEqual([]);
+      const observed = await observe(probes, data, { source });
+      for (const probe of probes) {
+        const wanted = observed.get(probe.key) as Observation;
+        const found = known.get(probe, data) as Observation;
+        expect(found.rows).toBe(wanted.rows);
+        expect(found.steps?.map(({ timestep }) => timestep)).toEqual(
+          wanted.steps?.map(({ timestep }) => timestep),
+        );
+        for (const [turn, sums] of wanted.sums.entries()) {
+          expect(relativeError(found.sums[turn] as Float64Array, sums)).toBeLessThan(1e-5);
+          for (const [at, step] of (wanted.steps ?? []).entries()) {
+            const own = found.steps?.[at]?.sums[turn] as Float64Array;
+            expect(relativeError(own, step.sums[turn] as Float64Array)).toBeLessThan(1e-5);
+          }
+        }
+      }
+    },
+  );
 
   test('the table of a layer has a row for each segment, and steps that were not calibrated find theirs', async () => {
     const { module: shifted } = await runDataPipeline(module, parsePipeline(`htg{groups=${steps}}`), {
