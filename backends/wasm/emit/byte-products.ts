@@ -7,6 +7,8 @@
  *
  * where the last two terms are known before the sum begins. All of it is exact, whatever the engine.
  */
+import type { Value } from '../../../ir/module.js';
+import type { DType } from '../../../ir/type.js';
 import { type InnerGroups, panelQuads } from '../integer-packing.js';
 import { panelWidth } from '../packing.js';
 import { type Asm, dotOffset, type Expr, i32, type Local, type Make, type Size, v128 } from './asm.js';
@@ -27,201 +29,246 @@ const quadBytes = 4 * panelWidth;
 const chains = 4;
 
 export function byteProducts(product: IntegerProduct): Multiplication {
-  const { context, operands, groups, scratch, panels, columns, ofRow, ofColumn } = product;
+  const { context, panels, scratch } = product;
   const { asm, m } = context;
-  const { xZero, wZero } = operands;
-  const inner = context.sizes(operands.x.type.shape).at(-1) as number;
-  const rowBytes = panelQuads(groups) * rowQuadBytes;
-  /** What u8 differs by from the signed byte of the same bits. */
-  const unsigned = {
-    x: operands.x.type.dtype === 'u8' ? 0x80 : 0,
-    w: operands.w.type.dtype === 'u8' ? 128 : 0,
+  const unrolled = [0, 1];
+  return {
+    tileRows: 6,
+    rowQuadBytes,
+    readsPacked: false,
+    prepareRows: (block, end) => prepareRows(product, block, end),
+    preparePanel: (panel) => preparePanel(product, panel),
+    panelAddress: (panel) => (panels.storesBytes ? panels.address(panel) : scratch.panel()),
+    multiplyGroup: (tile, group, quads) => {
+      const begun = beginSums(product, tile, group);
+      if (tile.rows === 1) return [...begun, ...singleRow(product, tile, quads)];
+      const whole = asm.floorTo(quads, unrolled.length);
+      const several = unrolled.flatMap((quad) => multiplyQuad(product, tile, tile.products, quad));
+      return [
+        ...begun,
+        asm.loop(0, whole, () => [...several, ...advance(m, tile, unrolled.length)], unrolled.length),
+        asm.loop(whole, quads, () => [
+          ...multiplyQuad(product, tile, tile.products, 0),
+          ...advance(m, tile, 1),
+        ]),
+      ];
+    },
   };
-  const offset = (): Expr => m.global.get(dotOffset, i32);
-  const dot = (w: Expr, x: Expr, sum: Expr): Expr => asm.dotBytes(w, x, sum);
+}
+
+/** What the engine adds to signed bytes. */
+function offset({ context: { m } }: IntegerProduct): Expr {
+  return m.global.get(dotOffset, i32);
+}
+
+/** What a value of the dtype differs by from the signed byte of the same bits. */
+function unsignedBy(dtype: DType): number {
+  return dtype === 'u8' ? 128 : 0;
+}
+
+/** A zero point of x as the second factor has it. */
+function zeroAsFactor(product: IntegerProduct, zero: Expr): Expr {
+  const { context, operands } = product;
+  const { asm, m } = context;
+  return m.i32.add(offset(product), m.i32.sub(zero, asm.const(unsignedBy(operands.x.type.dtype))));
+}
+
+/** The rows of a block as second factors, with their scales, zero points and sums. */
+function prepareRows(product: IntegerProduct, block: Local, end: Local): readonly Expr[] {
+  const { context, operands, groups, scratch, ofRow } = product;
+  const { asm, m } = context;
+  const { x, xZero, wZero } = operands;
+  const inner = context.sizes(x.type.shape).at(-1) as number;
+  // Adding 128 to a byte flips its highest bit, and so does reading a u8 as signed.
+  const flip = (byte: Expr): Expr =>
+    m.i32.xor(byte, m.i32.xor(offset(product), asm.const(unsignedBy(x.type.dtype))));
   const flips = asm.local(v128);
-  const flipped = (value: Expr): Expr => m.i32.xor(value, m.i32.xor(offset(), asm.const(unsigned.x)));
   const form: RowForm = {
     elementBytes: 1,
     lanes: 16,
     vector: (from, to) =>
       m.v128.store(0, 1, to.get(), m.v128.xor(m.v128.load(0, 1, from.get()), flips.get())),
-    single: (from, to, i) => m.i32.store8(i, 1, to.get(), flipped(m.i32.load8_u(i, 1, from.get()))),
+    single: (from, to, i) => m.i32.store8(i, 1, to.get(), flip(m.i32.load8_u(i, 1, from.get()))),
     fill: (to, i) => m.i32.store8(i, 1, to.get(), asm.const(0)),
   };
-  const place = (base: Make, row: Local, block: Local, bytes: number): Expr =>
-    asm.expr(asm.add(base, asm.mul(asm.sub(row.get, block.get), bytes)));
-  // The zero point of x as it is multiplied.
-  const rowZero = asm.local(i32);
-  const shifted = (zero: Expr): Expr => m.i32.add(offset(), m.i32.sub(zero, asm.const(unsigned.x)));
-  const zeroOfRow = (row: Local): Expr => shifted(xZero === undefined ? asm.const(0) : ofRow(xZero, row.get));
+  const zero = asm.local(i32);
+  const setZero = (row: Local): Expr =>
+    zero.set(zeroAsFactor(product, xZero === undefined ? asm.const(0) : ofRow(xZero, row.get)));
+  return [
+    flips.set(m.i8x16.splat(flip(asm.const(0)))),
+    ...overRows(product, inner, block, end, (row, from, to) => {
+      const inBlock = asm.sub(row.get, block.get);
+      const place = asm.expr(asm.add(scratch.rowZeros, asm.mul(inBlock, 4)));
+      return [
+        ...(xZero === undefined && wZero === undefined ? [] : [setZero(row)]),
+        ...(xZero === undefined ? [] : [m.i32.store(0, 4, place, zero.get())]),
+        ...writeRow(product, inner, form, from, to),
+        ...(wZero === undefined ? [] : sumRow(product, inBlock, inner, groups, zero)),
+      ];
+    }),
+  ];
+}
 
-  /** Per group: n (zx + offset) - sum (x + offset). */
-  const rowSums = (row: Local, block: Local): readonly Expr[] => {
-    const [at, sum, next] = [asm.local(i32), asm.local(v128), asm.local(i32)];
-    return [
-      at.set(place(scratch.rows, row, block, rowBytes)),
-      next.set(place(scratch.rowSums, row, block, groups.count * 4)),
-      ...overGroups(context, groups, (group, quads) => [
+/** Per group of a row: n (zx + offset) - sum (x + offset), which the zero point of w multiplies. */
+function sumRow(
+  { context, scratch }: IntegerProduct,
+  inBlock: Size,
+  inner: number,
+  groups: InnerGroups,
+  zero: Local,
+): readonly Expr[] {
+  const { asm, m } = context;
+  const [from, to, sum] = [asm.local(i32), asm.local(i32), asm.local(v128)];
+  const place = (base: Make, bytes: number): Expr => asm.expr(asm.add(base, asm.mul(inBlock, bytes)));
+  const ones = (): Expr => m.i8x16.splat(asm.const(1));
+  return [
+    from.set(place(scratch.rows, panelQuads(groups) * rowQuadBytes)),
+    to.set(place(scratch.rowSums, groups.count * 4)),
+    ...overGroups(context, groups, (group, quads) => {
+      const zeros = m.i32.mul(asm.expr(elementsOf(asm, groups, inner, group)), zero.get());
+      return [
         sum.set(asm.splatInt(0)),
         asm.loop(0, quads, () => [
-          sum.set(dot(m.i8x16.splat(asm.const(1)), m.v128.load32_zero(0, 1, at.get()), sum.get())),
-          at.set(m.i32.add(at.get(), asm.const(rowQuadBytes))),
+          sum.set(asm.dotBytes(ones(), m.v128.load32_zero(0, 1, from.get()), sum.get())),
+          from.set(m.i32.add(from.get(), asm.const(rowQuadBytes))),
         ]),
-        m.i32.store(
-          0,
-          4,
-          next.get(),
-          m.i32.sub(
-            m.i32.mul(asm.expr(elementsOf(asm, groups, inner, group)), rowZero.get()),
-            m.i32x4.extract_lane(sum.get(), 0),
-          ),
-        ),
-        next.set(m.i32.add(next.get(), asm.const(4))),
-      ]),
-    ];
-  };
-
-  const direct = panels.storesBytes;
-  const weights = [asm.local(v128), asm.local(v128)] as const;
-  const [from, to] = [asm.local(i32), asm.local(i32)];
-
-  /** The sums of each group's columns, their zero points, and the panel as signed bytes unless it lies so. */
-  const preparePanel = (panel: Make): readonly Expr[] => {
-    const sums = [asm.local(v128), asm.local(v128)] as const;
-    const ofGroup = (base: Make, group: Size): Expr =>
-      asm.expr(asm.add(base, asm.mul(group, panelWidth * 4)));
-    return [
-      from.set(panels.address(panel)),
-      to.set(scratch.panel()),
-      ...overGroups(context, groups, (group, quads) => [
-        ...sums.map((sum) => sum.set(asm.splatInt(0))),
-        asm.loop(0, quads, () => [
-          ...panels.loadBytes(from.get, weights),
-          ...(direct ? [] : weights.map((w, half) => m.v128.store(half * 16, 4, to.get(), w.get()))),
-          ...sums.map((sum, half) =>
-            sum.set(dot((weights[half] as Local).get(), m.i8x16.splat(asm.const(1)), sum.get())),
-          ),
-          from.set(m.i32.add(from.get(), asm.const(panels.bytes))),
-          to.set(m.i32.add(to.get(), asm.const(quadBytes))),
-        ]),
-        ...sums.map((sum, half) => {
-          // Without zero points of x, the same for all rows.
-          const factor = xZero === undefined ? shifted(asm.const(0)) : asm.const(1);
-          const start = m.i32x4.mul(sum.get(), m.i32x4.splat(m.i32.sub(asm.const(0), factor)));
-          return m.v128.store(half * 16, 4, ofGroup(scratch.panelSums, group), start);
-        }),
-        ...(wZero === undefined
-          ? []
-          : Array.from({ length: panelWidth }, (_, lane) => {
-              const column = asm.add(asm.mul(panel, panelWidth), lane);
-              const zero = (): Expr => m.i32.sub(ofColumn(wZero, column, group), asm.const(unsigned.w));
-              const value = columnValue(context, columns, column, zero, asm.const(0));
-              return m.i32.store(lane * 4, 4, ofGroup(scratch.panelZeros, group), value);
-            })),
-      ]),
-    ];
-  };
-
-  /** What the sums of a group begin with. */
-  const begin = (tile: Tile, group: Size): readonly Expr[] => {
-    const ofColumns = (base: Make, half: number): Expr =>
-      m.v128.load(half * 16, 4, asm.expr(asm.add(base, asm.mul(group, panelWidth * 4))));
-    const ofRows = (base: Make, r: number, perRow: number, at: Size): Expr =>
-      m.v128.load32_splat(
-        r * perRow * 4,
-        4,
-        asm.expr(asm.add(base, asm.mul(asm.add(asm.mul(tile.inBlock, perRow), at), 4))),
-      );
-    return tile.products.flatMap((sums, r) =>
-      tile.halves.map((half, h) => {
-        const ofPanel = ofColumns(scratch.panelSums, half);
-        const start = xZero === undefined ? ofPanel : m.i32x4.mul(ofPanel, ofRows(scratch.rowZeros, r, 1, 0));
-        const whole =
-          wZero === undefined
-            ? start
-            : m.i32x4.add(
-                start,
-                m.i32x4.mul(
-                  ofColumns(scratch.panelZeros, half),
-                  ofRows(scratch.rowSums, r, groups.count, group),
-                ),
-              );
-        return (sums[h] as Local).set(whole);
-      }),
-    );
-  };
-
-  const x = asm.local(v128);
-  const multiplyQuad = (tile: Tile, sums: Tile['products'], quad: number): readonly Expr[] => [
-    ...tile.halves.map((half) =>
-      (weights[half] as Local).set(m.v128.load(quad * quadBytes + half * 16, 4, tile.quad.get())),
-    ),
-    ...sums.flatMap((ofRow, r) => [
-      x.set(m.v128.load32_splat(r * rowBytes + quad * rowQuadBytes, 4, tile.row.get())),
-      ...tile.halves.map((half, h) => {
-        const sum = ofRow[h] as Local;
-        return sum.set(dot((weights[half] as Local).get(), x.get(), sum.get()));
-      }),
-    ]),
-  ];
-  const advance = (tile: Tile, quads: number): readonly Expr[] => [
-    tile.quad.set(m.i32.add(tile.quad.get(), asm.const(quads * quadBytes))),
-    tile.row.set(m.i32.add(tile.row.get(), asm.const(quads * rowQuadBytes))),
-  ];
-
-  return {
-    tileRows: 6,
-    rowQuadBytes,
-    readsPacked: false,
-    prepareRows: (block, end) => [
-      flips.set(m.i8x16.splat(flipped(asm.const(0)))),
-      ...overRows(product, inner, block, end, (row, source, target) => [
-        ...(xZero === undefined && wZero === undefined ? [] : [rowZero.set(zeroOfRow(row))]),
-        ...(xZero === undefined
-          ? []
-          : [m.i32.store(0, 4, place(scratch.rowZeros, row, block, 4), rowZero.get())]),
-        ...writeRow(product, inner, form, source, target),
-        ...(wZero === undefined ? [] : rowSums(row, block)),
-      ]),
-    ],
-    preparePanel,
-    panelAddress: (panel) => (direct ? panels.address(panel) : scratch.panel()),
-    multiplyGroup: (tile, group, quads) => {
-      const unroll = tile.rows === 1 ? chains : 2;
-      const whole = asm.floorTo(quads, unroll);
-      // A tile of one row sums in turns.
-      const others = Array.from({ length: tile.rows === 1 ? chains - 1 : 0 }, () => [
-        tile.halves.map(() => asm.local(v128)),
-      ]);
-      const sums = [tile.products, ...others];
-      const step = Array.from({ length: unroll }, (_, quad) =>
-        multiplyQuad(tile, sums[quad % sums.length] as Tile['products'], quad),
-      );
-      return [
-        ...begin(tile, group),
-        ...others.flat(2).map((sum) => sum.set(asm.splatInt(0))),
-        asm.loop(0, whole, () => [...step.flat(), ...advance(tile, unroll)], unroll),
-        asm.loop(whole, quads, () => [...multiplyQuad(tile, tile.products, 0), ...advance(tile, 1)]),
-        ...others.flatMap(([ofRow]) =>
-          (ofRow as readonly Local[]).map((sum, h) => {
-            const target = tile.products[0]?.[h] as Local;
-            return target.set(m.i32x4.add(target.get(), sum.get()));
-          }),
-        ),
+        m.i32.store(0, 4, to.get(), m.i32.sub(zeros, m.i32x4.extract_lane(sum.get(), 0))),
+        to.set(m.i32.add(to.get(), asm.const(4))),
       ];
-    },
-  };
+    }),
+  ];
 }
 
 /** Elements of a group: the last may have fewer. */
 function elementsOf(asm: Asm, { count, size }: InnerGroups, inner: number, group: Size): Size {
   const last = inner - (count - 1) * size;
   if (typeof group === 'number') return group === count - 1 ? last : size;
-  return last === size
-    ? size
-    : () => {
-        const isLast = asm.m.i32.eq(asm.expr(group), asm.const(count - 1));
-        return asm.m.select(isLast, asm.const(last), asm.const(size));
-      };
+  if (last === size) return size;
+  return () => {
+    const isLast = asm.m.i32.eq(asm.expr(group), asm.const(count - 1));
+    return asm.m.select(isLast, asm.const(last), asm.const(size));
+  };
+}
+
+/** Address of what a part of scratch memory holds for the columns of a panel and a group. */
+function ofColumns({ context: { asm } }: IntegerProduct, part: Make, group: Size): Expr {
+  return asm.expr(asm.add(part, asm.mul(group, panelWidth * 4)));
+}
+
+/** Per group of a panel: -(zx + offset) sum w, and the zero points; the panel as signed bytes unless it lies so. */
+function preparePanel(product: IntegerProduct, panel: Make): readonly Expr[] {
+  const { context, operands, groups, scratch, panels, columns, ofColumn } = product;
+  const { asm, m } = context;
+  const { w, wZero, xZero } = operands;
+  const [from, to] = [asm.local(i32), asm.local(i32)];
+  const weights = [asm.local(v128), asm.local(v128)] as const;
+  const sums = weights.map((weight) => ({ weight, sum: asm.local(v128) }));
+  const ones = (): Expr => m.i8x16.splat(asm.const(1));
+  // With zero points of x, each row has its own factor.
+  const factor = (): Expr => (xZero === undefined ? zeroAsFactor(product, asm.const(0)) : asm.const(1));
+  const zeroPoint = (group: Size, lane: number): Expr => {
+    const column = asm.add(asm.mul(panel, panelWidth), lane);
+    const zero = (): Expr =>
+      m.i32.sub(ofColumn(wZero as Value, column, group), asm.const(unsignedBy(w.type.dtype)));
+    return columnValue(context, columns, column, zero, asm.const(0));
+  };
+  const lanes = wZero === undefined ? [] : Array.from({ length: panelWidth }, (_, lane) => lane);
+  return [
+    from.set(panels.address(panel)),
+    to.set(scratch.panel()),
+    ...overGroups(context, groups, (group, quads) => [
+      ...sums.map(({ sum }) => sum.set(asm.splatInt(0))),
+      asm.loop(0, quads, () => [
+        ...panels.loadBytes(from.get, weights),
+        ...(panels.storesBytes
+          ? []
+          : weights.map((weight, half) => m.v128.store(half * 16, 4, to.get(), weight.get()))),
+        ...sums.map(({ weight, sum }) => sum.set(asm.dotBytes(weight.get(), ones(), sum.get()))),
+        from.set(m.i32.add(from.get(), asm.const(panels.bytes))),
+        to.set(m.i32.add(to.get(), asm.const(quadBytes))),
+      ]),
+      ...sums.map(({ sum }, half) => {
+        const negative = m.i32x4.splat(m.i32.sub(asm.const(0), factor()));
+        const place = ofColumns(product, scratch.panelSums, group);
+        return m.v128.store(half * 16, 4, place, m.i32x4.mul(sum.get(), negative));
+      }),
+      ...lanes.map((lane) =>
+        m.i32.store(lane * 4, 4, ofColumns(product, scratch.panelZeros, group), zeroPoint(group, lane)),
+      ),
+    ]),
+  ];
+}
+
+/** What the sums of a group begin with: all but the products. */
+function beginSums(product: IntegerProduct, tile: Tile, group: Size): readonly Expr[] {
+  const { context, operands, groups, scratch } = product;
+  const { asm, m } = context;
+  const columns = (part: Make, half: number): Expr =>
+    m.v128.load(half * 16, 4, ofColumns(product, part, group));
+  /** A number of row `r` of the tile, which has `each` of them. */
+  const row = (part: Make, r: number, each: number, at: Size): Expr => {
+    const first = asm.add(asm.mul(tile.inBlock, each), at);
+    return m.v128.load32_splat(r * each * 4, 4, asm.expr(asm.add(part, asm.mul(first, 4))));
+  };
+  const start = (r: number, half: number): Expr => {
+    const sums = columns(scratch.panelSums, half);
+    return operands.xZero === undefined ? sums : m.i32x4.mul(sums, row(scratch.rowZeros, r, 1, 0));
+  };
+  const zeroTerm = (r: number, half: number): Expr =>
+    m.i32x4.mul(columns(scratch.panelZeros, half), row(scratch.rowSums, r, groups.count, group));
+  return tile.products.flatMap((sums, r) =>
+    tile.halves.map((half, h) =>
+      (sums[h] as Local).set(
+        operands.wZero === undefined ? start(r, half) : m.i32x4.add(start(r, half), zeroTerm(r, half)),
+      ),
+    ),
+  );
+}
+
+/** One quad of every row of the tile, `quad` quads on from where the tile is. */
+function multiplyQuad(
+  { context: { asm, m }, groups }: IntegerProduct,
+  tile: Tile,
+  sums: Tile['products'],
+  quad: number,
+): readonly Expr[] {
+  const rowBytes = panelQuads(groups) * rowQuadBytes;
+  const x = asm.local(v128);
+  const weights = tile.halves.map((half) => ({ half, weight: asm.local(v128) }));
+  return [
+    ...weights.map(({ half, weight }) =>
+      weight.set(m.v128.load(quad * quadBytes + half * 16, 4, tile.quad.get())),
+    ),
+    ...sums.flatMap((ofRow, r) => [
+      x.set(m.v128.load32_splat(r * rowBytes + quad * rowQuadBytes, 4, tile.row.get())),
+      ...weights.map(({ weight }, h) => {
+        const sum = ofRow[h] as Local;
+        return sum.set(asm.dotBytes(weight.get(), x.get(), sum.get()));
+      }),
+    ]),
+  ];
+}
+
+function advance(m: IntegerProduct['context']['m'], tile: Tile, quads: number): readonly Expr[] {
+  return [
+    tile.quad.set(m.i32.add(tile.quad.get(), m.i32.const(quads * quadBytes))),
+    tile.row.set(m.i32.add(tile.row.get(), m.i32.const(quads * rowQuadBytes))),
+  ];
+}
+
+/** A tile of one row sums in turns. */
+function singleRow(product: IntegerProduct, tile: Tile, quads: Size): readonly Expr[] {
+  const { asm, m } = product.context;
+  const [own] = tile.products as [readonly Local[]];
+  const others = Array.from({ length: chains - 1 }, () => own.map(() => asm.local(v128)));
+  const whole = asm.floorTo(quads, chains);
+  const turns = [own, ...others].flatMap((sums, quad) => multiplyQuad(product, tile, [sums], quad));
+  return [
+    ...others.flat().map((sum) => sum.set(asm.splatInt(0))),
+    asm.loop(0, whole, () => [...turns, ...advance(m, tile, chains)], chains),
+    asm.loop(whole, quads, () => [...multiplyQuad(product, tile, [own], 0), ...advance(m, tile, 1)]),
+    ...others.flatMap((sums) =>
+      own.map((target, h) => target.set(m.i32x4.add(target.get(), (sums[h] as Local).get()))),
+    ),
+  ];
 }
