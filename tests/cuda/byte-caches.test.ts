@@ -49,6 +49,20 @@ describe('launches', () => {
     for (const c of appendCases) expect(launched(c, 'main', 'f32'), c.name).toEqual(['quantized_append']);
   });
 
+  test('tensor cores multiply the bytes of one token in bf16, where heads fit', () => {
+    const calls = (i: number, compute: ComputeDType): readonly string[] => {
+      const { source } = emitCuda(lower((attentionCases[i] as DecodingCase).module, compute).module);
+      return [...source.matchAll(/^ {2}(attend_\w+)</gm)].flatMap(([, name]) => name ?? []);
+    };
+    for (const i of [0, 1, 2]) {
+      expect(calls(i, 'bf16')).toEqual(['attend_tiles']);
+      expect(calls(i, 'f16')).toEqual(['attend_cached']);
+      expect(calls(i, 'f32')).toEqual(['attend_cached']);
+    }
+    // Heads of 32, 16 and 256 channels, and values in floats.
+    for (const i of [3, 4, 5, 6]) expect(calls(i, 'bf16')).toEqual(['attend_cached']);
+  });
+
   test('scales of 16-bit compute stay exact', () => {
     const { states } = lower((byteLayerCases[0] as DecodingCase).module, 'bf16').module;
     expect([...states.values()].map(({ type }) => type.dtype)).toEqual(['i8', 'f32', 'i8', 'f32']);
@@ -83,7 +97,7 @@ describe('launches', () => {
 
 test.skipIf(!hasNvcc())('nvcc takes kernels of all kinds', { timeout: 300_000 }, async () => {
   vi.stubEnv('HEW_NVCC', undefined);
-  const some = [attentionCases[13], byteLayerCases[7]];
+  const some = [attentionCases[1], attentionCases[13], byteLayerCases[7]];
   for (const { module } of some as DecodingCase[]) {
     for (const compute of ['bf16', 'f32'] as const) {
       const { source } = emitCuda(lower(module, compute).module);

@@ -31,7 +31,15 @@ template <class Code, int Count> struct BytePiece {
   unsigned words[Count / 4];
   float scale;
   int zero;
+  static constexpr bool kSigned = static_cast<Code>(-1) < 0;
   __device__ void expand(float (&x)[Count]) const { bytes_less<Code>(words, zero, x); }
+  // Four bytes as signed ones; those without a sign, and their zero points, move by 128.
+  __device__ unsigned two_complement(int i) const { return kSigned ? words[i] : words[i] ^ 0x80808080u; }
+  __device__ static unsigned offsets(int first, int second) {
+    constexpr int kMoved = kSigned ? 0 : 128;
+    return pack(bf16{}, static_cast<float>(kMoved - first), static_cast<float>(kMoved - second));
+  }
+  __device__ static unsigned offsets(int zero) { return offsets(zero, zero); }
 };
 
 // Rows 'stride' elements apart, from the first token and the head in question on.
@@ -47,7 +55,7 @@ template <class T> struct FloatRows {
 };
 // The same of bytes; the scales of rows, and their zero points where they have any, are 'heads' apart.
 template <class Code, bool Zeros> struct ByteRows {
-  static constexpr bool kBytes = true;
+  static constexpr bool kBytes = true, kZeros = Zeros;
   template <int Count> using Piece = BytePiece<Code, Count>;
   const Code* data;
   long long stride;

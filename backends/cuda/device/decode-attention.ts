@@ -81,6 +81,33 @@ template <int Rows, int Width, int Splits, class T> __device__ __forceinline__ v
     if (j * kThreads + threadIdx.x < Rows * Width) out[j * kThreads + threadIdx.x] = convert<T>(sums[j]);
 }
 
+// What a block has of a head becomes the result, or a part of it, of which the last block to arrive makes the result. The weighted
+// sum of a row and channel is 'sum(row, channel)', 'totals' are those of the powers.
+template <int Rows, int Width, int Splits, class T, class Sum>
+__device__ __forceinline__ void finish_part(const float (&totals)[Rows], int splits, int split, PartialRow<Width>* parts, unsigned* arrivals, T* out, Sum sum) {
+  __shared__ bool is_last;
+  for (int at = threadIdx.x; at < Rows * Width; at += kThreads) {
+    const int r = at / Width, i = at % Width;
+    const float whole = sum(r, i);
+    if (splits == 1) {
+      out[at] = convert<T>(totals[r] > 0.0f ? whole / totals[r] : 0.0f);
+    } else {
+      parts[split * Rows + r].sums[i] = whole;
+    }
+  }
+  if (splits == 1) return;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicAdd(arrivals, 1u) == splits - 1u;
+    __threadfence();
+  }
+  __syncthreads();
+  if (!is_last) return;
+  if (threadIdx.x == 0) *arrivals = 0;
+  combine_splits<Rows, Width, Splits>(parts, splits, out);
+}
+
 // The 'Rows' queries of one key head. k and v begin with its first visible key and value in the cache, of which there are
 // 'count'. 'prepare()' puts the queries into shared memory, and, if 'Fresh', the key and value that
 // follow those of the cache, in the block that takes them; the first of the cache are requested before it is called. 'parts' has
@@ -96,7 +123,6 @@ __device__ __forceinline__ void attend_cached(const T (&queries)[Rows][Width], K
   constexpr int kPadded = Rows <= 2 ? Rows : Rows <= 4 ? 4 : 8, kScores = kPadded * kBatch, kSums = kPadded * kOwn;
   __shared__ float scores[2][Rows][kRound], shrinks[2][Rows], totals[Rows];
   __shared__ __align__(16) float shared_sums[kWarps][Rows][Width];
-  __shared__ bool is_last;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, channel = lane % kLanes * kOwn;
   const int all = count + (Fresh ? 1 : 0);
   const auto [splits, part] = share_keys<Splits>(all);
@@ -216,27 +242,11 @@ __device__ __forceinline__ void attend_cached(const T (&queries)[Rows][Width], K
     }
   }
   __syncthreads();
-  for (int at = threadIdx.x; at < Rows * Width; at += kThreads) {
-    const int r = at / Width, i = at % Width;
+  finish_part<Rows, Width, Splits>(totals, splits, split, parts, arrivals, out, [&](int r, int i) {
     float sum = 0.0f;
 #pragma unroll
     for (int w = 0; w < kWarps; w++) sum += shared_sums[w][r][i];
-    if (splits == 1) {
-      out[at] = convert<T>(totals[r] > 0.0f ? sum / totals[r] : 0.0f);
-    } else {
-      parts[split * Rows + r].sums[i] = sum;
-    }
-  }
-  if (splits == 1) return;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    __threadfence();
-    is_last = atomicAdd(arrivals, 1u) == splits - 1u;
-    __threadfence();
-  }
-  __syncthreads();
-  if (!is_last) return;
-  if (threadIdx.x == 0) *arrivals = 0;
-  combine_splits<Rows, Width, Splits>(parts, splits, out);
+    return sum;
+  });
 }
 `;

@@ -12,6 +12,26 @@ struct Extent {
 };
 __device__ __forceinline__ Extent warp_extent(const Extent& own) { return {-warp_max(-own.least), warp_max(own.greatest)}; }
 __device__ __forceinline__ Extent block_extent(const Extent& own) { return {-block_max(-own.least), block_max(own.greatest)}; }
+// Several at once.
+template <int Count> __device__ __forceinline__ void block_extents(Extent (&own)[Count]) {
+  __shared__ Extent partial[Count][kWarps];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < Count; i++) {
+    own[i] = warp_extent(own[i]);
+    if (lane == 0) partial[i][warp] = own[i];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < Count; i++) {
+    own[i] = partial[i][lane % kWarps];
+#pragma unroll
+    for (int offset = 1; offset < kWarps; offset *= 2) {
+      own[i].add(__shfl_xor_sync(kFullWarp, own[i].least, offset));
+      own[i].add(__shfl_xor_sync(kFullWarp, own[i].greatest, offset));
+    }
+  }
+}
 
 struct Range { float scale, inverse; int zero; };
 template <int Low, int High> __device__ __forceinline__ Range symmetric_range(const Extent& all) {

@@ -4,6 +4,7 @@ import { batchProduct } from './batch-product.js';
 import { cacheRows } from './cache-rows.js';
 import { collectives } from './collectives.js';
 import { decodeAttention } from './decode-attention.js';
+import { decodeTiles } from './decode-tiles.js';
 import { dynamicQuantize } from './dynamic-quantize.js';
 import { flashAttention } from './flash-attention.js';
 import { tiledProduct } from './matmul.js';
@@ -31,6 +32,7 @@ export const libraries = {
   dynamicQuantize,
   attentionRows,
   decodeAttention,
+  decodeTiles,
   flashAttention,
   collectives,
 } as const;

@@ -118,10 +118,21 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): readonly
       ? rowsText(own, places.slice(0, 1 + own.parameters.length), '0', '0')
       : `${rowsType(own)}{}`;
   });
+  const byTiles = fitsTiles(q, shape, sources);
+  if (byTiles) for (const library of ['tensorCores', 'decodeTiles'] as const) context.libraries.add(library);
   code.line(
-    `attend_cached<kRows, kWidth, kSplits, ${isFresh}>(queries, ${[...fresh, ...cached].join(', ')}, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
+    `${byTiles ? 'attend_tiles' : 'attend_cached'}<kRows, kWidth, kSplits, ${isFresh}>(queries, ${[...fresh, ...cached].join(', ')}, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
   );
   return [{ suffix: '', grid: [{ count: dim(keyHeads * splits), per: 1 }], code, resident }];
+}
+
+/**
+ * Whether tensor cores multiply bytes, which bf16 holds exactly. Probabilities times the scales of values could fall below the
+ * range of f16.
+ */
+function fitsTiles(q: Value, { width }: DecodeShape, sources: readonly Source[]): boolean {
+  const areBytes = sources.every(({ rows }) => rows.parameters.length > 0);
+  return q.type.dtype === 'bf16' && areBytes && (width === 64 || width === 128);
 }
 
 function sourceOf({ func }: KernelContext, name: Source['name'], value: Value): Source {
@@ -183,24 +194,28 @@ function append(context: KernelContext, { length }: DecodeShape, sources: readon
       );
       return `made_${name}`;
     });
+    const quantized = sources.flatMap(({ quantizer }, i) => (quantizer === undefined ? [] : [i]));
+    if (quantized.length > 0) {
+      context.libraries.add('dynamicQuantize');
+      code.line(`Extent extents[${quantized.length}] = {};`);
+      quantized.forEach((i, at) => {
+        code.line(`extents[${at}].add(${made[i]});`);
+      });
+      code.line('block_extents(extents);');
+    }
     sources.forEach((source, i) => {
-      storeFresh(context, source, made[i] as string);
+      storeFresh(context, source, made[i] as string, `extents[${quantized.indexOf(i)}]`);
     });
   });
 }
 
 /** Puts a number of every thread into shared memory and, where it fits, into the cache. */
-function storeFresh(context: KernelContext, source: Source, made: string): void {
+function storeFresh(context: KernelContext, source: Source, made: string, extent: string): void {
   const { code } = context;
   const { name, rows, appended, quantizer } = source;
   const [data, scale, zero] = appended.map(({ result }) => context.pointer(result));
   const type = storageType[rows.data.type.dtype];
-  if (quantizer !== undefined) {
-    context.libraries.add('dynamicQuantize');
-    code.line(`Extent extent_${name}{0.0f, 0.0f};`);
-    code.line(`extent_${name}.add(${made});`);
-    code.line(`const Range range_${name} = ${rangeText(quantizer, 'block', `extent_${name}`)};`);
-  }
+  if (quantizer !== undefined) code.line(`const Range range_${name} = ${rangeText(quantizer, extent)};`);
   const stored =
     quantizer === undefined ? `convert<${type}>(${made})` : codeText(quantizer, made, `range_${name}`);
   code.block('if (channel < kWidth)', () => {

@@ -30,9 +30,9 @@ function limits({ attrs }: Quantizer): string {
   return `<${quantizedRange[attrs.dtype as QuantizedDType].join(', ')}>`;
 }
 
-/** The range of the row whose `Extent` every thread has a part of. */
-export function rangeText(op: Quantizer, sharers: 'warp' | 'block', extent: string): string {
-  return `${op.attrs.symmetric ? 'symmetric' : 'whole'}_range${limits(op)}(${sharers}_extent(${extent}))`;
+/** The range of a row with this extent. */
+export function rangeText(op: Quantizer, extent: string): string {
+  return `${op.attrs.symmetric ? 'symmetric' : 'whole'}_range${limits(op)}(${extent})`;
 }
 
 /** An element as it is stored. */
@@ -78,7 +78,7 @@ export function quantizeRow(context: KernelContext, op: Quantizer, target: Targe
     if (own !== undefined) code.line(`${kept} = ${element()};`);
     code.line(`extent.add(${kept});`);
   });
-  code.line(`const Range range = ${rangeText(op, sharers, 'extent')};`);
+  code.line(`const Range range = ${rangeText(op, `${sharers}_extent(extent)`)};`);
   code.line(`const ${type} to = ${target.row};`);
   overColumns((kept) => code.line(`${codes}[to * ${width} + column] = ${codeText(op, kept, 'range')};`));
   code.block(`if (${start} == 0)`, () => {

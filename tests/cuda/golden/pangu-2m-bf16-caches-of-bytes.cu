@@ -183,9 +183,11 @@ extern "C" __global__ void __launch_bounds__(256, 2) decode_attention_14m(const 
         const float v18 = v17;
         made_value = v18;
       }
-      Extent extent_key{0.0f, 0.0f};
-      extent_key.add(made_key);
-      const Range range_key = symmetric_range<-128, 127>(block_extent(extent_key));
+      Extent extents[2] = {};
+      extents[0].add(made_key);
+      extents[1].add(made_value);
+      block_extents(extents);
+      const Range range_key = symmetric_range<-128, 127>(extents[0]);
       if (channel < kWidth) {
         fresh_key[channel] = convert<signed char>(quantized<-128, 127>(made_key, range_key));
         if (fits) out1[row * kWidth + channel] = fresh_key[channel];
@@ -194,9 +196,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) decode_attention_14m(const 
         fresh_key_scale = range_key.scale;
         if (fits) out2[row] = fresh_key_scale;
       }
-      Extent extent_value{0.0f, 0.0f};
-      extent_value.add(made_value);
-      const Range range_value = symmetric_range<-128, 127>(block_extent(extent_value));
+      const Range range_value = symmetric_range<-128, 127>(extents[1]);
       if (channel < kWidth) {
         fresh_value[channel] = convert<signed char>(quantized<-128, 127>(made_value, range_value));
         if (fits) out3[row * kWidth + channel] = fresh_value[channel];
