@@ -199,8 +199,12 @@ function standardPacked({ all, inner, weights, dtype }: PackedShape): Parameters
   const steps = Math.ceil(vectors / 32);
   const turnsOf = (perWarp: number, blocks: number): number =>
     Math.max(1, Math.ceil(all / (warps * perWarp * blocks)));
-  if (weights === 1 && turnBytes(vectors, 1) <= bytesOfShort)
-    return { perWarp: 1, turns: turnsOf(1, enoughSmallBlocks), ahead: steps, resident: 3 };
+  if (weights === 1 && turnBytes(vectors, 1) <= bytesOfShort) {
+    const turns = turnsOf(1, enoughSmallBlocks);
+    // Registers of a third block cost where two on each multiprocessor are all there are.
+    const resident = Math.ceil(all / (warps * turns)) <= enoughBlocks ? 2 : 3;
+    return { perWarp: 1, turns, ahead: steps, resident };
+  }
   if (weights === 1 && turnBytes(vectors, 1) > bytesOfLong)
     return { perWarp: 2, turns: 1, ahead: bytesOfLong / 16 / 2, resident: 2 };
   const isNarrow = vectorElements(dtype) > 16;

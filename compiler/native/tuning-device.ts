@@ -27,10 +27,13 @@ export async function openGpu({ cache, device = 0, onBuild }: GpuOptions): Promi
   const gpu = gpuOf(library, device);
   return {
     gpu,
-    compile: async (manifest, source) => {
+    compile: async (manifest, source, weights) => {
       const number = gpu.architecture.replace('sm_', '');
       const binary = await compileSource(source, [`arch=compute_${number},code=sm_${number}`]);
-      const files = new Map<string, BundleSource>([[sourceFile, new TextEncoder().encode(source)]]);
+      const files = new Map<string, BundleSource>([
+        ...weights,
+        [sourceFile, new TextEncoder().encode(source)],
+      ]);
       if (binary !== undefined) files.set(binaryFile, binary);
       const cuda = { ...manifest.cuda, binary: binary === undefined ? null : binaryFile };
       return {

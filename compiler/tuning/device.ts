@@ -4,8 +4,12 @@ import type { Gpu } from './file.js';
 
 export interface TuningDevice {
   readonly gpu: Gpu;
-  /** Compiles kernels for this GPU; several calls run at a time. */
-  compile(manifest: PackagedCuda, source: string): Promise<CompiledKernels>;
+  /** Compiles kernels for this GPU; several calls run at a time. `files`: of weights, by name. */
+  compile(
+    manifest: PackagedCuda,
+    source: string,
+    files: ReadonlyMap<string, () => Iterable<Uint8Array>>,
+  ): Promise<CompiledKernels>;
 }
 
 export interface CompiledKernels {

@@ -36,6 +36,8 @@ const entry = z.strictObject({
   shape: record,
   choice: record,
   measured: z.array(measurement),
+  /** How many times as fast the model was with the fastest of them and no other choice; a choice that lost is taken back. */
+  whole: z.number().positive().optional(),
 });
 
 const file = z.strictObject({

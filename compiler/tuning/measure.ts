@@ -1,5 +1,6 @@
 /** Measures all candidates for one shape: each must give the result of the default, and the fastest is chosen. */
 import { type Candidates, candidatesOf } from '../../backends/cuda/candidates.js';
+import type { CudaModule } from '../../backends/cuda/compile.js';
 import { packageCuda } from '../../backends/cuda/package.js';
 import {
   type DecodeShape,
@@ -11,6 +12,7 @@ import {
 } from '../../backends/cuda/tuning.js';
 import type { ComputeDType } from '../../backends/narrow.js';
 import type { NativeEntry, NativeManifest } from '../../backends/native/manifest.js';
+import { weightFiles } from '../../backends/native/package.js';
 import { HewError } from '../../ir/diagnostics.js';
 import type { Module } from '../../ir/module.js';
 import { storedBytes } from '../../ir/type.js';
@@ -30,8 +32,8 @@ export interface MeasureOptions {
   readonly rounds: number;
 }
 
-/** Runs of a candidate in a round. */
-const repeats = 7;
+/** Runs in a round. */
+export const repeats = 7;
 /** What a candidate has to gain to replace the default: less is noise. */
 const leastGain = 0.01;
 
@@ -48,13 +50,22 @@ export async function prepare(
   { compute, others }: MeasureOptions,
 ): Promise<Prepared> {
   const candidates = candidatesOf(module, request, others);
-  const { cuda } = candidates;
+  return { candidates, ...(await compiled(device, candidates.cuda, compute)) };
+}
+
+/** A bundle without weights, but for those that are constants. */
+export async function compiled(
+  device: TuningDevice,
+  cuda: CudaModule,
+  compute: ComputeDType,
+): Promise<Omit<Prepared, 'candidates'>> {
   const manifest = packageCuda(cuda, compute, null, {
     compilerVersion: version,
     tokenizerFile: undefined,
     weights: false,
   });
-  return { candidates, manifest, kernels: await device.compile(manifest, cuda.source) };
+  const constants = weightFiles(cuda, undefined, false, () => {});
+  return { manifest, kernels: await device.compile(manifest, cuda.source, constants) };
 }
 
 export async function measure(
@@ -132,12 +143,12 @@ function chosen(measured: readonly Measured[]): TuningEntry['choice'] {
   return time(fastest) < time(standard) * (1 - leastGain) ? fastest.parameters : standard.parameters;
 }
 
-function callOf(
+export function callOf(
   { inputs, symbols }: NativeEntry,
   entry: string,
   position: number,
   indices: Parameters<typeof madeUp>[2],
-  options: MeasureOptions,
+  options: Pick<MeasureOptions, 'symbols'>,
 ): KernelCall {
   const own = Object.fromEntries(symbols.map((name) => [name, options.symbols[name] as number]));
   return {
@@ -169,11 +180,11 @@ function attempt(check: () => string | undefined): string | undefined {
   }
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 }
 
-const rounded = (microseconds: number): number => Number(microseconds.toPrecision(5));
+export const rounded = (value: number): number => Number(value.toPrecision(5));
 
 /** Microseconds of the default and of the choice. */
 export function tunedTimes({ choice, measured }: TuningEntry): {

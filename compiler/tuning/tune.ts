@@ -1,6 +1,5 @@
 /** `hew tune`: measures the kernels of a model on a GPU in all ways that they may be run, and stores what was the fastest. */
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { requestsOf } from '../../backends/cuda/candidates.js';
 import { lower } from '../../backends/cuda/compile.js';
 import { kinds, type Request, requestKey, rowBucket, untuned } from '../../backends/cuda/tuning.js';
@@ -15,6 +14,8 @@ import { type ModelOptions, openModel } from '../compile.js';
 import type { TuningDevice } from './device.js';
 import { checkArchitecture, choicesIn, type Gpu, readTuning, type TuningEntry, tuningText } from './file.js';
 import { type MeasureOptions, measure, type Prepared, prepare, runsKind } from './measure.js';
+import { started } from './started.js';
+import { judged } from './whole.js';
 
 export interface TuneOptions extends ModelOptions, TuneModuleOptions {
   readonly pipeline?: string | undefined;
@@ -67,30 +68,35 @@ export async function tuneModule(
   if (known !== undefined) checkArchitecture(known, output, device.gpu);
   const compute = options.dtype ?? 'bf16';
   const module = lower(simplified, compute).module;
-  const sites = sitesOf(module, options, device);
+  const assignments = assignmentsOf(module, options.symbols ?? {});
+  const sites = sitesOf(module, options, assignments, device);
   const measuring = {
     compute,
     others: known === undefined ? untuned : choicesIn(known),
     position: options.position,
     rounds: options.rounds ?? 3,
   };
-  const entries: TuningEntry[] = [];
+  const alone: TuningEntry[] = [];
   const failed: { key: string; reason: string }[] = [];
   const optionsOf = ({ symbols }: Site): MeasureOptions => ({ ...measuring, symbols });
-  const compiled = started(
-    sites.map((site) => () => prepare(device, module, site.request, optionsOf(site))),
-    availableParallelism(),
-  );
+  const compiled = started(sites.map((site) => () => prepare(device, module, site.request, optionsOf(site))));
   for (const [i, site] of sites.entries()) {
     const { key, request } = site;
     options.onProgress?.(`measuring ${request.kind}`, i, sites.length);
     try {
-      entries.push(await measure(await (compiled[i] as Promise<Prepared>), request, optionsOf(site)));
+      alone.push(await measure(await (compiled[i] as Promise<Prepared>), request, optionsOf(site)));
     } catch (error) {
-      if (!(error instanceof HewError) || !ofOneShape.has(error.diagnostics[0]?.code)) throw error;
-      failed.push({ key, reason: error.message });
+      failed.push({ key, reason: reasonOf(error) });
     }
   }
+  const entries = await judged(device, module, alone, {
+    ...measuring,
+    assignments,
+    onProgress: options.onProgress,
+  }).catch((error: unknown) => {
+    failed.push({ key: 'the whole model', reason: reasonOf(error) });
+    return alone;
+  });
   if (entries.length > 0)
     await writeFileAtomically(
       output,
@@ -99,8 +105,13 @@ export async function tuneModule(
   return { output, gpu: device.gpu, entries, failed, seconds: (performance.now() - start) / 1000 };
 }
 
-/** What nvcc or the driver refuses of one shape; others may still be measured. */
+/** What nvcc or the driver refuses of one shape or of the model; the rest may still be measured. */
 const ofOneShape: ReadonlySet<string | undefined> = new Set(['HEW6210', 'HEW6214']);
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof HewError) || !ofOneShape.has(error.diagnostics[0]?.code)) throw error;
+  return error.message;
+}
 
 /** A shape that is measured, and the values of the symbols it is measured at. */
 interface Site {
@@ -109,9 +120,13 @@ interface Site {
   readonly symbols: Readonly<Record<string, number>>;
 }
 
-function sitesOf(module: Module, options: TuneModuleOptions, device: TuningDevice): Site[] {
+function sitesOf(
+  module: Module,
+  options: TuneModuleOptions,
+  assignments: readonly Site['symbols'][],
+  device: TuningDevice,
+): Site[] {
   const wanted = kindsOf(options);
-  const assignments = assignmentsOf(module, options.symbols ?? {});
   const sites = new Map<string, Site>();
   for (const request of requestsOf(module)) {
     if (!wanted.has(request.kind) || !runsKind(request, device)) continue;
@@ -159,15 +174,4 @@ function assignmentsOf(
       all.flatMap((values) => (given[name] ?? [max]).map((value) => ({ ...values, [name]: value }))),
     [{}],
   );
-}
-
-/** Starts all tasks, so many at a time. */
-function started<T>(tasks: readonly (() => Promise<T>)[], count: number): Promise<T>[] {
-  const free = Array.from({ length: count }, () => Promise.resolve());
-  return tasks.map((task, i) => {
-    const made = (free[i % count] as Promise<void>).then(task);
-    const done = (): void => {};
-    free[i % count] = made.then(done, done);
-    return made;
-  });
 }

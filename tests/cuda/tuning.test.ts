@@ -226,8 +226,49 @@ describe('measuring', () => {
     expect(made.measured.slice(0, 8)).toEqual([0, 1, 2, 3, 4, 5, 6, 8].map((i) => `candidate_${i}`));
     expect(made.measured.filter((name) => name === 'candidate_3')).toHaveLength(3);
     expect(made.open).toBe(0);
-    expect(made.states).toBe(32);
+    // Caches of the kernel alone, and the position of the model, without and with the choice, in each round and entry.
+    expect(made.states).toBe(32 + 2 * 3 * 2);
     expect(readTuning(report.output).entries).toEqual(report.entries);
+  });
+
+  test('a choice that makes the whole model slower is taken back', async () => {
+    const { device } = fakeDevice(1, -1);
+    const asked: string[] = [];
+    // The model itself has entries of other names: it is slower with one of the choices for attention.
+    const slower: TuningDevice['compile'] = async (manifest, source, files) => {
+      expect(manifest.weights.map(({ file }) => file)).toEqual([...files.keys()]);
+      expect(files.size).toBe('candidate_0' in manifest.entries ? 0 : 1);
+      const kernels = await device.compile(manifest, source, files);
+      const splits = [...source.matchAll(/kSplits = (\d+),/g)].map(([, own]) => Number(own));
+      const open: CompiledKernels['open'] = async () => {
+        const opened = await kernels.open();
+        const measure: typeof opened.measure = (call, outputs, repeats) => {
+          if (call.entry.startsWith('candidate')) return opened.measure(call, outputs, repeats);
+          asked.push(`${call.entry} ${JSON.stringify(call.symbols)}`);
+          return Array.from({ length: repeats }, () => (splits.includes(1) ? 3 : 2));
+        };
+        return { ...opened, measure };
+      };
+      return { open };
+    };
+    const tuneWith = (name: string, compile: TuningDevice['compile'], kinds = ['decode', 'vector']) =>
+      tune(options(name, { kinds, symbols: { T: [16, 64] } }), { ...device, compile });
+    const report = await tuneWith('whole.json', slower);
+    expect(new Set(asked)).toEqual(new Set(['decode {}', 'prefill {"T":16}', 'prefill {"T":64}']));
+    for (const { kind, choice, measured, whole } of report.entries) {
+      const lost = kind === 'decode';
+      expect(whole, kind).toBeCloseTo(lost ? 2 / 3 : 1, 4);
+      expect(choice).toEqual(measured[lost ? 0 : 1]?.parameters);
+    }
+    expect(readTuning(report.output).entries).toEqual(report.entries);
+    // A model that cannot be opened leaves the choices as they are.
+    const refused: TuningDevice['compile'] = async (manifest, ...more) => {
+      const { open } = await device.compile(manifest, ...more);
+      return { open: () => ('candidate_0' in manifest.entries ? open() : fail('HEW6214', 'too large')) };
+    };
+    const alone = await tuneWith('alone.json', refused, ['decode']);
+    expect(alone.failed).toEqual([{ key: 'the whole model', reason: 'HEW6214: too large' }]);
+    expect(alone.entries[0]?.choice).toEqual(alone.entries[0]?.measured[1]?.parameters);
   });
 
   test('slots choose among all experts', async () => {

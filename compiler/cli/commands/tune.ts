@@ -113,6 +113,7 @@ function text({ output, gpu, entries, failed, seconds }: TuneReport): string {
       standard.toFixed(2),
       chosen.toFixed(2),
       (standard / chosen).toFixed(3),
+      entry.whole?.toFixed(3) ?? '',
       fields(entry.choice),
     ];
   });
@@ -124,6 +125,7 @@ function text({ output, gpu, entries, failed, seconds }: TuneReport): string {
       { title: 'default (us)', align: right },
       { title: 'chosen (us)', align: right },
       { title: 'ratio', align: right },
+      { title: 'model', align: right },
       { title: 'choice' },
     ],
     rows,

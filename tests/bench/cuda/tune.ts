@@ -24,7 +24,8 @@ for (const name of rest.filter((arg) => !arg.startsWith('--') && !arg.includes('
     const { standard, chosen } = tunedTimes(entry);
     const [shape, choice] = [entry.shape, entry.choice].map((record) => JSON.stringify(record));
     const ratio = (standard / chosen).toFixed(3);
-    console.log(`${name} ${entry.kind} ${standard} us, ${chosen} us, ${ratio}: ${shape} ${choice}`);
+    const whole = entry.whole === undefined ? '' : `, model ${entry.whole.toFixed(3)}`;
+    console.log(`${name} ${entry.kind} ${standard} us, ${chosen} us, ${ratio}${whole}: ${shape} ${choice}`);
   }
   for (const { key, reason } of failed) console.log(`${name} not measured: ${key}: ${reason}`);
   console.log(`${name}: ${entries.length} shapes in ${seconds.toFixed(1)} s`);
