@@ -73,6 +73,7 @@ export const attentionCases: readonly DecodingCase[] = [
   { tokens: 1, length: 90, heads: 2, kv: 1, width: 256, offset: 60 },
   { tokens: 1, length: 2100, heads: 4, kv: 1, width: 64, offset: 2099, floatValues: true },
   { tokens: 1, length: 70, heads: 4, kv: 2, width: 64 },
+  { tokens: 1, length: 600, heads: 5, kv: 1, width: 128, offset: 580, window: 300, floatValues: true },
   // One token on the kernel for any shape.
   { tokens: 1, length: 45, heads: 4, kv: 2, width: 7, offset: 44, zeros: true },
   { tokens: 1, length: 60, heads: 4, kv: 2, width: 24, values: 40, offset: 30 },

@@ -25,6 +25,8 @@ __device__ __forceinline__ void load_words(const void* p, unsigned (&words)[4]) 
 template <class T> struct FloatPiece {
   Eight<T> raw;
   static constexpr float scale = 1.0f;
+  // Two of eight 16-bit floats.
+  __device__ unsigned word(int i) const { return i == 0 ? raw.raw.x : i == 1 ? raw.raw.y : i == 2 ? raw.raw.z : raw.raw.w; }
   __device__ void expand(float (&x)[8]) const { ::expand(raw, x); }
 };
 template <class Code, int Count> struct BytePiece {

@@ -1,9 +1,9 @@
 /**
- * Attention of one token over caches of bytes on tensor cores: integers of 8 bits are exact in bf16, so that a byte costs few
- * instructions whatever the number of queries, and the kernel can read as fast as memory gives.
+ * Attention of one token on tensor cores: what is read costs few instructions whatever the number of queries, so that the kernel
+ * can read as fast as memory gives. Bytes are multiplied as bf16, which holds integers of 8 bits exactly.
  */
 
-export const decodeTiles = `// ---- attention of one token over bytes: warps take 16 keys at a time, all queries of a head at once ----
+export const decodeTiles = `// ---- attention of one token on tensor cores: warps take 16 keys at a time, all queries of a head at once ----
 
 // Two signed bytes below 0x43 each, as bf16: 128 and the lower seven bits, less 128 or, where the sign is set, 256.
 __device__ __forceinline__ unsigned signed_bytes(unsigned spread) {
@@ -26,14 +26,77 @@ __device__ __forceinline__ unsigned transposed(unsigned pair) {
   return y;
 }
 
-// As attend_cached. Lane 4 g + t holds channels of the keys g and g + 8 of a tile, which are its rows, and of the values 2 t,
-// 2 t + 1 and those eight behind them, whose channels are rows. In which order tensor cores meet channels, or keys, does not
-// matter: each lane takes those that lie side by side.
-template <int Rows, int Width, int Splits, bool Fresh, class Keys, class Values, class Prepare>
-__device__ __forceinline__ void attend_tiles(const bf16 (&queries)[Rows][Width], Keys fresh_key, Values fresh_value, Keys k, Values v,
-                                             int count, int split, float scale, PartialRow<Width>* parts, unsigned* arrivals, bf16* out, Prepare prepare) {
+// Lane 4 g + t has channels of the keys g and g + 8 of a tile, which are the rows of a product, and of the values 2 t, 2 t + 1 and
+// those eight behind them, whose channels are rows. In which order tensor cores meet what they add does not matter: a lane takes
+// channels that lie side by side. 'channel(i)' is the first that product i has of a lane.
+template <class Source, int Width, bool Bytes = Source::kBytes> struct KeyTile {
+  static constexpr int kChunks = Width / 32, kProducts = Width / 16;
+  typename Source::template Piece<8> own[2][kChunks];
+  __device__ static int channel(int i) { return (i / 2 * 4 + threadIdx.x % 4) * 8 + i % 2 * 4; }
+  __device__ void take(int half, Source from, int row) {
+#pragma unroll
+    for (int c = 0; c < kChunks; c++) own[half][c] = from.template piece<8>(row, channel(2 * c));
+  }
+  __device__ float scale(int) const { return 1.0f; }
+  __device__ void fragment(int i, unsigned (&a)[4]) const {
+#pragma unroll
+    for (int e = 0; e < 4; e++) a[e] = own[e % 2][i / 2].word(i % 2 * 2 + e / 2);
+  }
+};
+template <class Source, int Width> struct KeyTile<Source, Width, true> {
+  static constexpr int kChunks = Width / 64, kProducts = Width / 16;
+  typename Source::template Piece<16> own[2][kChunks];
+  __device__ static int channel(int i) { return (i / 4 * 4 + threadIdx.x % 4) * 16 + i % 4 * 4; }
+  __device__ void take(int half, Source from, int row) {
+#pragma unroll
+    for (int c = 0; c < kChunks; c++) own[half][c] = from.template piece<16>(row, channel(4 * c));
+  }
+  __device__ float scale(int half) const { return own[half][0].scale; }
+  __device__ void fragment(int i, unsigned (&a)[4]) const {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const unsigned word = own[half][i / 4].two_complement(i % 4), offsets = own[half][0].offsets(own[half][0].zero);
+      a[half] = two_bytes<Source::kZeros, false>(word, offsets);
+      a[2 + half] = two_bytes<Source::kZeros, true>(word, offsets);
+    }
+  }
+};
+template <class Source, int Width, bool Bytes = Source::kBytes> struct ValueTile {
+  typename Source::template Piece<8> own[4][Width / 64];
+  __device__ static int channel(int i) { return (i / 4 * 8 + threadIdx.x % 32 / 4) * 8 + i % 4 * 2; }
+  __device__ void take(int j, Source from, int row) {
+#pragma unroll
+    for (int c = 0; c < Width / 64; c++) own[j][c] = from.template piece<8>(row, channel(4 * c));
+  }
+  __device__ void fragment(int i, unsigned (&a)[4]) const {
+#pragma unroll
+    for (int e = 0; e < 4; e++) a[e] = __byte_perm(own[e / 2 * 2][i / 4].word(i % 4), own[e / 2 * 2 + 1][i / 4].word(i % 4), e % 2 == 0 ? 0x5410 : 0x7632);
+  }
+};
+template <class Source, int Width> struct ValueTile<Source, Width, true> {
+  static constexpr int kOwn = Width / 8;
+  typename Source::template Piece<kOwn> own[4];
+  __device__ static int channel(int i) { return threadIdx.x % 32 / 4 * kOwn + 2 * i; }
+  __device__ void take(int j, Source from, int row) { own[j] = from.template piece<kOwn>(row, channel(0)); }
+  __device__ void fragment(int i, unsigned (&a)[4]) const {
+#pragma unroll
+    for (int pair = 0; pair < 2; pair++) {
+      // Two channels of two values each, the values side by side.
+      const auto &first = own[2 * pair], &second = own[2 * pair + 1];
+      const unsigned word = __byte_perm(first.two_complement(i / 2), second.two_complement(i / 2), i % 2 == 0 ? 0x5140 : 0x7362);
+      const unsigned offsets = first.offsets(first.zero, second.zero);
+      a[2 * pair] = two_bytes<Source::kZeros, false>(word, offsets);
+      a[2 * pair + 1] = two_bytes<Source::kZeros, true>(word, offsets);
+    }
+  }
+};
+
+// As attend_cached.
+template <int Rows, int Width, int Splits, bool Fresh, class T, class Keys, class Values, class Prepare>
+__device__ __forceinline__ void attend_tiles(const T (&queries)[Rows][Width], Keys fresh_key, Values fresh_value, Keys k, Values v,
+                                             int count, int split, float scale, PartialRow<Width>* parts, unsigned* arrivals, T* out, Prepare prepare) {
   static_assert(Splits <= 32 && Rows <= 8 && Width % 64 == 0 && Width <= 128, "a tile has eight queries");
-  constexpr int kChunks = Width / 64, kOwn = Width / 8, kStep = kWarps * 16;
+  constexpr int kProducts = Width / 16, kStep = kWarps * 16;
   constexpr float kLog2e = 1.4426950408889634f;
   __shared__ float warp_greatest[kWarps][8], warp_totals[kWarps][8], totals[Rows];
   __shared__ __align__(16) float shared_sums[kWarps][Rows][Width];
@@ -41,26 +104,22 @@ __device__ __forceinline__ void attend_tiles(const bf16 (&queries)[Rows][Width],
   const int all = count + (Fresh ? 1 : 0);
   const auto [splits, part] = share_keys<Splits>(all);
   const int start = split * part, end = min(all, start + part), cached = min(end, count);
-  typename Keys::template Piece<16> keys[2][kChunks];
-  typename Values::template Piece<kOwn> values[4];
+  KeyTile<Keys, Width> keys;
+  ValueTile<Values, Width> values;
   float value_scales[2];
   const auto key_of = [&](int first, int half) { return first + half * 8 + g; };
   const auto value_of = [&](int first, int j) { return first + j / 2 * 8 + 2 * t + j % 2; };
   const auto request_keys = [&](int first) {
+    keys = {};
 #pragma unroll
     for (int half = 0; half < 2; half++)
-#pragma unroll
-      for (int c = 0; c < kChunks; c++) {
-        keys[half][c] = {};
-        if (key_of(first, half) < cached) keys[half][c] = k.template piece<16>(key_of(first, half), (4 * c + t) * 16);
-      }
+      if (key_of(first, half) < cached) keys.take(half, k, key_of(first, half));
   };
   const auto request_values = [&](int first) {
+    values = {};
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      values[j] = {};
-      if (value_of(first, j) < cached) values[j] = v.template piece<kOwn>(value_of(first, j), g * kOwn);
-    }
+    for (int j = 0; j < 4; j++)
+      if (value_of(first, j) < cached) values.take(j, v, value_of(first, j));
 #pragma unroll
     for (int half = 0; half < 2; half++) value_scales[half] = key_of(first, half) < cached ? v.scale(key_of(first, half)) : 0.0f;
   };
@@ -71,31 +130,27 @@ __device__ __forceinline__ void attend_tiles(const bf16 (&queries)[Rows][Width],
   prepare();
   __syncthreads();
   if (split >= splits) return;
-  uint2 query[kChunks * 4];
+  uint2 query[kProducts];
 #pragma unroll
-  for (int i = 0; i < kChunks * 4; i++)
-    query[i] = g < Rows ? *reinterpret_cast<const uint2*>(&queries[min(g, Rows - 1)][(i / 4 * 4 + t) * 16 + i % 4 * 4]) : make_uint2(0u, 0u);
-  float sums[kOwn / 2][4] = {}, greatest[2] = {-infinity(), -infinity()}, total[2] = {};
+  for (int i = 0; i < kProducts; i++)
+    query[i] = g < Rows ? *reinterpret_cast<const uint2*>(&queries[min(g, Rows - 1)][keys.channel(i)]) : make_uint2(0u, 0u);
+  float sums[kProducts][4] = {}, greatest[2] = {-infinity(), -infinity()}, total[2] = {};
   for (int first = start + warp * 16; first < end; first += kStep) {
     const bool newest = Fresh && count < end && count >= first && count < first + 16;
     if (newest) {
 #pragma unroll
       for (int half = 0; half < 2; half++)
-#pragma unroll
-        for (int c = 0; c < kChunks; c++)
-          if (key_of(first, half) == count) keys[half][c] = fresh_key.template piece<16>(0, (4 * c + t) * 16);
+        if (key_of(first, half) == count) keys.take(half, fresh_key, 0);
     }
     float scores[4] = {};
-    const unsigned low_offset = keys[0][0].offsets(keys[0][0].zero), high_offset = keys[1][0].offsets(keys[1][0].zero);
 #pragma unroll
-    for (int i = 0; i < kChunks * 4; i++) {
-      const unsigned low = keys[0][i / 4].two_complement(i % 4), high = keys[1][i / 4].two_complement(i % 4);
-      const unsigned a[4] = {two_bytes<Keys::kZeros, false>(low, low_offset), two_bytes<Keys::kZeros, false>(high, high_offset),
-                             two_bytes<Keys::kZeros, true>(low, low_offset), two_bytes<Keys::kZeros, true>(high, high_offset)};
-      multiply(bf16{}, scores, a, query[i].x, query[i].y);
+    for (int i = 0; i < kProducts; i++) {
+      unsigned a[4];
+      keys.fragment(i, a);
+      multiply(T{}, scores, a, query[i].x, query[i].y);
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++) scores[i] = key_of(first, i / 2) < end ? scores[i] * (scale * keys[i / 2][0].scale) : -infinity();
+    for (int i = 0; i < 4; i++) scores[i] = key_of(first, i / 2) < end ? scores[i] * (scale * keys.scale(i / 2)) : -infinity();
     const bool more = first + kStep < end;
     if (more) request_keys(first + kStep);
     float shrink[2];
@@ -113,29 +168,24 @@ __device__ __forceinline__ void attend_tiles(const bf16 (&queries)[Rows][Width],
     if (newest) {
 #pragma unroll
       for (int j = 0; j < 4; j++)
-        if (value_of(first, j) == count) values[j] = fresh_value.template piece<kOwn>(0, g * kOwn);
+        if (value_of(first, j) == count) values.take(j, fresh_value, 0);
 #pragma unroll
       for (int half = 0; half < 2; half++)
         if (key_of(first, half) == count) value_scales[half] = fresh_value.scale(0);
     }
-    const unsigned low = transposed(pack(bf16{}, scores[0] * value_scales[0], scores[1] * value_scales[0]));
-    const unsigned high = transposed(pack(bf16{}, scores[2] * value_scales[1], scores[3] * value_scales[1]));
+    const unsigned low = transposed(pack(T{}, scores[0] * value_scales[0], scores[1] * value_scales[0]));
+    const unsigned high = transposed(pack(T{}, scores[2] * value_scales[1], scores[3] * value_scales[1]));
     if (__any_sync(kFullWarp, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
 #pragma unroll
-      for (int i = 0; i < kOwn / 2; i++)
+      for (int i = 0; i < kProducts; i++)
 #pragma unroll
         for (int e = 0; e < 4; e++) sums[i][e] *= shrink[e % 2];
     }
-    const unsigned first_offsets = values[0].offsets(values[0].zero, values[1].zero), last_offsets = values[2].offsets(values[2].zero, values[3].zero);
 #pragma unroll
-    for (int i = 0; i < kOwn / 2; i++) {
-      // Two channels of two values each, the values side by side.
-      constexpr unsigned kFront = 0x5140, kBack = 0x7362;
-      const unsigned x = __byte_perm(values[0].two_complement(i / 2), values[1].two_complement(i / 2), i % 2 == 0 ? kFront : kBack);
-      const unsigned y = __byte_perm(values[2].two_complement(i / 2), values[3].two_complement(i / 2), i % 2 == 0 ? kFront : kBack);
-      const unsigned a[4] = {two_bytes<Values::kZeros, false>(x, first_offsets), two_bytes<Values::kZeros, true>(x, first_offsets),
-                             two_bytes<Values::kZeros, false>(y, last_offsets), two_bytes<Values::kZeros, true>(y, last_offsets)};
-      multiply(bf16{}, sums[i], a, low, high);
+    for (int i = 0; i < kProducts; i++) {
+      unsigned a[4];
+      values.fragment(i, a);
+      multiply(T{}, sums[i], a, low, high);
     }
     if (more) request_values(first + kStep);
   }
@@ -150,7 +200,7 @@ __device__ __forceinline__ void attend_tiles(const bf16 (&queries)[Rows][Width],
     }
     if (row >= Rows) continue;
 #pragma unroll
-    for (int i = 0; i < kOwn / 2; i++) *reinterpret_cast<float2*>(&shared_sums[warp][row][g * kOwn + 2 * i]) = make_float2(sums[i][r], sums[i][2 + r]);
+    for (int i = 0; i < kProducts; i++) *reinterpret_cast<float2*>(&shared_sums[warp][row][values.channel(i)]) = make_float2(sums[i][r], sums[i][2 + r]);
   }
   __syncthreads();
   // Warps have powers of their own: the greatest of the block makes them one, by a factor for each that takes the place of its

@@ -118,7 +118,7 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): readonly
       ? rowsText(own, places.slice(0, 1 + own.parameters.length), '0', '0')
       : `${rowsType(own)}{}`;
   });
-  const byTiles = fitsTiles(q, shape, sources);
+  const byTiles = fitsTiles(q, shape, splits, sources);
   if (byTiles) for (const library of ['tensorCores', 'decodeTiles'] as const) context.libraries.add(library);
   code.line(
     `${byTiles ? 'attend_tiles' : 'attend_cached'}<kRows, kWidth, kSplits, ${isFresh}>(queries, ${[...fresh, ...cached].join(', ')}, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
@@ -126,13 +126,23 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): readonly
   return [{ suffix: '', grid: [{ count: dim(keyHeads * splits), per: 1 }], code, resident }];
 }
 
+/** Keys of a block from which on tensor cores gain over floats: of fewer, warps would have a tile each or none. */
+const keysForTiles = 256;
+
 /**
- * Whether tensor cores multiply bytes, which bf16 holds exactly. Probabilities times the scales of values could fall below the
- * range of f16.
+ * Whether tensor cores multiply: bytes as bf16 (in f16, probabilities times the scales of values could fall below the range),
+ * and floats where a block has many.
  */
-function fitsTiles(q: Value, { width }: DecodeShape, sources: readonly Source[]): boolean {
-  const areBytes = sources.every(({ rows }) => rows.parameters.length > 0);
-  return q.type.dtype === 'bf16' && areBytes && (width === 64 || width === 128);
+function fitsTiles(
+  q: Value,
+  { width, length }: DecodeShape,
+  splits: number,
+  sources: readonly Source[],
+): boolean {
+  const { dtype } = q.type;
+  const areBytes = sources.map(({ rows }) => rows.parameters.length > 0);
+  const gains = areBytes.includes(true) ? dtype === 'bf16' : length / splits >= keysForTiles;
+  return dtype !== 'f32' && gains && (width === 64 || width === 128);
 }
 
 function sourceOf({ func }: KernelContext, name: Source['name'], value: Value): Source {

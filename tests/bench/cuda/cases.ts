@@ -2,7 +2,8 @@
  * Writes the conformance suite for a GPU: `cases.ts OUTPUT`, or those cases whose names match: `cases.ts OUTPUT PATTERN`. Each case is a bundle without code of its own; their kernels
  * stand together in a few sources, which nvcc compiles here or on the machine with the GPU (see check.py). The inputs,
  * and what the interpreter makes of them, go to one file of data. Cases whose kernels have parameters are there twice: with the
- * defaults, and with another of the choices that `hew tune` has, all of which are taken in turn.
+ * defaults, and with another of the choices that `hew tune` has, all of which are taken in turn; attention of one token also
+ * by one block for a head.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import { emitCuda, lower } from '../../../backends/cuda/compile.js';
 import { packageCuda } from '../../../backends/cuda/package.js';
 import {
   choicesOf,
+  type DecodeShape,
   type KindName,
   recordText,
   requestKey,
@@ -159,6 +161,17 @@ function otherChoices(module: Module): ReadonlyMap<string, object> | undefined {
   );
 }
 
+/** One block for all keys of a head: floats go to tensor cores where a block has many. Undefined where nothing is to choose. */
+function unsplit(module: Module): ReadonlyMap<string, object> | undefined {
+  const requests = requestsOf(module).filter(
+    (own) => own.kind === 'decode' && choicesOf('decode', own.shape as DecodeShape)[0]?.splits !== 1,
+  );
+  const choice = { splits: 1, resident: 2 };
+  return requests.length === 0
+    ? undefined
+    : new Map(requests.map(({ kind, shape }) => [requestKey(kind, shape), choice]));
+}
+
 /** The cases as they are, and with other choices. */
 function* ways(
   pattern: RegExp,
@@ -166,10 +179,11 @@ function* ways(
   for (const own of suite(pattern)) {
     const lowered = lower(own.module, own.compute).module;
     yield { ...own, lowered, tuning: untuned };
-    const choices = otherChoices(lowered);
-    if (choices === undefined) continue;
-    const said = [...choices.values()].map(recordText).join('; ');
-    yield { ...own, name: `${own.name}, with ${said}`, lowered, tuning: tuningOf(choices) };
+    for (const choices of [otherChoices(lowered), own.compute === 'f32' ? undefined : unsplit(lowered)]) {
+      if (choices === undefined) continue;
+      const said = [...choices.values()].map(recordText).join('; ');
+      yield { ...own, name: `${own.name}, with ${said}`, lowered, tuning: tuningOf(choices) };
+    }
   }
 }
 

@@ -92,6 +92,9 @@ const attentionRows: readonly AttentionRow[] = [
   { tokens: 1, length: 16, heads: 3, kv: 3, width: 7, causal: true, offset: 15, window: 1 },
   { tokens: 6, length: 32, heads: 4, kv: 1, width: 16, causal: true, offset: 20, window: 17 },
   { tokens: 3, length: 8, heads: 2, kv: 2, width: 8, batch: [2], causal: true, offset: 2, window: 100 },
+  // One token over so many keys that tensor cores gain.
+  { tokens: 1, length: 500, heads: 6, kv: 2, width: 64, causal: true, offset: 470 },
+  { tokens: 1, length: 330, heads: 8, kv: 1, width: 128, causal: true, offset: 329, window: 290 },
   // Several tiles of kernels that take many queries and keys at a time.
   { tokens: 150, length: 150, heads: 2, kv: 1, width: 72 },
   { tokens: 40, length: 150, heads: 4, kv: 2, width: 128, causal: true, offset: 97 },
