@@ -11,6 +11,8 @@ import { randomNumbers } from '../prune/scores.js';
 import type { Carried } from '../refit/stream.js';
 
 export interface Objective {
+  /** Whether calls weigh by the errors that they have to begin with. */
+  readonly weighsCalls: boolean;
   /** The mean over calls. */
   loss(wanted: Carried, found: Carried): number;
   /** From the unquantized outputs, and those of a model to begin with where there is one. */
@@ -33,6 +35,7 @@ const relativeError = (wanted: Float32Array, found: Float32Array): number =>
   distance(wanted, found) / Math.max(norm(wanted), Number.MIN_VALUE);
 
 export const valueObjective: Objective = {
+  weighsCalls: true,
   loss: (wanted, found) =>
     mean(wanted.map((values, call) => relativeError(values, found[call] as Float32Array))),
   cotangents: (wanted, present) => {
@@ -49,15 +52,17 @@ export const valueObjective: Objective = {
 
 export function tokenObjective(vocabulary: number): Objective {
   return {
+    weighsCalls: false,
     loss: (wanted, found) =>
       mean(wanted.map((logits, call) => divergence(logits, found[call] as Float32Array, vocabulary))),
     cotangents: (wanted) => {
       const random = randomNumbers(seed);
+      const probabilities = new Float64Array(vocabulary);
       return wanted.map((logits) => {
         const result = new Float32Array(logits.length);
         for (let at = 0; at < logits.length; at += vocabulary) {
           const row = result.subarray(at, at + vocabulary);
-          row.set(softmax(logits.subarray(at, at + vocabulary)));
+          row.set(softmax(logits, at, probabilities));
           const token = drawn(row, random());
           row[token] = (row[token] as number) - 1;
         }
@@ -67,11 +72,18 @@ export function tokenObjective(vocabulary: number): Objective {
   };
 }
 
-function softmax(logits: Float32Array): Float64Array {
-  const greatest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const powers = Float64Array.from(logits, (value) => Math.exp(value - greatest));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
+/** Of logits[at .. at + length of result - 1]: loops, because there is one row for every token of the data. */
+function softmax(logits: Float32Array, at: number, result: Float64Array): Float64Array {
+  let greatest = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < result.length; i++) greatest = Math.max(greatest, logits[at + i] as number);
+  let sum = 0;
+  for (let i = 0; i < result.length; i++) {
+    const power = Math.exp((logits[at + i] as number) - greatest);
+    result[i] = power;
+    sum += power;
+  }
+  for (let i = 0; i < result.length; i++) result[i] = (result[i] as number) / sum;
+  return result;
 }
 
 function drawn(probabilities: Float32Array, at: number): number {
@@ -85,10 +97,11 @@ function drawn(probabilities: Float32Array, at: number): number {
 
 /** Mean over rows of Σ p log(p / q). */
 function divergence(wanted: Float32Array, found: Float32Array, vocabulary: number): number {
+  const [p, q] = [new Float64Array(vocabulary), new Float64Array(vocabulary)];
   let sum = 0;
   for (let at = 0; at < wanted.length; at += vocabulary) {
-    const p = softmax(wanted.subarray(at, at + vocabulary));
-    const q = softmax(found.subarray(at, at + vocabulary));
+    softmax(wanted, at, p);
+    softmax(found, at, q);
     for (let i = 0; i < vocabulary; i++) {
       const own = p[i] as number;
       if (own > 0) sum += own * Math.log(own / Math.max(q[i] as number, Number.MIN_VALUE));

@@ -30,8 +30,8 @@ import type { Settings } from './scheme.js';
 /** Calls that factors are measured on, and that blocks are judged on. */
 const callsMeasured = 32;
 const callsJudged = 8;
-/** Bytes that the streams of all calls and turns may take. */
-const streamBytes = 2 ** 30;
+/** Bytes that the streams of all calls and turns, and outputs with their cotangents, may take. */
+const carriedBytes = 2 ** 30;
 
 /** What became of one block. */
 export interface BlockChange {
@@ -52,7 +52,7 @@ export async function reconstructBlocks(
 ): Promise<PassResult> {
   const place = placeOf(module, data);
   const own = layers.filter((layer) => isReconstructed(layer, place, settings));
-  const { measured, judged } = divideCalls(place, settings, data);
+  const { measured, judged } = await divideCalls(place, settings, data);
   const isModel = settings.reconstruct === 'model';
   const started = performance.now();
   const plain = remembered(gptqRounder(settings, data));
@@ -108,11 +108,12 @@ type Calls = DataCalls['calls'];
  * Calls to measure on and calls to judge by, spread over all, the last among the former. Those to judge by are of the
  * calls that no Gram matrix was made of, as far as there are any.
  */
-function divideCalls(
+async function divideCalls(
   place: Place,
   { every }: Settings,
-  { calibration: { calls } }: PassData,
-): { readonly measured: Calls; readonly judged: Calls } {
+  data: PassData,
+): Promise<{ readonly measured: Calls; readonly judged: Calls }> {
+  const { calls } = data.calibration;
   if (calls.length < 2) {
     fail('HEW6011', 'one call of calibration cannot both tell how to reconstruct blocks and judge it', {
       help: 'give more calibration data, or leave reconstruct out',
@@ -124,7 +125,8 @@ function divideCalls(
   const judged = spread(unseen.length === 0 ? others : unseen, Math.min(callsJudged, Math.ceil(last / 4)));
   const held = new Set(judged);
   const rest = calls.filter((call) => !held.has(call));
-  return { measured: spread(rest, Math.min(callsMeasured, callsThatFit(place))), judged };
+  const measured = Math.min(callsMeasured, await callsThatFit(place, data));
+  return { measured: spread(rest, measured), judged };
 }
 
 /** As many as asked for, at even distances, the last among them. */
@@ -136,12 +138,17 @@ function spread(calls: Calls, wanted: number): Calls {
   );
 }
 
-function callsThatFit(place: Place): number {
+/** How many calls like the last fit into memory, at least one. */
+async function callsThatFit(place: Place, data: PassData): Promise<number> {
+  const [last] = await firstStream(place, withCalls(data, data.calibration.calls.slice(-1)));
   const { dims } = place.module;
   const most = new Map([...dims.keys()].map((name) => [name, dimRange(place.module, name).max]));
-  const values = elementCount(evalShape(streamEnds(place).first.type.shape, most));
-  const bytes = values * Float32Array.BYTES_PER_ELEMENT * (indicesOf(place).length + 1);
-  return Math.max(1, Math.floor(streamBytes / bytes));
+  const sizeOf = ({ type }: Value): number => elementCount(evalShape(type.shape, most));
+  const [output] = place.entry.results as [Value];
+  const stream = sizeOf(streamEnds(place).first);
+  const values = stream * (indicesOf(place).length + 1) + 3 * sizeOf(output);
+  const share = (last as Float32Array).length / stream;
+  return Math.max(1, Math.floor(carriedBytes / (share * values * Float32Array.BYTES_PER_ELEMENT)));
 }
 
 function objectiveOf({ module, entry }: Place, isModel: boolean, { calibration }: PassData): Objective {
@@ -162,10 +169,12 @@ async function measureFactors(
   const streams = await streamsOf(place, data);
   if (!isModel)
     return factorsOfBlocks(place, layers, streams, (wanted) => objective.cotangents(wanted, undefined), data);
-  const own = placeOf(present, data);
-  const start = await outputsFrom(own, 0, await firstStream(own, data), data);
+  const start = objective.weighsCalls ? await wholeOutputs(placeOf(present, data), data) : undefined;
   return factorsOfModel(place, layers, streams, (wanted) => objective.cotangents(wanted, start), data);
 }
+
+const wholeOutputs = async (place: Place, data: PassData): Promise<Carried> =>
+  outputsFrom(place, 0, await firstStream(place, data), data);
 
 /** The error that a module makes in one turn when all else is unquantized. */
 async function judgeOf(

@@ -23,6 +23,8 @@ const languageSchemes = {
   'weights of 4 bits, groups of 64, GPTQ': 'join-experts,quantize{scheme=w4,group=64,rounding=gptq,every=4}',
   'weights of 4 bits, groups of 64, asymmetric, GPTQ':
     'join-experts,quantize{scheme=w4,group=64,asymmetric,rounding=gptq,every=4}',
+  'weights of 4 bits, groups of 64, asymmetric, GPTQ for the output of the model':
+    'join-experts,quantize{scheme=w4,group=64,asymmetric,rounding=gptq,every=4,reconstruct=model}',
   'W8A8, one range per tensor': 'join-experts,quantize',
   'W8A8, one range per tensor, smooth': 'join-experts,smooth,quantize',
   'W8A8, dynamic per token': 'join-experts,quantize{activations=token}',

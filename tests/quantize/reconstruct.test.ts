@@ -8,6 +8,7 @@ import type { Module } from '../../ir/module.js';
 import { printModule } from '../../ir/print.js';
 import type { Tensor } from '../../ir/tensor.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
+import { tokenObjective, valueObjective } from '../../passes/quantize/objective.js';
 import type { BlockChange } from '../../passes/quantize/reconstruct.js';
 import { standardPipeline } from '../../passes/registry.js';
 import { randomSource, tinyData, tinyDit, tinyModel, tinyMoge, weightsOf } from '../prune/tiny-model.js';
@@ -50,6 +51,34 @@ async function expectHonest(given: Given, pipeline: string): Promise<readonly Bl
 
 const isSame = (a: Float64Array, b: Float64Array | undefined): boolean =>
   a.length === b?.length && a.every((value, i) => value === b[i]);
+
+describe('objectives', () => {
+  test('cotangents for tokens have the curvature of the divergence', () => {
+    const [rows, logits] = [20000, [0.3, -1, 1.2]];
+    const objective = tokenObjective(3);
+    const wanted = Float32Array.from({ length: rows * 3 }, (_, i) => logits[i % 3] as number);
+    const [found] = objective.cotangents([wanted], undefined) as [Float32Array];
+    const step = [0.02, 0.03, -0.01];
+    let squares = 0;
+    for (let row = 0; row < rows; row++)
+      squares += step.reduce((sum, v, i) => sum + v * (found[row * 3 + i] as number), 0) ** 2 / rows;
+    const moved = Float32Array.from(wanted.subarray(0, 3), (v, i) => v + (step[i] as number));
+    const loss = objective.loss([wanted.subarray(0, 3)], [moved]);
+    expect(squares / 2 / loss).toBeCloseTo(1, 1);
+    expect(objective.loss([wanted], [wanted])).toBe(0);
+  });
+
+  test('calls weigh by their size and by the error they have', () => {
+    const [small, large] = [Float32Array.from([3, 4]), Float32Array.from([30, 40])];
+    const present = [Float32Array.from([3.5, 4]), Float32Array.from([30, 60])];
+    expect(valueObjective.loss([small, large], present)).toBeCloseTo((0.1 + 0.4) / 2, 6);
+    const weights = (given: readonly Float32Array[] | undefined): number[] =>
+      valueObjective.cotangents([small, large], given).map((values) => Math.abs(values[0] as number));
+    expect(weights(undefined).map((w) => 1 / w)).toEqual([5, 50].map((v) => expect.closeTo(v, 4)));
+    const wanted = [5 * Math.sqrt(0.1), 50 * Math.sqrt(0.4)];
+    expect(weights(present).map((w) => 1 / w)).toEqual(wanted.map((v) => expect.closeTo(v, 4)));
+  });
+});
 
 describe('a diffusion transformer', async () => {
   const { module: raw } = tinyDit();
