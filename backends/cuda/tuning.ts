@@ -61,6 +61,8 @@ export interface DecodeShape {
   readonly width: number;
   readonly keyHeads: number;
   readonly length: number;
+  /** Keys or values are bytes. */
+  readonly cache?: 'bytes';
 }
 
 export interface TileShape {
@@ -83,6 +85,8 @@ export interface FlashShape {
   readonly queries: number;
   readonly keys: number;
   readonly mask: 'causal' | 'none';
+  /** Keys or values are bytes. */
+  readonly cache?: 'bytes';
 }
 
 /** Products of slots that have chosen a weight each. */

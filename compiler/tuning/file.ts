@@ -55,6 +55,7 @@ const count = z.int().nonnegative();
 const size = z.int().positive();
 const dtype = z.enum(Object.keys(dtypes) as [DType, ...DType[]]);
 const name = z.string().min(1);
+const cache = z.literal('bytes').exactOptional();
 const fewRows = {
   columns: size,
   inner: size,
@@ -68,7 +69,7 @@ const shapes: { readonly [K in KindName]: z.ZodType<ShapeOf<K>> } = {
   vector: z.strictObject({ ...fewRows, rows: size }),
   packed: z.strictObject({ ...fewRows, group: count }),
   batch: z.strictObject({ ...fewRows, rows: size, group: count, words: size }),
-  decode: z.strictObject({ rows: size, width: size, keyHeads: size, length: size }),
+  decode: z.strictObject({ rows: size, width: size, keyHeads: size, length: size, cache }),
   tile: z.strictObject({
     rows: size,
     columns: size,
@@ -84,6 +85,7 @@ const shapes: { readonly [K in KindName]: z.ZodType<ShapeOf<K>> } = {
     queries: count,
     keys: count,
     mask: z.enum(['causal', 'none']),
+    cache,
   }),
   grouped: z.strictObject({ slots: size, experts: size, columns: size, inner: size, dtype }),
   row: z.strictObject({ op: name, width: size, rows: count, reads: count, dtype, result: dtype }),

@@ -32,7 +32,8 @@ import type { Module } from '../../ir/module.js';
 import { encodeBytes } from '../../ir/numeric.js';
 import { codeOf } from '../checkpoint/hew-errors.js';
 import { hew, scratchDirectory } from '../cli/run-cli.js';
-import { layerCases, productCases } from './decoding.js';
+import { byteLayerCases } from './byte-caches.js';
+import { type DecodingCase, layerCases, productCases } from './decoding.js';
 import { streamingCases } from './streaming.js';
 
 const directory = scratchDirectory();
@@ -89,6 +90,18 @@ describe('the table of parameters', () => {
 });
 
 describe('candidates', () => {
+  test('attention over bytes is a shape of its own, with bytes and scales among the caches that rotate', () => {
+    const { module } = lower((byteLayerCases[1] as DecodingCase).module, 'bf16');
+    const request =
+      requestsOf(module).find(({ kind }) => kind === 'decode') ?? fail('HEW9001', 'no attention');
+    expect(request.shape).toMatchObject({ width: 64, cache: 'bytes' });
+    const { cuda, launches } = candidatesOf(module, request, untuned);
+    expect(cuda.source).toContain('attend_tiles<');
+    const plan = cuda.plans.get('candidate_0') ?? [];
+    expect(plan.filter((step) => 'copy' in step)).toEqual([]);
+    expect(plan).toHaveLength(launches);
+  });
+
   test('every copy of a kernel has its own parameters and rotates among operands', () => {
     const module = lowered('layer of 1 x 64');
     const request =

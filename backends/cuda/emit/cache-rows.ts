@@ -23,6 +23,11 @@ export function cacheRows(value: Value): CacheRows {
   return { data, parameters };
 }
 
+/** What tells attention over bytes from attention over floats, for kernels that are tuned apart. */
+export function cacheKind(...values: readonly Value[]): { readonly cache?: 'bytes' } {
+  return values.some((value) => cacheRows(value).parameters.length > 0) ? { cache: 'bytes' } : {};
+}
+
 /** All tensors that keys or values are read from. */
 export function cacheTensors(value: Value): readonly Value[] {
   const { data, parameters } = cacheRows(value);

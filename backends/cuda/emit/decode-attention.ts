@@ -7,7 +7,7 @@ import { defOf, type Func, type Module, modelDims, type OpOf, type Value } from 
 import { resolver, rootOf } from '../../kernel-function.js';
 import { type DecodeShape, kinds, type Tuning } from '../tuning.js';
 import { emitRest } from './append.js';
-import { type CacheRows, cacheRows, rowsText, rowsType } from './cache-rows.js';
+import { type CacheRows, cacheKind, cacheRows, rowsText, rowsType } from './cache-rows.js';
 import { codeText, type Quantizer, rangeText } from './dynamic-quantize.js';
 import { floatLiteral } from './elementwise.js';
 import { Expressions } from './expression.js';
@@ -35,7 +35,7 @@ export function decodeShape(
   const rows = heads / keyHeads;
   const fits = [16, 32, 64, 128, 256].includes(width) && width === valueWidth;
   if (tokens !== 1 || length === 0 || !fits || rows < 1 || rows > 8 || rows * width > 1024) return undefined;
-  return { rows, width, keyHeads, length };
+  return { rows, width, keyHeads, length, ...cacheKind(k, v) };
 }
 
 /** Bytes of the partial results. */
@@ -118,7 +118,7 @@ export function emitDecode(context: KernelContext, shape: DecodeShape): readonly
       ? rowsText(own, places.slice(0, 1 + own.parameters.length), '0', '0')
       : `${rowsType(own)}{}`;
   });
-  const byTiles = fitsTiles(q, shape, splits, sources);
+  const byTiles = fitsTiles(q, shape, splits);
   if (byTiles) for (const library of ['tensorCores', 'decodeTiles'] as const) context.libraries.add(library);
   code.line(
     `${byTiles ? 'attend_tiles' : 'attend_cached'}<kRows, kWidth, kSplits, ${isFresh}>(queries, ${[...fresh, ...cached].join(', ')}, cached, split, ${floatLiteral(attrs.scale)}, parts, arrivals + head, ${context.pointer(result as Value)} + head * kRows * kWidth, prepare);`,
@@ -133,15 +133,9 @@ const keysForTiles = 256;
  * Whether tensor cores multiply: bytes as bf16 (in f16, probabilities times the scales of values could fall below the range),
  * and floats where a block has many.
  */
-function fitsTiles(
-  q: Value,
-  { width, length }: DecodeShape,
-  splits: number,
-  sources: readonly Source[],
-): boolean {
+function fitsTiles(q: Value, { width, length, cache }: DecodeShape, splits: number): boolean {
   const { dtype } = q.type;
-  const areBytes = sources.map(({ rows }) => rows.parameters.length > 0);
-  const gains = areBytes.includes(true) ? dtype === 'bf16' : length / splits >= keysForTiles;
+  const gains = cache === 'bytes' ? dtype === 'bf16' : length / splits >= keysForTiles;
   return dtype !== 'f32' && gains && (width === 64 || width === 128);
 }
 

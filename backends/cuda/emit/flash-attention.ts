@@ -2,7 +2,7 @@
 import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { OpOf, Value } from '../../../ir/module.js';
 import type { Grid } from '../../native/plan.js';
-import { keyRows } from './cache-rows.js';
+import { cacheKind, keyRows } from './cache-rows.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
 import type { KernelContext, Phase } from './kernel.js';
@@ -75,6 +75,7 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
     queries: sizeOf(tokens),
     keys: sizeOf(k.type.shape.at(-3) as Dim),
     mask: causal ? 'causal' : 'none',
+    ...cacheKind(k, v),
   });
   code.line(
     `attend_tile<${width}, ${keys}>(tile, ${context.size(tokens)}, queries, keys, values, visible, ${floatLiteral(scale)}, out);`,
