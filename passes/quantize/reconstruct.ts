@@ -40,6 +40,7 @@ export interface BlockChange {
   readonly before: number;
   readonly after: number;
   readonly kept: boolean;
+  /** Of measuring, rounding and judging, beyond rounding each layer for itself. */
   readonly milliseconds: number;
 }
 
@@ -54,12 +55,11 @@ export async function reconstructBlocks(
   const own = layers.filter((layer) => isReconstructed(layer, place, settings));
   const { measured, judged } = await divideCalls(place, settings, data);
   const isModel = settings.reconstruct === 'model';
-  const started = performance.now();
   const plain = remembered(gptqRounder(settings, data));
   const before = quantizeLayers(module, layers, settings, data, { ...choices, round: plain });
+  const started = performance.now();
   const factors = await measureFactors(place, own, before.module, isModel, withCalls(data, measured));
   const turns = indicesOf(place);
-  const share = (performance.now() - started) / Math.max(turns.length, 1);
   const whole = remembered(gptqRounder(settings, data, ({ weight }, turn) => factors[turn]?.get(weight)));
   const isOwn = new Set(own);
   const round = (kept: (turn: number) => boolean): Rounder => {
@@ -67,6 +67,7 @@ export async function reconstructBlocks(
       (isOwn.has(layer) && kept(turn) ? whole : plain)(w, layer, scheme, turn);
   };
   const after = quantizeLayers(module, layers, settings, data, { ...choices, round: round(() => true) });
+  const share = (performance.now() - started) / Math.max(turns.length, 1);
   const judge = await judgeOf(place, isModel, withCalls(data, judged));
   const changes: BlockChange[] = [];
   for (const turn of turns.keys()) {
