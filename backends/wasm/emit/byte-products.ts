@@ -16,15 +16,15 @@ import { columnValue, overGroups } from './integer-panels.js';
 import {
   type IntegerProduct,
   type Multiplication,
-  overRows,
+  overBlockRows,
   type RowForm,
   type Tile,
   writeRow,
 } from './integer-products.js';
 
 const rowQuadBytes = 4;
-/** Bytes of a quad of a panel. */
-const quadBytes = 4 * panelWidth;
+/** Bytes of a quad of a panel that is ready. */
+const panelQuadBytes = 4 * panelWidth;
 /** Independent sums of a tile of one row, which hide how long an instruction takes. */
 const chains = 4;
 
@@ -61,6 +61,11 @@ function offset({ context: { m } }: IntegerProduct): Expr {
   return m.global.get(dotOffset, i32);
 }
 
+/** The factor that makes a dot product a sum. */
+function ones({ context: { asm, m } }: IntegerProduct): Expr {
+  return m.i8x16.splat(asm.const(1));
+}
+
 /** What a value of the dtype differs by from the signed byte of the same bits. */
 function unsignedBy(dtype: DType): number {
   return dtype === 'u8' ? 128 : 0;
@@ -75,7 +80,7 @@ function zeroAsFactor(product: IntegerProduct, zero: Expr): Expr {
 
 /** The rows of a block as second factors, with their scales, zero points and sums. */
 function prepareRows(product: IntegerProduct, block: Local, end: Local): readonly Expr[] {
-  const { context, operands, groups, scratch, ofRow } = product;
+  const { context, operands, scratch, ofRow } = product;
   const { asm, m } = context;
   const { x, xZero, wZero } = operands;
   const inner = context.sizes(x.type.shape).at(-1) as number;
@@ -96,31 +101,25 @@ function prepareRows(product: IntegerProduct, block: Local, end: Local): readonl
     zero.set(zeroAsFactor(product, xZero === undefined ? asm.const(0) : ofRow(xZero, row.get)));
   return [
     flips.set(m.i8x16.splat(flip(asm.const(0)))),
-    ...overRows(product, inner, block, end, (row, from, to) => {
+    ...overBlockRows(product, inner, block, end, (row, from, to) => {
       const inBlock = asm.sub(row.get, block.get);
       const place = asm.expr(asm.add(scratch.rowZeros, asm.mul(inBlock, 4)));
       return [
         ...(xZero === undefined && wZero === undefined ? [] : [setZero(row)]),
         ...(xZero === undefined ? [] : [m.i32.store(0, 4, place, zero.get())]),
         ...writeRow(product, inner, form, from, to),
-        ...(wZero === undefined ? [] : sumRow(product, inBlock, inner, groups, zero)),
+        ...(wZero === undefined ? [] : sumRow(product, inBlock, inner, zero)),
       ];
     }),
   ];
 }
 
 /** Per group of a row: n (zx + offset) - sum (x + offset), which the zero point of w multiplies. */
-function sumRow(
-  { context, scratch }: IntegerProduct,
-  inBlock: Size,
-  inner: number,
-  groups: InnerGroups,
-  zero: Local,
-): readonly Expr[] {
+function sumRow(product: IntegerProduct, inBlock: Size, inner: number, zero: Local): readonly Expr[] {
+  const { context, groups, scratch } = product;
   const { asm, m } = context;
   const [from, to, sum] = [asm.local(i32), asm.local(i32), asm.local(v128)];
   const place = (base: Make, bytes: number): Expr => asm.expr(asm.add(base, asm.mul(inBlock, bytes)));
-  const ones = (): Expr => m.i8x16.splat(asm.const(1));
   return [
     from.set(place(scratch.rows, panelQuads(groups) * rowQuadBytes)),
     to.set(place(scratch.rowSums, groups.count * 4)),
@@ -129,7 +128,7 @@ function sumRow(
       return [
         sum.set(asm.splatInt(0)),
         asm.loop(0, quads, () => [
-          sum.set(asm.dotBytes(ones(), m.v128.load32_zero(0, 1, from.get()), sum.get())),
+          sum.set(asm.dotBytes(ones(product), m.v128.load32_zero(0, 1, from.get()), sum.get())),
           from.set(m.i32.add(from.get(), asm.const(rowQuadBytes))),
         ]),
         m.i32.store(0, 4, to.get(), m.i32.sub(zeros, m.i32x4.extract_lane(sum.get(), 0))),
@@ -163,7 +162,6 @@ function preparePanel(product: IntegerProduct, panel: Make): readonly Expr[] {
   const [from, to] = [asm.local(i32), asm.local(i32)];
   const weights = [asm.local(v128), asm.local(v128)] as const;
   const sums = weights.map((weight) => ({ weight, sum: asm.local(v128) }));
-  const ones = (): Expr => m.i8x16.splat(asm.const(1));
   // With zero points of x, each row has its own factor.
   const factor = (): Expr => (xZero === undefined ? zeroAsFactor(product, asm.const(0)) : asm.const(1));
   const zeroPoint = (group: Size, lane: number): Expr => {
@@ -183,9 +181,9 @@ function preparePanel(product: IntegerProduct, panel: Make): readonly Expr[] {
         ...(panels.storesBytes
           ? []
           : weights.map((weight, half) => m.v128.store(half * 16, 4, to.get(), weight.get()))),
-        ...sums.map(({ weight, sum }) => sum.set(asm.dotBytes(weight.get(), ones(), sum.get()))),
+        ...sums.map(({ weight, sum }) => sum.set(asm.dotBytes(weight.get(), ones(product), sum.get()))),
         from.set(m.i32.add(from.get(), asm.const(panels.bytes))),
-        to.set(m.i32.add(to.get(), asm.const(quadBytes))),
+        to.set(m.i32.add(to.get(), asm.const(panelQuadBytes))),
       ]),
       ...sums.map(({ sum }, half) => {
         const negative = m.i32x4.splat(m.i32.sub(asm.const(0), factor()));
@@ -237,7 +235,7 @@ function multiplyQuad(
   const weights = tile.halves.map((half) => ({ half, weight: asm.local(v128) }));
   return [
     ...weights.map(({ half, weight }) =>
-      weight.set(m.v128.load(quad * quadBytes + half * 16, 4, tile.quad.get())),
+      weight.set(m.v128.load(quad * panelQuadBytes + half * 16, 4, tile.quad.get())),
     ),
     ...sums.flatMap((ofRow, r) => [
       x.set(m.v128.load32_splat(r * rowBytes + quad * rowQuadBytes, 4, tile.row.get())),
@@ -251,7 +249,7 @@ function multiplyQuad(
 
 function advance(m: IntegerProduct['context']['m'], tile: Tile, quads: number): readonly Expr[] {
   return [
-    tile.quad.set(m.i32.add(tile.quad.get(), m.i32.const(quads * quadBytes))),
+    tile.quad.set(m.i32.add(tile.quad.get(), m.i32.const(quads * panelQuadBytes))),
     tile.row.set(m.i32.add(tile.row.get(), m.i32.const(quads * rowQuadBytes))),
   ];
 }

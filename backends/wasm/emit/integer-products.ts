@@ -214,7 +214,7 @@ export function writeRow(
 }
 
 /** Walks over the rows of a block: `body` gets the row, and writes what it reads at `from` to `to`. */
-export function overRows(
+export function overBlockRows(
   { context, operands, scratch, ofRow }: IntegerProduct,
   inner: number,
   block: Local,

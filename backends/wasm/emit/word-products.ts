@@ -8,7 +8,7 @@ import { quadLocals, wideQuadBytes } from './integer-panels.js';
 import {
   type IntegerProduct,
   type Multiplication,
-  overRows,
+  overBlockRows,
   type RowForm,
   writeRow,
 } from './integer-products.js';
@@ -52,7 +52,7 @@ export function wordProducts(product: IntegerProduct): Multiplication {
     rowQuadBytes,
     readsPacked: panels.isPacked,
     prepareRows: (block, end) =>
-      overRows(product, inner, block, end, (row, from, to) => [
+      overBlockRows(product, inner, block, end, (row, from, to) => [
         ...(xZero === undefined ? [] : [zero.set(ofRow(xZero, row.get))]),
         ...writeRow(product, inner, form, from, to),
       ]),

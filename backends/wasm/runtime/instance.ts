@@ -61,7 +61,8 @@ export async function startInstance(
   const module = await compile(wasm, code);
   checkImports(wasm.Module.imports(module));
   const memory = allocate(wasm, manifest.wasm.memory_pages);
-  const exports = await instantiate(wasm, module, memory);
+  const offers = features.includes('byte-dot') ? { dot_offset: byteDotOffset() } : {};
+  const exports = await instantiate(wasm, module, { memory, fail: failInStep, ...offers });
   return { memory, functions: entryFunctions(manifest, exports) };
 }
 
@@ -166,10 +167,9 @@ function allocate(wasm: WasmApi, pages: number): WasmMemory {
 async function instantiate(
   wasm: WasmApi,
   module: WasmModule,
-  memory: WasmMemory,
+  hew: Readonly<Record<string, unknown>>,
 ): Promise<Readonly<Record<string, unknown>>> {
   try {
-    const hew = { memory, fail: failInStep, dot_offset: byteDotOffset() ?? 0 };
     return (await wasm.instantiate(module, { hew })).exports;
   } catch (error) {
     throw new LoadError('HEW7003', `the WebAssembly module cannot be started: ${reasonOf(error)}`, {
