@@ -40,14 +40,24 @@ function* tensorShapes(c: PanguSizes): Generator<readonly [string, readonly numb
 
 const chunkElements = 1 << 20;
 
-/** bf16 values of about ±0.03: a fixed exponent and bits of a linear congruential generator. */
-function* values(count: number, seed: number): Generator<Uint8Array> {
+/** Sign and exponent of bf16 values whose mantissas are random: weights of about ±0.03, and gammas from 0.5 to 1. */
+const [weight, gamma] = [
+  { signs: 1 << 15, exponent: 0x3c80 },
+  { signs: 0, exponent: 0x3f00 },
+];
+
+/** The bits are those of a linear congruential generator. */
+function* values(
+  count: number,
+  seed: number,
+  { signs, exponent }: { readonly signs: number; readonly exponent: number },
+): Generator<Uint8Array> {
   let state = seed >>> 0;
   for (let start = 0; start < count; start += chunkElements) {
     const chunk = new Uint16Array(Math.min(chunkElements, count - start));
     for (let i = 0; i < chunk.length; i++) {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      chunk[i] = ((state >>> 31) << 15) | 0x3c80 | ((state >>> 20) & 0x7f);
+      chunk[i] = ((state >>> 16) & signs) | exponent | ((state >>> 20) & 0x7f);
     }
     yield new Uint8Array(chunk.buffer);
   }
@@ -58,7 +68,12 @@ type TensorShapes = Iterable<readonly [string, readonly number[]]>;
 async function writeSynthetic(path: string, shapes: TensorShapes): Promise<void> {
   const entries = [...shapes].map(([name, shape], i) => {
     const count = shape.reduce((product, n) => product * n, 1);
-    return { name, dtype: 'bf16' as const, shape, data: () => values(count, i + 1) };
+    return {
+      name,
+      dtype: 'bf16' as const,
+      shape,
+      data: () => values(count, i + 1, name.endsWith('norm.weight') ? gamma : weight),
+    };
   });
   await writeSafetensors(path, entries);
 }
