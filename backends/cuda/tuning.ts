@@ -128,10 +128,10 @@ interface Kinds {
   };
   /** Products of many rows on Hopper. `tile`: a name of tiles.ts; `auto` leaves the choice to the runtime. */
   readonly tile: { readonly shape: TileShape; readonly parameters: { readonly tile: string } };
-  /** Attention of many queries on tensor cores. `keys`: of a tile. */
+  /** Attention of many queries on tensor cores. `keys`: of a tile; `hopper`: the same of its kernel for Hopper, 0 for none. */
   readonly flash: {
     readonly shape: FlashShape;
-    readonly parameters: Residence & { readonly keys: number };
+    readonly parameters: Residence & { readonly keys: number; readonly hopper: number };
   };
   /** Products of few slots with the experts they chose. `perWarp`: columns of a warp. */
   readonly grouped: {
@@ -304,13 +304,23 @@ const narrowHead = 80;
 /** Bytes that a tile of keys, or of values, takes: see device/flash-attention.ts. */
 const keyTileBytes = (width: number, keys: number): number => keys * (32 * Math.ceil(width / 16) + 16);
 
+/** Whether the kernel for Hopper takes such heads: in boxes of 64 channels, from 16-bit floats as they are. */
+const fitsHopper = ({ width, cache }: FlashShape): boolean =>
+  (width === 64 || width === 128) && cache === undefined;
+
+function standardFlash(shape: FlashShape): ParametersOf<'flash'> {
+  return { keys: 64, resident: shape.width <= narrowHead ? 2 : 1, hopper: fitsHopper(shape) ? 128 : 0 };
+}
+
 const flash: Kind<'flash'> = {
   needs: 'any',
-  standard: ({ width }) => ({ keys: 64, resident: width <= narrowHead ? 2 : 1 }),
-  candidates: ({ width }) =>
-    [32, 64, 128]
-      .filter((keys) => 2 * keyTileBytes(width, keys) <= sharedBytes)
-      .flatMap((keys) => [1, 2].map((resident) => ({ keys, resident }))),
+  standard: standardFlash,
+  candidates: (shape) => [
+    ...(fitsHopper(shape) ? [64, 128] : []).map((hopper) => ({ ...standardFlash(shape), hopper })),
+    ...[32, 64, 128]
+      .filter((keys) => 2 * keyTileBytes(shape.width, keys) <= sharedBytes)
+      .flatMap((keys) => [1, 2].map((resident) => ({ keys, resident, hopper: 0 }))),
+  ],
 };
 
 // ---- experts

@@ -7,6 +7,7 @@ import { decodeAttention } from './decode-attention.js';
 import { decodeTiles } from './decode-tiles.js';
 import { dynamicQuantize } from './dynamic-quantize.js';
 import { flashAttention } from './flash-attention.js';
+import { flashBf16, flashF16, flashWgmma } from './flash-wgmma.js';
 import { tiledProduct } from './matmul.js';
 import { packedProduct, zeroPoints } from './packed-product.js';
 import { selection } from './selection.js';
@@ -34,5 +35,8 @@ export const libraries = {
   decodeAttention,
   decodeTiles,
   flashAttention,
+  flashBf16,
+  flashF16,
+  flashWgmma,
   collectives,
 } as const;

@@ -4,17 +4,18 @@
  * the epilogue reads and writes whole rows.
  */
 
-const types = {
+/** Types of operands, and what names their instructions. */
+export const wgmmaTypes = {
   bf16: { element: 'bf16', sum: 'float', instruction: 'k16.f32.bf16.bf16', tail: ', 1, 1, 0, 0' },
   f16: { element: 'f16', sum: 'float', instruction: 'k16.f32.f16.f16', tail: ', 1, 1, 0, 0' },
   i8: { element: 'signed char', sum: 'int', instruction: 'k32.s32.s8.s8', tail: '' },
 } as const;
 
-export type WgmmaType = keyof typeof types;
+export type WgmmaType = keyof typeof wgmmaTypes;
 
 /** `multiply_tile` of 64 rows by so many columns. */
 function instruction(type: WgmmaType, columns: number): string {
-  const { element, sum, instruction: name, tail } = types[type];
+  const { element, sum, instruction: name, tail } = wgmmaTypes[type];
   const count = columns / 2;
   const list = (text: (i: number) => string): string =>
     Array.from({ length: count }, (_, i) => text(i)).join(', ');

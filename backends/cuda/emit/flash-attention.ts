@@ -5,6 +5,7 @@ import type { Grid } from '../../native/plan.js';
 import { cacheKind, keyRows } from './cache-rows.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
+import { flashVariants } from './flash-wgmma.js';
 import type { KernelContext, Phase } from './kernel.js';
 import { storageType } from './size.js';
 import { viewed } from './view.js';
@@ -64,12 +65,11 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
   code.line(`const auto values = ${keyRows(context, v, keyIndex)};`);
   rows('out', result, head);
   const first = offset === undefined ? '0' : `${context.pointer(offset)}[0]`;
-  code.line(
-    `const Visible visible{${context.size(k.type.shape.at(-3) as Dim)}, ${causal ? first : '0'}, ${window}, ${causal}};`,
-  );
+  const visible = `const Visible visible{${context.size(k.type.shape.at(-3) as Dim)}, ${causal ? first : '0'}, ${window}, ${causal}};`;
+  code.line(visible);
   const sizeOf = (size: Dim): number => constantOf(context.resolve(size)) ?? 0;
   const width = sizeOf(shape.at(-1) as Dim);
-  const { keys, resident } = context.parameters('flash', {
+  const { keys, resident, hopper } = context.parameters('flash', {
     width,
     heads: sizeOf(productOfDims([...outer, heads])),
     queries: sizeOf(tokens),
@@ -84,5 +84,6 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
     { count: productOfDims([...outer, heads]), per: 1 },
     { count: tokens, per: queryTile },
   ];
-  return [{ suffix: '', grid, code, resident }];
+  const variants = hopper === 0 ? [] : flashVariants(context, hopper, visible);
+  return [{ suffix: '', grid, code, resident, variants }];
 }

@@ -100,6 +100,11 @@ const attentionRows: readonly AttentionRow[] = [
   { tokens: 40, length: 150, heads: 4, kv: 2, width: 128, causal: true, offset: 97 },
   { tokens: 140, length: 210, heads: 2, kv: 2, width: 64, causal: true, offset: 65, window: 70 },
   { tokens: 17, length: 70, heads: 3, kv: 1, width: 24, batch: [2], causal: true, offset: 30 },
+  { tokens: 300, length: 300, heads: 2, kv: 1, width: 64, causal: true },
+  { tokens: 20, length: 700, heads: 2, kv: 2, width: 64, batch: [2] },
+  { tokens: 130, length: 400, heads: 3, kv: 1, width: 128, batch: [2], causal: true, offset: 270 },
+  // More heads than a GPU has multiprocessors.
+  { tokens: 17, length: 200, heads: 140, kv: 20, width: 64, causal: true, offset: 180 },
 ];
 
 function attentionCase(row: AttentionRow): OpCase {
