@@ -8,6 +8,7 @@
 import type { Dim } from '../../ir/dim.js';
 import type { Func } from '../../ir/module.js';
 import { type DType, dtypes } from '../../ir/type.js';
+import { hopperHeads } from './device/flash-wgmma.js';
 import {
   type PointwiseShape,
   pointwiseCandidates,
@@ -304,9 +305,9 @@ const narrowHead = 80;
 /** Bytes that a tile of keys, or of values, takes: see device/flash-attention.ts. */
 const keyTileBytes = (width: number, keys: number): number => keys * (32 * Math.ceil(width / 16) + 16);
 
-/** Whether the kernel for Hopper takes such heads: in boxes of 64 channels, from 16-bit floats as they are. */
+/** Whether the kernel for Hopper takes such heads, from 16-bit floats as they are. */
 const fitsHopper = ({ width, cache }: FlashShape): boolean =>
-  (width === 64 || width === 128) && cache === undefined;
+  hopperHeads.includes(width) && cache === undefined;
 
 function standardFlash(shape: FlashShape): ParametersOf<'flash'> {
   return { keys: 64, resident: shape.width <= narrowHead ? 2 : 1, hopper: fitsHopper(shape) ? 128 : 0 };

@@ -4,6 +4,9 @@
  */
 import { type WgmmaType, wgmmaTypes } from './wgmma.js';
 
+/** Channels of heads that the kernel takes; of 96 the compiler finds no registers. */
+export const hopperHeads: readonly number[] = [32, 64, 72, 80, 128];
+
 /** `add_tile` of 64 rows in registers times so many columns, whose rows lie in shared memory as they do in the matrix. */
 function instruction(type: WgmmaType, columns: number): string {
   const { element, instruction: name } = wgmmaTypes[type];
@@ -25,7 +28,7 @@ function instructions(type: WgmmaType): string {
   return `// ---- wgmma of ${type} with rows in registers: d = a b (+ d) for 64 rows of a
 
 #if HEW_WGMMA
-${[64, 128].map((columns) => instruction(type, columns)).join('')}#endif
+${hopperHeads.map((columns) => instruction(type, columns)).join('')}#endif
 `;
 }
 
@@ -34,7 +37,8 @@ export const flashF16 = instructions('f16');
 
 export const flashWgmma = `// ---- attention of many queries by bulk copies and wgmma: a block takes 128 queries of a head, a warpgroup 64 of them ----
 //
-// The first warpgroup requests tiles, the others compute. A block takes one tile of queries after the other.
+// The first warpgroup requests tiles, in boxes of 64 channels, the others compute. What boxes hold beyond the channels of the
+// head belongs to the next, and meets zeros of queries. A block takes one tile of queries after the other.
 
 #if HEW_WGMMA
 // Where a head lies: the first row and column of its queries, keys and values in their matrices, and its result.
@@ -55,9 +59,15 @@ __device__ __forceinline__ unsigned long long rows_descriptor(unsigned address, 
   return (1ull << 62) | (64ull << 32) | (static_cast<unsigned long long>(next >> 4) << 16) | ((address & 0x3ffff) >> 4);
 }
 
+// What so many threads have written to shared memory, which meet at a barrier of this number.
+template <int Count> __device__ __forceinline__ void shown_to_wgmma(int barrier) {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  asm volatile("barrier.cta.sync %0, %1;" ::"r"(barrier), "n"(Count) : "memory");
+}
+
 template <class T, int Width, int Keys, int Stages, class Head>
 __device__ __forceinline__ void attend_heads(int heads, int queries, const TensorMap* q, const TensorMap* k, const TensorMap* v, Head head_at, Visible visible, float scale) {
-  constexpr int kBoxes = Width / 64, kQueryBox = kQueryTile * 128, kKeyBox = Keys * 128, kTileBytes = kBoxes * kKeyBox;
+  constexpr int kBoxes = (Width + 63) / 64, kDepth = (Width + 15) / 16, kQueryBox = kQueryTile * 128, kKeyBox = Keys * 128, kTileBytes = kBoxes * kKeyBox;
   constexpr int kComputing = 256;
   extern __shared__ char dynamic[];
   __shared__ __align__(8) unsigned long long barriers[2 + 4 * Stages];
@@ -132,11 +142,9 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
         barrier_wait(key_full + 8 * stage, (n + tile) / Stages % 2);
         wgmma_fence();
 #pragma unroll
-        for (int box = 0; box < kBoxes; box++)
-#pragma unroll
-          for (int piece = 0; piece < 4; piece++)
-            multiply_tile(Operand<T>{}, scores, tile_descriptor(queries_at + box * kQueryBox + part * 64 * 128 + piece * 32),
-                          tile_descriptor(keys_at + stage * kTileBytes + box * kKeyBox + piece * 32), box + piece > 0);
+        for (int piece = 0; piece < kDepth; piece++)
+          multiply_tile(Operand<T>{}, scores, tile_descriptor(queries_at + piece / 4 * kQueryBox + part * 64 * 128 + piece % 4 * 32),
+                        tile_descriptor(keys_at + stage * kTileBytes + piece / 4 * kKeyBox + piece % 4 * 32), piece > 0);
         wgmma_commit();
       };
       const auto ask_sums = [&](int tile) {
@@ -147,8 +155,7 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
           // What lies behind the last key may be anything, and its power of zero does not make a NaN vanish.
           for (int i = threadIdx.x - 128; i < (Keys - seen) * kBoxes * 8; i += kComputing)
             store_shared(at + i / 8 % kBoxes * kKeyBox + (seen + i / 8 / kBoxes) * 128 + i % 8 * 16, 0, 0, 0, 0);
-          asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-          asm volatile("barrier.cta.sync 1, %0;" ::"n"(kComputing) : "memory");
+          shown_to_wgmma<kComputing>(1);
         }
         wgmma_fence();
 #pragma unroll
@@ -194,6 +201,12 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
       };
 
       barrier_wait(query_full, turns % 2);
+      if (Width % 16 != 0) {
+        // A row's piece of 8 channels behind those of the head, where swizzling has put it.
+        const int own = threadIdx.x % 64;
+        store_shared(queries_at + Width / 64 * kQueryBox + (part * 64 + own) * 128 + (Width / 8 % 8 ^ own % 8) * 16, 0, 0, 0, 0);
+        shown_to_wgmma<128>(2 + part);
+      }
       if (count > 0) {
         ask_scores(0);
         wgmma_wait<0>();

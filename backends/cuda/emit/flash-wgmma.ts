@@ -11,6 +11,8 @@ import { viewed } from './view.js';
 
 /** As in device/flash-attention.ts. */
 const queryTile = 128;
+/** Of a row in a box. */
+const boxBytes = 128;
 /** Shared memory of a multiprocessor that tiles may take, and room to align them. */
 const tileBytes = 200 * 1024;
 const alignmentBytes = 1024;
@@ -82,8 +84,8 @@ export function flashVariants(outer: KernelContext, keys: number, visible: strin
   code.line('await_predecessor();');
   code.block('const auto head_at = [&](int head_of_all)', () => code.add(inHead.code), '};');
   code.line(visible);
-  const stageBytes = 2 * width * keys * 2;
-  const queryBytes = queryTile * width * 2;
+  const rowBytes = boxBytes * Math.ceil((width * 2) / boxBytes);
+  const [queryBytes, stageBytes] = [queryTile * rowBytes, 2 * keys * rowBytes];
   const stages = Math.min(mostStages, Math.floor((tileBytes - queryBytes) / stageBytes));
   code.line(
     `attend_heads<${element}, ${width}, ${keys}, ${stages}>(${context.size(productOfDims(lead))}, ${context.size(tokens)}, &map0, &map1, &map2, head_at, visible, ${floatLiteral(scale)});`,

@@ -2,7 +2,8 @@
 import { constantOf, type Dim, dim, divDims, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
 import type { Grid } from '../../native/plan.js';
-import { declareIndex, Expressions, isUnconditional, storeResult } from './expression.js';
+import type { Code } from './code.js';
+import { declareIndex, Expressions, isUnconditional, type Levels, storeResult } from './expression.js';
 import { type KernelContext, type KernelEmitter, threads } from './kernel.js';
 import { registerType } from './size.js';
 
@@ -32,6 +33,28 @@ export const emitPointwise: KernelEmitter = (context) => {
     storeResult(context, result, index),
   );
 };
+
+/**
+ * Computes the column `at`, the j-th of the four from `column` on, by `body`; what they have in common and reads of four at once
+ * come before, behind what `declare` writes.
+ */
+export function eachOfFour(
+  { code }: KernelContext,
+  indexType: string,
+  declare: () => void,
+  body: (each: Code, levels: Levels) => void,
+): void {
+  const [row, reads, each] = [code.part(0), code.part(0), code.part(1)];
+  body(each, { row, reads, place: 'at', first: 'column', lane: 'j' });
+  declare();
+  code.add(row);
+  code.add(reads);
+  code.line('#pragma unroll');
+  code.block('for (int j = 0; j < 4; j++)', () => {
+    code.line(`const ${indexType} at = column + j;`);
+    code.add(each);
+  });
+}
 
 /**
  * Four elements of a row per thread, where rows are multiples of four, once or in several turns: what they have in common is made
@@ -72,19 +95,16 @@ function fourPerThread(context: KernelContext, columns: number): Grid {
   };
   const declareValues = (): void =>
     code.line(`${registerType[dtype]} values${turns === 1 ? '' : `[${turns}]`}[4];`);
-  const compute = (index: readonly string[]): void => {
-    const [row, reads, each] = [code.part(0), code.part(0), code.part(1)];
-    const levels = { row, reads, place: 'at', first: 'column', lane: 'j' };
-    const expressions = new Expressions({ ...context, code: each }, new Map(), levels);
-    const value = expressions.value(result, index.with(-1, 'at'));
-    each.line(`${values}[j] = ${value};`);
+  const declareValuesOnce = (): void => {
     if (turns === 1) declareValues();
-    code.add(row);
-    code.add(reads);
-    code.line('#pragma unroll');
-    code.block('for (int j = 0; j < 4; j++)', () => {
-      code.line(`const ${indexType} at = column + j;`);
-      code.add(each);
+  };
+  const compute = (index: readonly string[]): void => {
+    eachOfFour(context, indexType, declareValuesOnce, (each, levels) => {
+      const value = new Expressions({ ...context, code: each }, new Map(), levels).value(
+        result,
+        index.with(-1, 'at'),
+      );
+      each.line(`${values}[j] = ${value};`);
     });
   };
   const store = (index: readonly string[]): void => {

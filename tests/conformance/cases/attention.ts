@@ -103,6 +103,9 @@ const attentionRows: readonly AttentionRow[] = [
   { tokens: 300, length: 300, heads: 2, kv: 1, width: 64, causal: true },
   { tokens: 20, length: 700, heads: 2, kv: 2, width: 64, batch: [2] },
   { tokens: 130, length: 400, heads: 3, kv: 1, width: 128, batch: [2], causal: true, offset: 270 },
+  { tokens: 33, length: 140, heads: 4, kv: 2, width: 32, causal: true, offset: 100 },
+  { tokens: 70, length: 260, heads: 3, kv: 3, width: 80, causal: true, offset: 150, window: 60 },
+  { tokens: 130, length: 130, heads: 2, kv: 2, width: 128, batch: [2] },
   // More heads than a GPU has multiprocessors.
   { tokens: 17, length: 200, heads: 140, kv: 20, width: 64, causal: true, offset: 180 },
 ];

@@ -11,23 +11,35 @@ extern "C" __global__ void __launch_bounds__(256) cast_rope_cast_2m(const bf16* 
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 32)) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
+  if (i >= (T * 8)) return;
+  const int i0 = i % 4;
+  const int rest1 = i / 4;
   const int i2 = rest1 % 2;
   const int rest3 = rest1 / 2;
-  const float v4 = load(in0[rest3 * 2 * 32 + i2 * 32 + i0]);
-  const float v5 = v4;
-  const float v6 = load(in0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)]);
-  const float v7 = v6;
-  const float v8 = load(in1[rest3 * 16 + i0]);
-  const float v9 = load(in2[rest3 * 16 + i0]);
-  const float v10 = v5 * v8 - v7 * v9;
-  const float v11 = rounded<bf16>(v10);
-  out0[rest3 * 2 * 32 + i2 * 32 + i0] = convert<bf16>(v11);
-  const float v12 = v7 * v8 + v5 * v9;
-  const float v13 = rounded<bf16>(v12);
-  out0[rest3 * 2 * 32 + i2 * 32 + (i0 + 16)] = convert<bf16>(v13);
+  const int column = i0 * 4;
+  float low[4], high[4];
+  float read4[4];
+  take_four(&in0[rest3 * 2 * 32 + i2 * 32 + column], read4);
+  float read6[4];
+  take_four(&in0[rest3 * 2 * 32 + i2 * 32 + (column + 16)], read6);
+  float read8[4];
+  take_four(&in1[rest3 * 16 + column], read8);
+  float read9[4];
+  take_four(&in2[rest3 * 16 + column], read9);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v5 = read4[j];
+    const float v7 = read6[j];
+    const float v10 = v5 * read8[j] - v7 * read9[j];
+    const float v11 = rounded<bf16>(v10);
+    low[j] = v11;
+    const float v12 = v7 * read8[j] + v5 * read9[j];
+    const float v13 = rounded<bf16>(v12);
+    high[j] = v13;
+  }
+  store_four(&out0[rest3 * 2 * 32 + i2 * 32 + column], low);
+  store_four(&out0[rest3 * 2 * 32 + i2 * 32 + (column + 16)], high);
 }
 
 // func @cast_rope_cast.4m kernel rope(%0: bf16[T, heads, hd], %1: f32[T, hd/2], %2: f32[T, hd/2]) -> (bf16[T, heads, hd]) {
@@ -41,23 +53,35 @@ extern "C" __global__ void __launch_bounds__(256) cast_rope_cast_4m(const bf16* 
   const unsigned block = blockIdx.x;
   await_predecessor();
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
-  if (i >= (T * 64)) return;
-  const int i0 = i % 16;
-  const int rest1 = i / 16;
+  if (i >= (T * 16)) return;
+  const int i0 = i % 4;
+  const int rest1 = i / 4;
   const int i2 = rest1 % 4;
   const int rest3 = rest1 / 4;
-  const float v4 = load(in0[rest3 * 4 * 32 + i2 * 32 + i0]);
-  const float v5 = v4;
-  const float v6 = load(in0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)]);
-  const float v7 = v6;
-  const float v8 = load(in1[rest3 * 16 + i0]);
-  const float v9 = load(in2[rest3 * 16 + i0]);
-  const float v10 = v5 * v8 - v7 * v9;
-  const float v11 = rounded<bf16>(v10);
-  out0[rest3 * 4 * 32 + i2 * 32 + i0] = convert<bf16>(v11);
-  const float v12 = v7 * v8 + v5 * v9;
-  const float v13 = rounded<bf16>(v12);
-  out0[rest3 * 4 * 32 + i2 * 32 + (i0 + 16)] = convert<bf16>(v13);
+  const int column = i0 * 4;
+  float low[4], high[4];
+  float read4[4];
+  take_four(&in0[rest3 * 4 * 32 + i2 * 32 + column], read4);
+  float read6[4];
+  take_four(&in0[rest3 * 4 * 32 + i2 * 32 + (column + 16)], read6);
+  float read8[4];
+  take_four(&in1[rest3 * 16 + column], read8);
+  float read9[4];
+  take_four(&in2[rest3 * 16 + column], read9);
+  #pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int at = column + j;
+    const float v5 = read4[j];
+    const float v7 = read6[j];
+    const float v10 = v5 * read8[j] - v7 * read9[j];
+    const float v11 = rounded<bf16>(v10);
+    low[j] = v11;
+    const float v12 = v7 * read8[j] + v5 * read9[j];
+    const float v13 = rounded<bf16>(v12);
+    high[j] = v13;
+  }
+  store_four(&out0[rest3 * 4 * 32 + i2 * 32 + column], low);
+  store_four(&out0[rest3 * 4 * 32 + i2 * 32 + (column + 16)], high);
 }
 
 // func @linear_cast_linear_cast_silu_mul.5m kernel matmul(%0: bf16[T, d], %1: bf16[ffn, d], %2: bf16[ffn, d]) -> (bf16[T, ffn]) {
@@ -835,16 +859,19 @@ extern "C" __global__ void __launch_bounds__(384, 1) linear_2_small(const __grid
 extern "C" __global__ void __launch_bounds__(256) cache_append_1(const bf16* in0, const bf16* in1, const int* in2, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
+  const uint4* const vectors0 = reinterpret_cast<const uint4*>(in0);
+  const uint4* const vectors1 = reinterpret_cast<const uint4*>(in1);
+  uint4* const vectors2 = reinterpret_cast<uint4*>(out0);
   await_predecessor();
   const int start = in2[0], count = T;
   const bool fits = start >= 0 && start + count <= 2048;
   const int i = static_cast<int>(block) * kThreads + threadIdx.x;
   if (!fits && i == 0) fail(kContextFull, start, count);
-  if (fits && i < count * 64) out0[start * 64 + i] = in1[i];
-  if (out0 == in0) return;
-  for (int at = i; at < 131072; at += static_cast<int>(gridDim.x) * kThreads) {
-    const bool replaced = fits && at >= start * 64 && at < (start + count) * 64;
-    if (!replaced) out0[at] = in0[at];
+  if (fits && i < count * 8) vectors2[start * 8 + i] = vectors1[i];
+  if (vectors2 == vectors0) return;
+  for (int at = i; at < 16384; at += static_cast<int>(gridDim.x) * kThreads) {
+    const bool replaced = fits && at >= start * 8 && at < (start + count) * 8;
+    if (!replaced) vectors2[at] = vectors0[at];
   }
 }
 
@@ -866,6 +893,22 @@ extern "C" __global__ void __launch_bounds__(256, 2) attention_1(const bf16* in0
   const Rows<bf16> out{&out0[head_of_all * 32], 128};
   const Visible visible{2048, in3[0], 0, true};
   attend_tile<32, 64>(tile, T, queries, keys, values, visible, 0.176776692f, out);
+}
+extern "C" __global__ void __launch_bounds__(384, 1) attention_1_hopper(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  await_predecessor();
+  const auto head_at = [&](int head_of_all) {
+    const int key_head = head_of_all * 2 / 4;
+    const long long at0 = head_of_all * 32;
+    const long long at1 = key_head * 32;
+    const long long at2 = key_head * 32;
+    return HeadPlace<bf16>{static_cast<int>(at0 / 128), static_cast<int>(at0 % 128), static_cast<int>(at1 / 64), static_cast<int>(at1 % 64), static_cast<int>(at2 / 64), static_cast<int>(at2 % 64), Rows<bf16>{&out0[head_of_all * 32], 128}};
+  };
+  const Visible visible{2048, in3[0], 0, true};
+  attend_heads<bf16, 32, 128, 4>(4, T, &map0, &map1, &map2, head_at, visible, 0.176776692f);
+#endif
 }
 
 // func @linear_cast.1 kernel matmul(%0: bf16[T, hd*heads], %1: bf16[d, hd*heads]) -> (f32[T, d]) {
