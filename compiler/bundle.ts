@@ -253,6 +253,7 @@ const variant = z.strictObject({
   shared: count,
   cost: count.positive(),
   preferred: z.array(z.tuple([count, count])).optional(),
+  least: count.optional(),
   maps: z.array(
     z.strictObject({
       pointer: count,

@@ -8,7 +8,7 @@
 import type { Dim } from '../../ir/dim.js';
 import type { Func } from '../../ir/module.js';
 import { type DType, dtypes } from '../../ir/type.js';
-import { hopperHeads } from './device/flash-wgmma.js';
+import { type FlashTile, flashTilesOf } from './device/flash-wgmma.js';
 import {
   type PointwiseShape,
   pointwiseCandidates,
@@ -129,10 +129,10 @@ interface Kinds {
   };
   /** Products of many rows on Hopper. `tile`: a name of tiles.ts; `auto` leaves the choice to the runtime. */
   readonly tile: { readonly shape: TileShape; readonly parameters: { readonly tile: string } };
-  /** Attention of many queries on tensor cores. `keys`: of a tile; `hopper`: the same of its kernel for Hopper, 0 for none. */
+  /** Attention of many queries on tensor cores. `keys`: of a tile; `hopper`: of device/flash-wgmma.ts, `auto` leaves it to the runtime. */
   readonly flash: {
     readonly shape: FlashShape;
-    readonly parameters: Residence & { readonly keys: number; readonly hopper: number };
+    readonly parameters: Residence & { readonly keys: number; readonly hopper: FlashTile | 'auto' | 'none' };
   };
   /** Products of few slots with the experts they chose. `perWarp`: columns of a warp. */
   readonly grouped: {
@@ -305,22 +305,21 @@ const narrowHead = 80;
 /** Bytes that a tile of keys, or of values, takes: see device/flash-attention.ts. */
 const keyTileBytes = (width: number, keys: number): number => keys * (32 * Math.ceil(width / 16) + 16);
 
-/** Whether the kernel for Hopper takes such heads, from 16-bit floats as they are. */
-const fitsHopper = ({ width, cache }: FlashShape): boolean =>
-  hopperHeads.includes(width) && cache === undefined;
-
-function standardFlash(shape: FlashShape): ParametersOf<'flash'> {
-  return { keys: 64, resident: shape.width <= narrowHead ? 2 : 1, hopper: fitsHopper(shape) ? 128 : 0 };
+function standardFlash({ width }: FlashShape): ParametersOf<'flash'> {
+  return { keys: 64, resident: width <= narrowHead ? 2 : 1, hopper: 'auto' };
 }
 
 const flash: Kind<'flash'> = {
   needs: 'any',
   standard: standardFlash,
   candidates: (shape) => [
-    ...(fitsHopper(shape) ? [64, 128] : []).map((hopper) => ({ ...standardFlash(shape), hopper })),
+    ...(shape.cache === undefined ? flashTilesOf(shape.width) : []).map((hopper) => ({
+      ...standardFlash(shape),
+      hopper,
+    })),
     ...[32, 64, 128]
       .filter((keys) => 2 * keyTileBytes(shape.width, keys) <= sharedBytes)
-      .flatMap((keys) => [1, 2].map((resident) => ({ keys, resident, hopper: 0 }))),
+      .flatMap((keys) => [1, 2].map((resident) => ({ keys, resident, hopper: 'none' as const }))),
   ],
 };
 

@@ -47,6 +47,8 @@ export interface LaunchVariant {
   readonly cost: number;
   /** Ranges of the first size of the grid, both ends included, where it is taken whatever the cost. */
   readonly preferred?: readonly (readonly [least: number, most: number])[];
+  /** Below this first size of the grid it is not taken. */
+  readonly least?: number;
   /** Tensor maps that the kernel takes before the pointers: matrices of rows of `columns`, in boxes of 128 bytes by `box`. */
   readonly maps: readonly {
     readonly pointer: number;

@@ -34,6 +34,7 @@ export interface PlannedVariant {
   readonly shared: number;
   readonly cost: number;
   readonly preferred: readonly (readonly [least: number, most: number])[];
+  readonly least: number;
   readonly maps: readonly {
     readonly pointer: number;
     readonly dtype: DType;
@@ -157,7 +158,16 @@ class Flattener {
     return grid.map(({ count, per }) => [planSize(this.resolve, count), per] as const);
   }
 
-  private variant({ name, grid, threads, shared, cost, preferred, maps }: PlannedVariant): LaunchVariant {
+  private variant({
+    name,
+    grid,
+    threads,
+    shared,
+    cost,
+    preferred,
+    least,
+    maps,
+  }: PlannedVariant): LaunchVariant {
     return {
       kernel: name,
       grid: this.grid(grid),
@@ -165,6 +175,7 @@ class Flattener {
       shared,
       cost,
       ...(preferred.length === 0 ? {} : { preferred }),
+      ...(least === 0 ? {} : { least }),
       maps: maps.map(({ pointer, dtype, rows, columns, boxRows }) => ({
         pointer,
         dtype,

@@ -262,6 +262,7 @@ const Variant* CudaDevice::fastest(const Launch& launch, const Symbols& symbols)
   int64_t least = 0;
   if (!has_wgmma_) return nullptr;
   for (const Variant& variant : launch.variants) {
+    if (!variant.is_possible(symbols)) continue;
     if (variant.is_preferred(symbols)) return &variant;
     const int64_t at_once = std::max(1, multiprocessors_);
     const int64_t cost = (blocks_of(variant.grid, symbols) + at_once - 1) / at_once * variant.cost;

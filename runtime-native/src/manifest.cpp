@@ -117,7 +117,8 @@ class Reader {
 
   Variant variant(const Json& json, const Entry& entry, size_t pointers) const {
     const auto field = [&](const char* name, int64_t least, int64_t most) { return static_cast<int>(json[name].integer(least, most)); };
-    Variant variant{json["kernel"].text(), grid(json["grid"], entry), field("threads", 32, 1024), field("shared", 0, 1 << 20), json["cost"].integer(1), {}, {}};
+    Variant variant{json["kernel"].text(), grid(json["grid"], entry), field("threads", 32, 1024), field("shared", 0, 1 << 20), json["cost"].integer(1), {}, 0, {}};
+    if (const Json* least = json.find("least")) variant.least = least->integer(0);
     if (const Json* preferred = json.find("preferred"))
       for (const Json& range : preferred->items()) {
         if (range.items().size() != 2) refuse("a range of sizes is not a pair");
@@ -197,8 +198,12 @@ int64_t blocks_of(const Grid& grid, const Symbols& symbols) {
   return blocks;
 }
 
+int64_t Variant::first_size(const Symbols& symbols) const { return grid.empty() ? 1 : grid[0].first.value(symbols); }
+
+bool Variant::is_possible(const Symbols& symbols) const { return first_size(symbols) >= least; }
+
 bool Variant::is_preferred(const Symbols& symbols) const {
-  const int64_t size = grid.empty() ? 1 : grid[0].first.value(symbols);
+  const int64_t size = first_size(symbols);
   for (const auto& [least, most] : preferred)
     if (least <= size && size <= most) return true;
   return false;

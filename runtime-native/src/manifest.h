@@ -56,9 +56,15 @@ struct Variant {
   int64_t cost;
   // Ranges of the first size of the grid where it is taken whatever the cost.
   std::vector<std::pair<int64_t, int64_t>> preferred;
+  // Below this first size it is not taken.
+  int64_t least;
   std::vector<MatrixMap> maps;
 
+  bool is_possible(const Symbols& symbols) const;
   bool is_preferred(const Symbols& symbols) const;
+
+ private:
+  int64_t first_size(const Symbols& symbols) const;
 };
 
 struct Launch {

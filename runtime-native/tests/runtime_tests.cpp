@@ -56,7 +56,7 @@ std::string manifest_text() {
               {"copy":[1024,256],"bytes":16,"mask":2},
               {"copy":[2048,512],"bytes":8},
               {"kernel":"nothing","grid":[[[[2,"T"]],256],[3,1]],"pointers":[512,256],"symbols":["T"],
-               "variants":[{"kernel":"tiles","grid":[[[[2,"T"]],64]],"threads":384,"shared":100000,"cost":7,"preferred":[[4,6],[9,16]],
+               "variants":[{"kernel":"tiles","grid":[[[[2,"T"]],64]],"threads":384,"shared":100000,"cost":7,"preferred":[[4,6],[9,16]],"least":3,
                             "maps":[{"pointer":0,"dtype":"bf16","rows":[[1,"T"]],"columns":8,"box":64}]}],"mask":4}]}},
     "states":[{"name":"kept","dtype":"f32","shape":[2],"address":2048,"bytes":8}],
     "tokenizer":null,"sampler":null})";
@@ -100,6 +100,8 @@ void units() {
   const hew::Variant& tiles = std::get<hew::Launch>(entry.plan.back().what).variants[0];
   for (const auto& [tokens, preferred] : {std::pair<int64_t, bool>{1, false}, {2, true}, {3, true}, {4, false}, {8, true}})
     expect(tiles.is_preferred({{"T", tokens}}) == preferred, "a range of sizes that a variant is preferred for");
+  for (const auto& [tokens, possible] : {std::pair<int64_t, bool>{1, false}, {2, true}, {8, true}})
+    expect(tiles.is_possible({{"T", tokens}}) == possible, "a size from which a variant is taken");
   const hew::Size halved{{{3, {"T", "T"}}, {-1, {}}}, 2};
   expect(halved.value({{"T", 3}}) == 13, "a polynomial");
   hew::Pointer base;

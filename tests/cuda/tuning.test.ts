@@ -146,7 +146,12 @@ describe.each([
   ['row', 'rms_norm: few rows', { warps: 4 }, ['own[5][4]']],
   ['reduce', 'reduce_max: of all', { warps: 8 }, ['element += 256', 'group_reduce<8>(total, ']],
   ['pointwise', 'mul: rows of fours', { turns: 4 }, ['values[4][4]', 'if (quad >= (T * 18)) continue;']],
-  ['flash', 'attention: many queries behind', { keys: 128, resident: 1, hopper: 0 }, ['attend_tile<32, 128>(']],
+  [
+    'flash',
+    'attention: many queries behind',
+    { keys: 128, resident: 1, hopper: 'none' },
+    ['attend_tile<32, 128>('],
+  ],
   ['grouped', 'grouped_linear: few slots', { perWarp: 2, resident: 3 }, ['vector_product<1, N, K, 2>(']],
 ] as const)('a choice of kind %s for %s', (kind, name, choice, code) => {
   test('is what its kernel is made of', () => {

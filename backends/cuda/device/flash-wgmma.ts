@@ -7,6 +7,20 @@ import { type WgmmaType, wgmmaTypes } from './wgmma.js';
 /** Channels of heads that the kernel takes; of 96 the compiler finds no registers. */
 export const hopperHeads: readonly number[] = [32, 64, 72, 80, 128];
 
+/** How many warpgroups compute, each for 64 queries, and how many keys they take at a time. */
+export const flashTiles = {
+  two: { groups: 2, keys: 128, mostWidth: 128 },
+  /** Softmax of some meets products of others. */
+  four: { groups: 4, keys: 64, mostWidth: 72 },
+} as const;
+export type FlashTile = keyof typeof flashTiles;
+
+/** Those whose sums have room in registers. */
+export const flashTilesOf = (width: number): FlashTile[] =>
+  (Object.keys(flashTiles) as FlashTile[]).filter(
+    (name) => hopperHeads.includes(width) && width <= flashTiles[name].mostWidth,
+  );
+
 /** `add_tile` of 64 rows in registers times so many columns, whose rows lie in shared memory as they do in the matrix. */
 function instruction(type: WgmmaType, columns: number): string {
   const { element, instruction: name } = wgmmaTypes[type];
@@ -35,7 +49,7 @@ ${hopperHeads.map((columns) => instruction(type, columns)).join('')}#endif
 export const flashBf16 = instructions('bf16');
 export const flashF16 = instructions('f16');
 
-export const flashWgmma = `// ---- attention of many queries by bulk copies and wgmma: a block takes 128 queries of a head, a warpgroup 64 of them ----
+export const flashWgmma = `// ---- attention of many queries by bulk copies and wgmma: a warpgroup takes 64 queries of a head ----
 //
 // The first warpgroup requests tiles, in boxes of 64 channels, the others compute. What boxes hold beyond the channels of the
 // head belongs to the next, and meets zeros of queries. A block takes one tile of queries after the other.
@@ -65,10 +79,10 @@ template <int Count> __device__ __forceinline__ void shown_to_wgmma(int barrier)
   asm volatile("barrier.cta.sync %0, %1;" ::"r"(barrier), "n"(Count) : "memory");
 }
 
-template <class T, int Width, int Keys, int Stages, class Head>
+template <class T, int Width, int Groups, int Keys, int Stages, class Head>
 __device__ __forceinline__ void attend_heads(int heads, int queries, const TensorMap* q, const TensorMap* k, const TensorMap* v, Head head_at, Visible visible, float scale) {
-  constexpr int kBoxes = (Width + 63) / 64, kDepth = (Width + 15) / 16, kQueryBox = kQueryTile * 128, kKeyBox = Keys * 128, kTileBytes = kBoxes * kKeyBox;
-  constexpr int kComputing = 256;
+  constexpr int kQueries = Groups * 64, kComputing = Groups * 128;
+  constexpr int kBoxes = (Width + 63) / 64, kDepth = (Width + 15) / 16, kQueryBox = kQueries * 128, kKeyBox = Keys * 128, kTileBytes = kBoxes * kKeyBox;
   extern __shared__ char dynamic[];
   __shared__ __align__(8) unsigned long long barriers[2 + 4 * Stages];
   const unsigned queries_at = (shared_address(dynamic) + 1023) / 1024 * 1024, keys_at = queries_at + kBoxes * kQueryBox, values_at = keys_at + Stages * kTileBytes;
@@ -76,7 +90,7 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
   const unsigned query_full = shared_address(barriers), query_empty = query_full + 8;
   const unsigned key_full = query_full + 16, key_empty = key_full + 8 * Stages, value_full = key_empty + 8 * Stages, value_empty = value_full + 8 * Stages;
   const int warpgroup = threadIdx.x / 128;
-  const int tiles = (queries + kQueryTile - 1) / kQueryTile;
+  const int tiles = (queries + kQueries - 1) / kQueries;
   if (threadIdx.x == 0) {
     barrier_init(query_full, 1);
     barrier_init(query_empty, kComputing / 32);
@@ -90,13 +104,13 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
   barriers_ready();
 
   // The last queries see the most keys, so they come first.
-  const auto first_of = [&](int turn) { return (visible.causal ? tiles - 1 - turn / heads : turn % tiles) * kQueryTile; };
+  const auto first_of = [&](int turn) { return (visible.causal ? tiles - 1 - turn / heads : turn % tiles) * kQueries; };
   const auto head_of = [&](int turn) { return head_at(visible.causal ? turn % heads : turn / tiles); };
   const auto begin_of = [&](int first) { return visible.start(first) / Keys * Keys; };
-  const auto end_of = [&](int first) { return visible.end(min(first + kQueryTile, queries) - 1); };
+  const auto end_of = [&](int first) { return visible.end(min(first + kQueries, queries) - 1); };
 
   if (warpgroup == 0) {
-    give_registers<40>();
+    give_registers<Groups == 2 ? 40 : 24>();
     if (threadIdx.x == 0) {
       int n = 0, turns = 0;
       for (int turn = blockIdx.x; turn < heads * tiles; turn += gridDim.x, turns++) {
@@ -122,7 +136,7 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
       }
     }
   } else {
-    take_registers<232>();
+    take_registers<Groups == 2 ? 232 : 112>();
     const int part = warpgroup - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     // Powers of two: their exponents are those of e times log2(e).
     const float factor = scale * 1.4426950408889634f;
@@ -131,7 +145,7 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
     };
     int n = 0, turns = 0;
     for (int turn = blockIdx.x; turn < heads * tiles; turn += gridDim.x, turns++) {
-      const int first = first_of(turn), last = min(first + kQueryTile, queries) - 1, row = first + part * 64 + warp * 16 + lane / 4;
+      const int first = first_of(turn), last = min(first + kQueries, queries) - 1, row = first + part * 64 + warp * 16 + lane / 4;
       const int begin = begin_of(first), end = end_of(first), count = begin < end ? (end - begin + Keys - 1) / Keys : 0;
       const int row_start[2] = {visible.start(row), visible.start(row + 8)}, row_end[2] = {visible.end(row), visible.end(row + 8)};
       float sums[Width / 2], scores[Keys / 2], greatest[2] = {-infinity(), -infinity()}, total[2] = {}, shrink[2];

@@ -1,7 +1,8 @@
-/** Attention of many queries on Hopper (device/flash-wgmma.ts): a tile per head and 128 queries. */
+/** Attention of many queries on Hopper (device/flash-wgmma.ts): a tile per head and 128 or 256 queries. */
 import { constantOf, type Dim, dimBounds, productOfDims } from '../../../ir/dim.js';
 import { dimRange, type OpOf, type Value } from '../../../ir/module.js';
 import { type DType, dtypes } from '../../../ir/type.js';
+import { type FlashTile, flashTiles } from '../device/flash-wgmma.js';
 import { Code } from './code.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
@@ -9,8 +10,10 @@ import type { KernelContext, Library, MatrixMap, Variant } from './kernel.js';
 import { storageType } from './size.js';
 import { viewed } from './view.js';
 
-/** As in device/flash-attention.ts. */
-const queryTile = 128;
+/** Of fewer queries the kernel of other GPUs is done as soon, for it begins sooner. */
+const fewestQueries = 256;
+/** Time of a tile. */
+const costs: Readonly<Record<FlashTile, number>> = { two: 100, four: 150 };
 /** Of a row in a box. */
 const boxBytes = 128;
 /** Shared memory of a multiprocessor that tiles may take, and room to align them. */
@@ -47,8 +50,18 @@ function placed(
   return { map, offset: new Expressions(context).offset(source, own), columns };
 }
 
-/** The kernel with so many keys of a tile, or none where bulk copies cannot read the operands. */
-export function flashVariants(outer: KernelContext, keys: number, visible: string): readonly Variant[] {
+/** The kernel with these tiles, or none where bulk copies cannot read the operands. */
+export function flashVariants(
+  context: KernelContext,
+  tiles: readonly FlashTile[],
+  visible: string,
+): readonly Variant[] {
+  return tiles.flatMap((tile) => flashVariant(context, tile, visible) ?? []);
+}
+
+function flashVariant(outer: KernelContext, tile: FlashTile, visible: string): Variant | undefined {
+  const { groups, keys } = flashTiles[tile];
+  const queries = 64 * groups;
   const code = new Code();
   const context = { ...outer, code };
   const [q, k, v] = context.root.operands as [Value, Value, Value];
@@ -65,11 +78,11 @@ export function flashVariants(outer: KernelContext, keys: number, visible: strin
   inHead.code.line(`const int key_head = ${head} * ${keyHeads} / ${heads};`);
   const at = (own: string): string[] => [...index.slice(0, -1), '0', own, '0'];
   const places = [
-    placed(inHead, q, at(head), queryTile),
+    placed(inHead, q, at(head), queries),
     placed(inHead, k, at('key_head'), keys),
     placed(inHead, v, at('key_head'), keys),
   ].filter((place) => place !== undefined);
-  if (places.length < 3) return [];
+  if (places.length < 3) return undefined;
 
   for (const library of ['wgmma', ...(librariesOf[dtype] ?? []), 'flashWgmma'] as const)
     context.libraries.add(library);
@@ -85,24 +98,23 @@ export function flashVariants(outer: KernelContext, keys: number, visible: strin
   code.block('const auto head_at = [&](int head_of_all)', () => code.add(inHead.code), '};');
   code.line(visible);
   const rowBytes = boxBytes * Math.ceil((width * 2) / boxBytes);
-  const [queryBytes, stageBytes] = [queryTile * rowBytes, 2 * keys * rowBytes];
+  const [queryBytes, stageBytes] = [queries * rowBytes, 2 * keys * rowBytes];
   const stages = Math.min(mostStages, Math.floor((tileBytes - queryBytes) / stageBytes));
   code.line(
-    `attend_heads<${element}, ${width}, ${keys}, ${stages}>(${context.size(productOfDims(lead))}, ${context.size(tokens)}, &map0, &map1, &map2, head_at, visible, ${floatLiteral(scale)});`,
+    `attend_heads<${element}, ${width}, ${groups}, ${keys}, ${stages}>(${context.size(productOfDims(lead))}, ${context.size(tokens)}, &map0, &map1, &map2, head_at, visible, ${floatLiteral(scale)});`,
   );
-  return [
-    {
-      suffix: '_hopper',
-      preferred: [],
-      code,
-      grid: [
-        { count: productOfDims(lead), per: 1 },
-        { count: tokens, per: queryTile },
-      ],
-      threads: 384,
-      shared: queryBytes + stages * stageBytes + alignmentBytes,
-      cost: 1,
-      maps: places.map(({ map }) => map),
-    },
-  ];
+  return {
+    suffix: `_${tile}`,
+    preferred: [],
+    least: fewestQueries,
+    code,
+    grid: [
+      { count: tokens, per: queries },
+      { count: productOfDims(lead), per: 1 },
+    ],
+    threads: 128 + 128 * groups,
+    shared: queryBytes + stages * stageBytes + alignmentBytes,
+    cost: costs[tile],
+    maps: places.map(({ map }) => map),
+  };
 }

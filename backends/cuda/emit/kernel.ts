@@ -76,6 +76,8 @@ export interface Variant extends Phase {
   readonly cost: number;
   /** Ranges of rows for which it was measured to be the fastest, both ends included. */
   readonly preferred: readonly (readonly [least: number, most: number])[];
+  /** Of the first size of the grid: below it the variant is not taken. */
+  readonly least?: number;
   readonly maps: readonly MatrixMap[];
 }
 

@@ -107,13 +107,13 @@ function variantFunction(parameters: string, name: string, variant: Variant): st
 }
 
 function emittedVariant(func: Func, name: string, variant: Variant): PlannedVariant {
-  const { suffix, grid, threads, shared, cost, preferred } = variant;
+  const { suffix, grid, threads, shared, cost, preferred, least = 0 } = variant;
   const maps = variant.maps.map(({ value, ...map }) => ({
     ...map,
     pointer: func.args.indexOf(value),
     dtype: value.type.dtype,
   }));
-  return { name: `${name}${suffix}`, grid, threads, shared, cost, preferred, maps };
+  return { name: `${name}${suffix}`, grid, threads, shared, cost, preferred, least, maps };
 }
 
 /** Pointers that are read are not `__restrict__`: an append may write its argument. */

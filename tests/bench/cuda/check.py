@@ -55,7 +55,7 @@ def only_variant(manifest, variant):
     if variant > max((len(step["variants"]) for step in steps), default=-1):
         return None
     for step in steps:
-        step["variants"] = step["variants"][variant:variant + 1]
+        step["variants"] = [dict(own, least=0) for own in step["variants"][variant:variant + 1]]
     return chosen
 
 

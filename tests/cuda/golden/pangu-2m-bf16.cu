@@ -894,7 +894,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) attention_1(const bf16* in0
   const Visible visible{2048, in3[0], 0, true};
   attend_tile<32, 64>(tile, T, queries, keys, values, visible, 0.176776692f, out);
 }
-extern "C" __global__ void __launch_bounds__(384, 1) attention_1_hopper(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
+extern "C" __global__ void __launch_bounds__(384, 1) attention_1_two(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
   release_successor();
   const unsigned block = blockIdx.x;
 #if HEW_WGMMA
@@ -907,7 +907,23 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_1_hopper(const __
     return HeadPlace<bf16>{static_cast<int>(at0 / 128), static_cast<int>(at0 % 128), static_cast<int>(at1 / 64), static_cast<int>(at1 % 64), static_cast<int>(at2 / 64), static_cast<int>(at2 % 64), Rows<bf16>{&out0[head_of_all * 32], 128}};
   };
   const Visible visible{2048, in3[0], 0, true};
-  attend_heads<bf16, 32, 128, 4>(4, T, &map0, &map1, &map2, head_at, visible, 0.176776692f);
+  attend_heads<bf16, 32, 2, 128, 4>(4, T, &map0, &map1, &map2, head_at, visible, 0.176776692f);
+#endif
+}
+extern "C" __global__ void __launch_bounds__(640, 1) attention_1_four(const __grid_constant__ TensorMap map0, const __grid_constant__ TensorMap map1, const __grid_constant__ TensorMap map2, const bf16* in0, const bf16* in1, const bf16* in2, const int* in3, bf16* out0, const int T) {
+  release_successor();
+  const unsigned block = blockIdx.x;
+#if HEW_WGMMA
+  await_predecessor();
+  const auto head_at = [&](int head_of_all) {
+    const int key_head = head_of_all * 2 / 4;
+    const long long at0 = head_of_all * 32;
+    const long long at1 = key_head * 32;
+    const long long at2 = key_head * 32;
+    return HeadPlace<bf16>{static_cast<int>(at0 / 128), static_cast<int>(at0 % 128), static_cast<int>(at1 / 64), static_cast<int>(at1 % 64), static_cast<int>(at2 / 64), static_cast<int>(at2 % 64), Rows<bf16>{&out0[head_of_all * 32], 128}};
+  };
+  const Visible visible{2048, in3[0], 0, true};
+  attend_heads<bf16, 32, 4, 64, 4>(4, T, &map0, &map1, &map2, head_at, visible, 0.176776692f);
 #endif
 }
 
