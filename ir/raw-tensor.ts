@@ -59,17 +59,36 @@ const moves: Readonly<Record<string, Move>> = {
     const size = from.shape[axis] as number;
     if (low < 0 || high < low || high > size)
       fail('HEW5003', `slice in a recipe: ${low} to ${high} is not inside an axis of size ${size}`);
-    const stride = from.strides[axis] as number;
-    return {
-      ...from,
-      shape: from.shape.with(axis, Math.ceil((high - low) / step)),
-      strides: from.strides.with(axis, stride * step),
-      start: from.start + stride * low,
-    };
+    return part(from, axis, { low, high, step });
   },
   concat: ({ axis }, parts) => strided(joined(parts.map(compact), axis as number)),
-  gather: ({ axis }, args) => strided(gathered(args.map(compact) as [RawTensor, RawTensor], axis as number)),
+  gather: ({ axis }, [x, index]) => {
+    const from = x as StridedTensor;
+    const at = axisOf(axis as number, from.shape);
+    const chosen = chosenOf(compact(index as StridedTensor), from.shape[at] as number);
+    const [low = 0] = chosen;
+    // What a rank of a split model has is mostly a run of an axis, of which nothing need be copied.
+    const isRun = index?.shape.length === 1 && chosen.every((i, n) => i === low + n);
+    if (isRun) return part(from, at, { low, high: low + chosen.length, step: 1 });
+    return strided(gathered(compact(from), at, chosen, (index as StridedTensor).shape));
+  },
 };
+
+interface Run {
+  readonly low: number;
+  readonly high: number;
+  readonly step: number;
+}
+
+function part(from: StridedTensor, axis: number, { low, high, step }: Run): StridedTensor {
+  const stride = from.strides[axis] as number;
+  return {
+    ...from,
+    shape: from.shape.with(axis, Math.ceil((high - low) / step)),
+    strides: from.strides.with(axis, stride * step),
+    start: from.start + stride * low,
+  };
+}
 
 /** The result of a movement op; undefined for other ops, and for elements that share bytes. */
 export function movedBytes(
@@ -106,16 +125,20 @@ function joined(parts: readonly RawTensor[], axis: number): RawTensor {
 }
 
 /** An index outside of the axis fails as it does when the op is evaluated. */
-function gathered([x, index]: [RawTensor, RawTensor], axis: number): RawTensor {
-  const at = axisOf(axis, x.shape);
-  const size = x.shape[at] as number;
+function chosenOf(index: RawTensor, size: number): number[] {
   const chosen = Array.from(decoded(index).data);
   const outside = chosen.find((i) => i < 0 || i >= size);
   if (outside !== undefined)
     fail('HEW5003', `gather in a recipe: index ${outside} is out of range for an axis of size ${size}`);
-  const outer = elementCount(x.shape.slice(0, at));
-  const block = storedBytes(x.dtype, elementCount(x.shape.slice(at + 1)));
-  const shape = [...x.shape.slice(0, at), ...index.shape, ...x.shape.slice(at + 1)];
+  return chosen;
+}
+
+/** `chosen` of an axis, which becomes the axes of `own`. */
+function gathered(x: RawTensor, axis: number, chosen: readonly number[], own: readonly number[]): RawTensor {
+  const size = x.shape[axis] as number;
+  const outer = elementCount(x.shape.slice(0, axis));
+  const block = storedBytes(x.dtype, elementCount(x.shape.slice(axis + 1)));
+  const shape = [...x.shape.slice(0, axis), ...own, ...x.shape.slice(axis + 1)];
   const bytes = new Uint8Array(outer * chosen.length * block);
   const words = widestWords(block);
   const [from, to, width] = [
