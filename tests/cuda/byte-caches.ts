@@ -8,19 +8,11 @@ import { type QuantizedDType, quantizedRange } from '../../ir/ops/quantization.j
 import { type Tensor, tensor } from '../../ir/tensor.js';
 import { type DType, tensorType } from '../../ir/type.js';
 import { parsePipeline, runPipeline } from '../../passes/pipeline.js';
+import type { AttentionRow } from '../conformance/cases/attention.js';
 import { integers, uniform } from '../conformance/random.js';
 import { type DecodingCase, dims, layerCases, made } from './decoding.js';
 
-interface AttentionShape {
-  readonly tokens: number;
-  readonly length: number;
-  readonly heads: number;
-  readonly kv: number;
-  readonly width: number;
-  readonly values?: number;
-  readonly offset?: number;
-  readonly window?: number;
-  readonly batch?: readonly number[];
+interface AttentionShape extends Omit<AttentionRow, 'causal'> {
   readonly dtype?: QuantizedDType;
   readonly zeros?: boolean;
   /** Values that are floats beside keys that are bytes. */

@@ -54,7 +54,7 @@ const ropeCases: OpCase[] = [false, true].flatMap((interleaved) => {
   ];
 });
 
-interface AttentionRow {
+export interface AttentionRow {
   readonly tokens: number;
   readonly length: number;
   readonly heads: number;
