@@ -234,7 +234,13 @@ async function compileRanks(
   await writeNewDirectory(output, async (temporary) => {
     for (let rank = 0; rank < tensorParallel; rank++) {
       const own = [...steps, ...parsePipeline(`shard{tp=${tensorParallel},rank=${rank},head=${head}}`)];
-      report = await compileOpened(model, { ...options, output: join(temporary, `rank-${rank}`) }, own);
+      const ofRank: OutputOptions = {
+        ...options,
+        output: join(temporary, `rank-${rank}`),
+        onProgress: (event) =>
+          options.onProgress?.({ ...event, stage: `${event.stage} of rank ${rank}, of ${tensorParallel}` }),
+      };
+      report = await compileOpened(model, ofRank, own);
     }
   });
   return { ...(report as CompileReport), output };

@@ -46,7 +46,15 @@ test('without nvcc a bundle holds the source, and the image fits its parts', asy
 test('a model over two GPUs is a bundle for each, with a sum behind each sub-layer', async () => {
   vi.stubEnv('HEW_NVCC', '');
   const output = join(directory, 'split');
-  await compile({ spec, output, target: 'cuda', tensorParallel: 2 });
+  const stages = new Set<string>();
+  await compile({
+    spec,
+    output,
+    target: 'cuda',
+    tensorParallel: 2,
+    onProgress: ({ stage }) => stages.add(stage),
+  });
+  expect([...stages]).toEqual(['weights of rank 0, of 2', 'weights of rank 1, of 2']);
   const [first, second] = [0, 1].map((rank) => manifestOf(join(output, `rank-${rank}`)));
   expect([first?.ranks, second?.ranks]).toEqual([2, 2]);
   expect(first?.entries).toEqual(second?.entries);
