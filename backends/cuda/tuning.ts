@@ -180,7 +180,7 @@ const mostBytesAhead = 384;
 
 const residences = [0, 2, 3] as const;
 
-/** Weights in 16 bytes, which have one scale. */
+/** Elements in 16 bytes; of quantized weights they have one scale. */
 export const vectorElements = (dtype: DType): number => 128 / dtypes[dtype].bits;
 
 /** Bytes that a thread reads of `rows` rows of weights, each of so many vectors. */
@@ -312,15 +312,18 @@ function standardFlash({ width }: FlashShape): ParametersOf<'flash'> {
 const flash: Kind<'flash'> = {
   needs: 'any',
   standard: standardFlash,
-  candidates: (shape) => [
-    ...(shape.cache === undefined ? flashTilesOf(shape.width) : []).map((hopper) => ({
-      ...standardFlash(shape),
-      hopper,
-    })),
-    ...[32, 64, 128]
-      .filter((keys) => 2 * keyTileBytes(shape.width, keys) <= sharedBytes)
-      .flatMap((keys) => [1, 2].map((resident) => ({ keys, resident, hopper: 'none' as const }))),
-  ],
+  candidates: (shape) => {
+    const tiles = flashTilesOf(shape);
+    // Where there is nothing to choose on Hopper, `auto` says the same.
+    const others = tiles.length > 1 ? tiles.map((hopper) => ({ ...standardFlash(shape), hopper })) : [];
+    const hopper = tiles.length > 0 ? 'none' : 'auto';
+    return [
+      ...others,
+      ...[32, 64, 128]
+        .filter((keys) => 2 * keyTileBytes(shape.width, keys) <= sharedBytes)
+        .flatMap((keys) => [1, 2].map((resident) => ({ keys, resident, hopper }) as const)),
+    ];
+  },
 };
 
 // ---- experts

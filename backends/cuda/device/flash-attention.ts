@@ -38,6 +38,22 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(kFullWarp, x, 2);
 }
 
+// The end of a warp: rows 'row' and 'row + 8' of the result, whose sums the quads of lanes have; 'sum(c, i)' is element i of what
+// a lane has of the eight channels from 8 c on.
+template <int Width, class T, class Sum>
+__device__ __forceinline__ void store_attended(Rows<T> out, int lane, int row, int queries, const float (&total)[2], Sum sum) {
+#pragma unroll
+  for (int high = 0; high < 2; high++) {
+    const int r = row + high * 8;
+    const float whole = quad_sum(total[high]);
+    const float inverse = whole > 0.0f ? 1.0f / whole : 0.0f;
+    if (r >= queries) continue;
+#pragma unroll
+    for (int c = 0; c < Width / 8; c++)
+      store_pair(out.data + r * out.stride + c * 8 + lane % 4 * 2, sum(c, high * 2) * inverse, sum(c, high * 2 + 1) * inverse);
+  }
+}
+
 // Tiles in shared memory: 16-bit floats, in pieces of 16 channels. Rows are half a piece longer than their channels, so that
 // eight of them lie in different banks.
 template <int Width> constexpr int kPiecesOf = (Width + 15) / 16;
@@ -186,15 +202,6 @@ __device__ __forceinline__ void attend_tile(int tile, int queries, Rows<const T>
       }
     }
   }
-#pragma unroll
-  for (int high = 0; high < 2; high++) {
-    const int r = row + high * 8;
-    const float whole = quad_sum(total[high]);
-    const float inverse = whole > 0.0f ? 1.0f / whole : 0.0f;
-    if (r >= queries) continue;
-#pragma unroll
-    for (int c = 0; c < kColumns; c++)
-      store_pair(out.data + r * out.stride + c * 8 + lane % 4 * 2, sums[c][high * 2] * inverse, sums[c][high * 2 + 1] * inverse);
-  }
+  store_attended<Width>(out, lane, row, queries, total, [&](int c, int i) { return sums[c][i]; });
 }
 `;

@@ -15,10 +15,10 @@ export const flashTiles = {
 } as const;
 export type FlashTile = keyof typeof flashTiles;
 
-/** Those whose sums have room in registers. */
-export const flashTilesOf = (width: number): FlashTile[] =>
+/** Those whose sums have room in registers; keys and values have to be floats. */
+export const flashTilesOf = ({ width, cache }: { readonly width: number; readonly cache?: 'bytes' }) =>
   (Object.keys(flashTiles) as FlashTile[]).filter(
-    (name) => hopperHeads.includes(width) && width <= flashTiles[name].mostWidth,
+    (name) => hopperHeads.includes(width) && width <= flashTiles[name].mostWidth && cache === undefined,
   );
 
 /** `add_tile` of 64 rows in registers times so many columns, whose rows lie in shared memory as they do in the matrix. */
@@ -254,17 +254,7 @@ __device__ __forceinline__ void attend_heads(int heads, int queries, const Tenso
         for (int i = 0; i < Width / 2; i++) sums[i] = 0.0f;
       }
       n += count;
-      const Rows<T> out = head_of(turn).out;
-#pragma unroll
-      for (int high = 0; high < 2; high++) {
-        const int r = row + high * 8;
-        const float whole = quad_sum(total[high]);
-        const float inverse = whole > 0.0f ? 1.0f / whole : 0.0f;
-        if (r >= queries) continue;
-#pragma unroll
-        for (int c = 0; c < Width / 8; c++)
-          store_pair(out.data + r * out.stride + c * 8 + lane % 4 * 2, sums[c * 4 + high * 2] * inverse, sums[c * 4 + high * 2 + 1] * inverse);
-      }
+      store_attended<Width>(head_of(turn).out, lane, row, queries, total, [&](int c, int i) { return sums[c * 4 + i]; });
     }
   }
 }

@@ -1,12 +1,12 @@
 /** cache_append: copies the new rows and, unless it happens in place, everything else. */
 import { addDims, constantOf, type Dim, divDims, productOfDims } from '../../../ir/dim.js';
 import type { Value } from '../../../ir/module.js';
-import { dtypes } from '../../../ir/type.js';
+import { vectorElements } from '../tuning.js';
 import { type KernelContext, type KernelEmitter, threads } from './kernel.js';
 
 /** Elements that a thread copies at once: 16 bytes, if rows are multiples of them. */
 function elementsAtOnce(context: KernelContext, { shape, dtype }: Value['type']): number {
-  const elements = 128 / dtypes[dtype].bits;
+  const elements = vectorElements(dtype);
   const row = constantOf(context.resolve(productOfDims(shape.slice(1))));
   return row !== undefined && row % elements === 0 ? elements : 1;
 }

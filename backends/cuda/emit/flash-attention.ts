@@ -3,6 +3,7 @@ import { constantOf, type Dim, productOfDims } from '../../../ir/dim.js';
 import type { OpOf, Value } from '../../../ir/module.js';
 import type { Grid } from '../../native/plan.js';
 import { flashTilesOf } from '../device/flash-wgmma.js';
+import type { FlashShape } from '../tuning.js';
 import { cacheKind, keyRows } from './cache-rows.js';
 import { floatLiteral } from './elementwise.js';
 import { declareIndex, Expressions } from './expression.js';
@@ -70,15 +71,15 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
   code.line(visible);
   const sizeOf = (size: Dim): number => constantOf(context.resolve(size)) ?? 0;
   const width = sizeOf(shape.at(-1) as Dim);
-  const kind = cacheKind(k, v);
-  const { keys, resident, hopper } = context.parameters('flash', {
+  const flashShape: FlashShape = {
     width,
     heads: sizeOf(productOfDims([...outer, heads])),
     queries: sizeOf(tokens),
     keys: sizeOf(k.type.shape.at(-3) as Dim),
     mask: causal ? 'causal' : 'none',
-    ...kind,
-  });
+    ...cacheKind(k, v),
+  };
+  const { keys, resident, hopper } = context.parameters('flash', flashShape);
   code.line(
     `attend_tile<${width}, ${keys}>(tile, ${context.size(tokens)}, queries, keys, values, visible, ${floatLiteral(scale)}, out);`,
   );
@@ -86,7 +87,6 @@ export function emitFlashAttention(context: KernelContext): readonly Phase[] {
     { count: productOfDims([...outer, heads]), per: 1 },
     { count: tokens, per: queryTile },
   ];
-  const tiles = flashTilesOf(width).filter((name) => hopper === 'auto' || hopper === name);
-  const variants = kind.cache === 'bytes' ? [] : flashVariants(context, tiles, visible);
-  return [{ suffix: '', grid, code, resident, variants }];
+  const tiles = flashTilesOf(flashShape).filter((name) => hopper === 'auto' || hopper === name);
+  return [{ suffix: '', grid, code, resident, variants: flashVariants(context, tiles, visible) }];
 }

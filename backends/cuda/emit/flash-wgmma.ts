@@ -9,6 +9,7 @@ import { declareIndex, Expressions } from './expression.js';
 import type { KernelContext, Library, MatrixMap, Variant } from './kernel.js';
 import { storageType } from './size.js';
 import { viewed } from './view.js';
+import { alignmentBytes } from './wgmma.js';
 
 /** Of fewer queries the kernel of other GPUs is done as soon, for it begins sooner. */
 const fewestQueries = 256;
@@ -16,9 +17,8 @@ const fewestQueries = 256;
 const costs: Readonly<Record<FlashTile, number>> = { two: 100, four: 150 };
 /** Of a row in a box. */
 const boxBytes = 128;
-/** Shared memory of a multiprocessor that tiles may take, and room to align them. */
+/** Shared memory of a multiprocessor that tiles may take. */
 const tileBytes = 200 * 1024;
-const alignmentBytes = 1024;
 const mostStages = 4;
 
 const librariesOf: Readonly<Partial<Record<DType, readonly Library[]>>> = {

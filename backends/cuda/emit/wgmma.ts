@@ -17,7 +17,7 @@ const libraryOf: Readonly<Partial<Record<DType, Library>>> = {
 
 /** As in device/wgmma.ts: staging of a warpgroup's epilogue, and room to align tiles. */
 const stagingBytes = (pieces: number): number => 4 * 16 * (pieces * 32 + 8) * 4;
-const alignmentBytes = 1024;
+export const alignmentBytes = 1024;
 
 export interface Product {
   readonly x: Value;
